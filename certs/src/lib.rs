@@ -1,0 +1,28 @@
+//! Who says what in drover: authorities of regions, the certificates they issue, and how a presented certificate is read.
+//!
+//! A library without network, files or a clock: certificates and keys come and go as PEM or DER, the time is an argument.
+//! Randomness (keys, serial numbers, secrets) comes from the operating system through `ring`.
+//!
+//! A federation has one root; each region holds an intermediate that can name nobody outside its region; machines hold short-lived
+//! leaves below it. What a leaf says is an [`Identity`]: region, role and node.
+
+pub mod region;
+pub mod identity;
+pub mod presented;
+pub mod key;
+pub mod leaf;
+pub mod anchors;
+pub mod authority;
+pub mod secret;
+pub mod join_token;
+
+mod der;
+
+pub use anchors::{Anchors, Fingerprint};
+pub use authority::{Authority, AuthorityPem, Lifetimes};
+pub use identity::{Identity, Role};
+pub use join_token::JoinToken;
+pub use key::{KeyPair, PublicKey};
+pub use leaf::{Credentials, Leaf};
+pub use region::RegionName;
+pub use secret::Secret;

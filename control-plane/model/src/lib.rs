@@ -1,0 +1,30 @@
+//! The nouns of drover: what a job, a node, an alloc, an eval, a deployment and a plan are.
+//!
+//! Pure: no clock, no I/O, no threads. The serde form of these types is both the JSON of the HTTP API (human-readable
+//! formats) and the form in the replicated log (binary formats, self-describing, fields by name with defaults, so that
+//! an old entry still reads after a field was added).
+
+pub mod id;
+pub mod time;
+pub mod wire;
+
+pub mod constraint;
+pub mod network;
+pub mod policy;
+pub mod resources;
+
+pub mod group;
+pub mod job;
+pub mod task;
+
+pub mod node;
+
+pub mod alloc;
+pub mod deployment;
+pub mod eval;
+pub mod metric;
+pub mod plan;
+pub mod task_state;
+
+pub use id::{AllocId, DeploymentId, EvalId, JobId, JobKey, JoinTokenId, Namespace, NodeId};
+pub use time::Timestamp;
