@@ -34,7 +34,12 @@ pub struct JoinTokenError;
 impl JoinToken {
     /// The token as text, secret included: `drover1.<role>.<region>.<fingerprint>.<secret>`.
     pub fn reveal(&self) -> String {
-        let JoinToken { role, region, fingerprint, secret } = self;
+        let JoinToken {
+            role,
+            region,
+            fingerprint,
+            secret,
+        } = self;
         format!("{PREFIX}.{role}.{region}.{fingerprint}.{}", secret.reveal())
     }
 }
@@ -51,7 +56,9 @@ impl FromStr for JoinToken {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = text.trim().splitn(6, '.').collect();
-        let [PREFIX, role, region, fingerprint, secret] = parts[..] else { return Err(JoinTokenError) };
+        let [PREFIX, role, region, fingerprint, secret] = parts[..] else {
+            return Err(JoinTokenError);
+        };
         Ok(JoinToken {
             role: role.parse().map_err(|_| JoinTokenError)?,
             region: region.parse().map_err(|_| JoinTokenError)?,

@@ -6,15 +6,15 @@
 //! A federation has one root; each region holds an intermediate that can name nobody outside its region; machines hold short-lived
 //! leaves below it. What a leaf says is an [`Identity`]: region, role and node.
 
-pub mod region;
-pub mod identity;
-pub mod presented;
-pub mod key;
-pub mod leaf;
 pub mod anchors;
 pub mod authority;
-pub mod secret;
+pub mod identity;
 pub mod join_token;
+pub mod key;
+pub mod leaf;
+pub mod presented;
+pub mod region;
+pub mod secret;
 
 mod der;
 

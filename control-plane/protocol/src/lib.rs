@@ -1,1 +1,7 @@
-//! drover-protocol
+//! Messages that cross a machine boundary, and their form: MessagePack with field names, so that a field added with a
+//! default still reads what an older peer sends.
+
+pub mod codec;
+pub mod edge;
+pub mod enrol;
+pub mod server;

@@ -1,1 +1,12 @@
-//! drover-state
+//! The replicated state: [`Command`], [`apply::apply`], [`Snapshot`].
+//!
+//! All change is a command. `apply` is total and deterministic: the same log gives the same bytes on each server, it
+//! never fails halfway, and a command that it cannot accept yields a refusal as its answer and changes nothing.
+
+pub mod command;
+pub mod event;
+pub mod join_token;
+pub mod submission;
+
+pub use command::{AcceptedPlan, Answer, ChangeDeployment, Command, Refusal, RegisterJob};
+pub use event::{Change, Events};

@@ -1,1 +1,40 @@
-//! drover-supervisor
+//! The small process that owns an edge's tasks, and the client with which the agent talks to it.
+//!
+//! One supervisor per edge agent: the same binary, executed again before any runtime exists. It spawns tasks, holds
+//! their log pipes, reaps them and keeps exit codes until they are acknowledged. It outlives a crash of the agent.
+//!
+//! ```text
+//! agent --Client--> 0600 socket --daemon (one thread, epoll)--> fork --> task        (raw_exec)
+//!                                   |                              \--> helper --libcontainer--> task   (exec)
+//!                                   \--<-- log pipes, SIGCHLD, cgroups
+//! ```
+//!
+//! What is absent on purpose: threads, async, TLS, parsers of foreign input. All `unsafe` is in `sys.rs`.
+#![deny(unsafe_code)]
+
+pub mod spec;
+
+pub mod client;
+pub mod protocol;
+pub mod users;
+
+mod daemon;
+mod entry;
+
+mod cgroup;
+mod cgroup_files;
+mod connection;
+mod container;
+mod log_file;
+mod mounts;
+mod report;
+mod socket;
+mod spawn;
+#[allow(unsafe_code)]
+mod sys;
+mod task;
+
+pub use client::{Client, ClientError, EventStream, StartOptions};
+pub use entry::{main_if_supervisor, run_supervisor};
+pub use protocol::{Exit, Refusal, Started, Stats, TaskExited, TaskState, TaskStatus};
+pub use spec::{Bind, ContainerSpec, Isolation, LogSpec, NamespaceMode, Resources, TaskSpec, default_capabilities};

@@ -1,0 +1,12 @@
+//! Text to syntax tree. `scan` looks the text over first, `read` runs the parser, `build` turns its tree into
+//! the one in `tree`, and `diagnose` puts its refusals into words.
+
+pub(crate) mod tree;
+
+mod build;
+mod diagnose;
+mod read;
+mod scan;
+mod template;
+
+pub(crate) use read::{read_body, read_expression};

@@ -1,0 +1,69 @@
+//! How a machine gets its certificate (ALPN `enrol`).
+//!
+//! The joiner makes its key itself and sends a CSR. It proves that it may join in one of three ways: a join token, the
+//! secret in the file of a server on the same host (as a MAC over the TLS exporter: it never travels), or the
+//! certificate that it has and renews.
+
+use drover_model::JoinTokenId;
+use serde::{Deserialize, Serialize};
+
+/// The longest enrolment message, in bytes.
+pub const ENROL_BYTES_MAX: usize = 64 << 10;
+
+/// Asks for a certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnrolRequest {
+    /// The request in DER. Only its public key counts.
+    #[serde(with = "serde_bytes")]
+    pub csr: Vec<u8>,
+    /// The joiner's node id as text.
+    pub node: String,
+    /// `client` or `server`.
+    pub role: String,
+    /// The pool it says it is in.
+    pub node_pool: String,
+    /// The datacenter it says it is in.
+    pub datacenter: String,
+    /// Why it may join.
+    pub proof: Proof,
+}
+
+/// Why a machine may join.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Proof {
+    /// A join token; the secret is sent only after the other side's chain was checked against the token's fingerprint.
+    Token {
+        /// The token.
+        id: JoinTokenId,
+        /// Its secret.
+        secret: [u8; 32],
+    },
+    /// It can read the file of this server on the same host: MAC over the TLS exporter under the file's secret.
+    HostFile {
+        /// The joiner's MAC.
+        mac: [u8; 32],
+    },
+    /// The certificate of this connection, expired perhaps, for the same key and node.
+    Renewal,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum EnrolAnswer {
+    /// A certificate.
+    Issued {
+        /// Leaf, intermediate and root, in DER.
+        chain: Vec<serde_bytes::ByteBuf>,
+        /// The region's name.
+        region: String,
+        /// The server's MAC over the exporter, when the joiner proved itself by the host file.
+        mac: Option<[u8; 32]>,
+        /// Where this server takes RPCs.
+        servers: Vec<String>,
+    },
+    /// No certificate.
+    Refused {
+        /// Why, for the joiner's log.
+        reason: String,
+    },
+}

@@ -1,0 +1,286 @@
+//! Commands: every change of the state, as it stands in the log.
+//!
+//! Ids and times are put in by whoever proposes; `apply` adds only the raft index. The form is MessagePack with field
+//! names ([`encode`], [`decode`]): a field added with a default still reads old entries, an enum gets new variants at
+//! its end and keeps the names of the old ones.
+
+use std::sync::Arc;
+
+use drover_model::alloc::{AllocUpdate, DesiredTransition};
+use drover_model::deployment::Deployment;
+use drover_model::eval::Eval;
+use drover_model::job::Job;
+use drover_model::node::{Eligibility, Node, NodeStatus};
+use drover_model::plan::{DeploymentUpdate, Plan};
+use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::join_token::JoinToken;
+use crate::submission::Submission;
+
+/// One change of the state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Nothing; a new leader commits it to learn that it leads.
+    Noop,
+    /// Register a job, new or changed; the version goes up when what it asks for differs.
+    RegisterJob(Box<RegisterJob>),
+    /// Stop a job, or forget it.
+    DeregisterJob {
+        /// The job.
+        key: JobKey,
+        /// Forget it wholly.
+        purge: bool,
+        /// The eval that stops its allocs.
+        eval: Option<Box<Eval>>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Mark a version of a job as stable or not.
+    SetJobStability {
+        /// The job.
+        key: JobKey,
+        /// The version.
+        version: u64,
+        /// The mark.
+        stable: bool,
+    },
+    /// A node registers, for the first time or again.
+    RegisterNode {
+        /// The node as it describes itself.
+        node: Box<Node>,
+        /// Evals of the jobs concerned.
+        evals: Vec<Eval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A node's status changed.
+    UpdateNodeStatus {
+        /// The node.
+        node_id: NodeId,
+        /// The new status.
+        status: NodeStatus,
+        /// The event's message (`Node heartbeat missed` …); empty for none.
+        event: String,
+        /// Evals of the jobs concerned.
+        evals: Vec<Eval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// An operator opens or closes a node for placements.
+    UpdateNodeEligibility {
+        /// The node.
+        node_id: NodeId,
+        /// The new value.
+        eligibility: Eligibility,
+        /// Evals of the jobs concerned.
+        evals: Vec<Eval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Forget a node.
+    DeregisterNode {
+        /// The node.
+        node_id: NodeId,
+        /// Evals of the jobs concerned.
+        evals: Vec<Eval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// New evals, or changes of evals.
+    UpsertEvals {
+        /// The evals; an eval with a known id replaces the one in the state.
+        evals: Vec<Eval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// What the plan applier accepted of several plans.
+    ApplyPlans {
+        /// In order.
+        plans: Vec<AcceptedPlan>,
+        /// When.
+        at: Timestamp,
+    },
+    /// What an edge reports of its allocs.
+    UpdateAllocs {
+        /// Who reports: updates of allocs on other nodes are ignored.
+        node_id: NodeId,
+        /// The reports.
+        updates: Vec<AllocUpdate>,
+        /// Evals of the jobs concerned.
+        evals: Vec<Eval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Ask the scheduler to do something with allocs.
+    UpdateAllocTransitions {
+        /// Per alloc.
+        transitions: Vec<(AllocId, DesiredTransition)>,
+        /// Evals of the jobs concerned.
+        evals: Vec<Eval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A deployment changes its status; may mark its job version stable, register a rollback and make an eval.
+    UpdateDeployment(Box<ChangeDeployment>),
+    /// Replace a deployment's groups (promotion, deadlines), as computed by a leader duty on the newest state.
+    UpsertDeployment {
+        /// The deployment.
+        deployment: Box<Deployment>,
+        /// An eval of its job.
+        eval: Option<Box<Eval>>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A new join token.
+    AddJoinToken {
+        /// The token.
+        token: Box<JoinToken>,
+    },
+    /// Spend one use of a join token. The answer says whether it counted.
+    SpendJoinToken {
+        /// The token.
+        id: JoinTokenId,
+        /// SHA-256 of the secret that was shown.
+        secret_hash: [u8; 32],
+        /// When.
+        at: Timestamp,
+    },
+    /// Forget join tokens.
+    RemoveJoinTokens {
+        /// Which.
+        ids: Vec<JoinTokenId>,
+    },
+    /// Forget ended things. What is not ended (any more) is kept.
+    Collect {
+        /// Evals.
+        evals: Vec<EvalId>,
+        /// Allocs.
+        allocs: Vec<AllocId>,
+        /// Deployments.
+        deployments: Vec<DeploymentId>,
+        /// Jobs.
+        jobs: Vec<JobKey>,
+        /// Nodes.
+        nodes: Vec<NodeId>,
+    },
+}
+
+/// The registration of a job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegisterJob {
+    /// The job, complete and checked; version, status and indexes are set by `apply`.
+    pub job: Arc<Job>,
+    /// The eval that places it; `apply` fills in the job's modify index.
+    pub eval: Option<Eval>,
+    /// Refuse unless the job's modify index is this one (0: unless there is no such job).
+    pub enforce_index: Option<u64>,
+    /// Keep the counts of groups that exist.
+    pub preserve_counts: bool,
+    /// The text it was made from.
+    pub submission: Option<Submission>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A plan as the applier accepted it, with what became of its eval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AcceptedPlan {
+    /// What is to be committed.
+    pub plan: Plan,
+    /// The eval with its new status, and evals it made (blocked, delayed).
+    pub evals: Vec<Eval>,
+}
+
+/// A change of a deployment's status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChangeDeployment {
+    /// What changes.
+    pub update: DeploymentUpdate,
+    /// Mark the deployment's job version as stable.
+    pub mark_stable: bool,
+    /// Register this job again as a new version (rollback).
+    pub rollback: Option<Arc<Job>>,
+    /// An eval of its job.
+    pub eval: Option<Eval>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What `apply` answers to whoever proposed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done.
+    #[default]
+    Done,
+    /// A job was registered or stopped.
+    Job {
+        /// Its modify index after the change (0 when there was no such job).
+        job_modify_index: u64,
+        /// Its version after the change.
+        version: u64,
+    },
+    /// It was not done; the state is unchanged.
+    Refused(Refusal),
+}
+
+/// Why a command was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The job was to be new and exists.
+    #[error("Enforcing job modify index 0: job already exists")]
+    JobExists,
+    /// The job was to exist and does not.
+    #[error("Enforcing job modify index {wanted}: job does not exist")]
+    JobMissing {
+        /// The index asked for.
+        wanted: u64,
+    },
+    /// The job has another modify index.
+    #[error("Enforcing job modify index {wanted}: job exists with conflicting job modify index: {found}")]
+    JobChanged {
+        /// The index asked for.
+        wanted: u64,
+        /// The index it has.
+        found: u64,
+    },
+    /// There is no such thing.
+    #[error("{what} not found")]
+    NotFound {
+        /// Its noun: `job`, `node`, `deployment` …
+        what: String,
+    },
+    /// The join token is unknown, used up, expired, or the secret is wrong: the answer does not tell which.
+    #[error("join token refused")]
+    JoinToken,
+    /// It can't be done any more or not yet.
+    #[error("{reason}")]
+    Conflict {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A log entry that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("log entry of {len} bytes is not a command")]
+pub struct DecodeError {
+    /// Its length.
+    pub len: usize,
+    /// Why.
+    #[source]
+    pub source: rmp_serde::decode::Error,
+}
+
+/// The bytes of a command in the log.
+pub fn encode(command: &Command) -> Vec<u8> {
+    rmp_serde::to_vec_named(command).expect("the types of a command hold nothing that MessagePack can't express")
+}
+
+/// The command that these bytes are.
+pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+    rmp_serde::from_slice(bytes).map_err(|source| DecodeError { len: bytes.len(), source })
+}

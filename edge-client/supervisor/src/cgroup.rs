@@ -1,0 +1,372 @@
+//! The cgroups of one edge: `/drover/<node>/<task>` in every hierarchy that is used, cgroup v1 and v2.
+//!
+//! A task's cgroup is ended as a whole: frozen where that is possible, every process killed, again until it is empty.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::cgroup_files::{Layout, directories, errno_text, number, processes, remove_tree, table, write};
+use crate::protocol::Stats;
+use crate::spec::Resources;
+use crate::sys;
+
+/// The supervisor's own cgroup; no task's escaped name begins with a dot.
+const OWN: &str = ".supervisor";
+
+/// The cgroups of one edge.
+#[derive(Debug)]
+pub(crate) struct NodeCgroups {
+    layout: Layout,
+    /// Below each hierarchy's root: `drover/<node>`.
+    path: PathBuf,
+}
+
+/// The cgroup of one task.
+#[derive(Debug)]
+pub(crate) struct TaskCgroup {
+    is_v2: bool,
+    /// The directories that the task's processes join.
+    joined: Vec<PathBuf>,
+    /// The one whose processes are listed and killed.
+    tracked: PathBuf,
+    /// Every place to clear when the task is gone; libcontainer makes more than we do.
+    all: Vec<PathBuf>,
+    memory: Option<PathBuf>,
+    cpu: Option<PathBuf>,
+    cpuacct: Option<PathBuf>,
+}
+
+/// A node's part of a path: the short form of a UUID, else the whole name, escaped.
+pub(crate) fn short_node(node_id: &str) -> String {
+    let is_uuid = node_id.len() == 36 && node_id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    escape(if is_uuid { node_id.get(..8).unwrap_or(node_id) } else { node_id })
+}
+
+/// A name that is safe as a directory and as a container id; different names stay different.
+pub(crate) fn escape(name: &str) -> String {
+    let mut escaped = String::new();
+    for (place, byte) in name.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => escaped.push(char::from(byte)),
+            b'.' if place > 0 => escaped.push('.'),
+            _ => escaped.push_str(&format!("+{byte:02x}")),
+        }
+    }
+    // File names end at 255 bytes; task ids are bounded so that only very odd ones come near.
+    escaped.truncate(250);
+    escaped
+}
+
+impl NodeCgroups {
+    /// Finds the hierarchies; makes nothing yet. `parent` is a path such as `/drover`.
+    pub(crate) fn detect(parent: &str, node_id: &str) -> NodeCgroups {
+        let parent: PathBuf = parent.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
+        NodeCgroups { layout: Layout::detect(), path: parent.join(short_node(node_id)) }
+    }
+
+    /// The path of a task as libcontainer wants it: absolute below the hierarchies' roots. None without cgroups.
+    pub(crate) fn container_path(&self, name: &str) -> Option<String> {
+        match self.layout {
+            Layout::None { .. } => None,
+            _ => Some(format!("/{}", self.path.join(name).display())),
+        }
+    }
+
+    /// Whether device rules are enforced by libcontainer here (only on v1: no BPF program is loaded on v2).
+    pub(crate) fn enforces_devices(&self) -> bool {
+        matches!(self.layout, Layout::V1 { .. })
+    }
+
+    /// Where this node has directories: one per hierarchy that is used or may be.
+    fn node_dirs(&self) -> Vec<PathBuf> {
+        match &self.layout {
+            Layout::V1 { all, .. } => all.iter().map(|root| root.join(&self.path)).collect(),
+            Layout::V2 { root } => vec![root.join(&self.path)],
+            Layout::None { .. } => Vec::new(),
+        }
+    }
+
+    /// Another living supervisor of the same node, which would fight with this one.
+    pub(crate) fn other_supervisor(&self) -> Option<i32> {
+        let own = i32::try_from(std::process::id()).ok()?;
+        self.node_dirs().iter().flat_map(|dir| processes(&dir.join(OWN))).find(|pid| *pid != own)
+    }
+
+    /// Moves this process into a cgroup of its own, so that what ends or limits the agent spares it. Without rights it stays where it is.
+    pub(crate) fn join_own(&self) {
+        for dir in self.node_dirs() {
+            let own = dir.join(OWN);
+            if std::fs::create_dir_all(&own).is_ok() && write(&own.join("cgroup.procs"), "0").is_err() {
+                // An unused hierarchy may refuse (cpuset without cpus): leave no directory for nothing.
+                remove_tree(&own);
+                let _ = std::fs::remove_dir(&dir);
+            }
+        }
+    }
+
+    /// Leaves the own cgroup and removes what this node has; what others still use stays.
+    pub(crate) fn leave(&self) {
+        for dir in self.node_dirs() {
+            let root_procs = dir.ancestors().nth(self.path.components().count()).map(|root| root.join("cgroup.procs"));
+            if dir.join(OWN).exists()
+                && let Some(root_procs) = root_procs
+            {
+                let _ = write(&root_procs, "0");
+            }
+            remove_tree(&dir.join(OWN));
+            let _ = std::fs::remove_dir(&dir);
+            let _ = dir.parent().map(std::fs::remove_dir);
+        }
+    }
+
+    /// Tasks left by a supervisor that died: their pipes are broken and nobody can adopt them, so they are to be ended.
+    pub(crate) fn leftovers(&self) -> Vec<TaskCgroup> {
+        let mut names: Vec<_> = self
+            .node_dirs()
+            .iter()
+            .flat_map(|dir| directories(dir))
+            .filter_map(|dir| dir.file_name().map(|name| name.to_string_lossy().into_owned()))
+            .filter(|name| name != OWN)
+            .collect();
+        names.sort();
+        names.dedup();
+        names.iter().filter_map(|name| self.task(name)).collect()
+    }
+
+    fn task(&self, name: &str) -> Option<TaskCgroup> {
+        let at = |root: &PathBuf| root.join(&self.path).join(name);
+        match &self.layout {
+            Layout::V1 { controllers, all } => {
+                let mut joined: Vec<PathBuf> = controllers.values().map(at).collect();
+                joined.sort();
+                joined.dedup();
+                let tracked = controllers.get("freezer").map(at).or_else(|| joined.first().cloned())?;
+                Some(TaskCgroup {
+                    is_v2: false,
+                    joined,
+                    tracked,
+                    all: all.iter().map(at).collect(),
+                    memory: controllers.get("memory").map(at),
+                    cpu: controllers.get("cpu").map(at),
+                    cpuacct: controllers.get("cpuacct").map(at),
+                })
+            }
+            Layout::V2 { root } => {
+                let dir = at(root);
+                Some(TaskCgroup {
+                    is_v2: true,
+                    joined: vec![dir.clone()],
+                    tracked: dir.clone(),
+                    all: vec![dir.clone()],
+                    memory: Some(dir.clone()),
+                    cpu: Some(dir.clone()),
+                    cpuacct: Some(dir),
+                })
+            }
+            Layout::None { .. } => None,
+        }
+    }
+
+    /// Makes a task's cgroup and sets its limits. The second part says what could not be done; without a cgroup at all the task is
+    /// run without one.
+    pub(crate) fn create(&self, name: &str, resources: &Resources) -> (Option<TaskCgroup>, Option<String>) {
+        if let Layout::None { reason } = &self.layout {
+            return (None, Some(reason.clone()));
+        }
+        let Some(task) = self.task(name) else { return (None, Some("no usable cgroup hierarchy".to_owned())) };
+        for dir in &task.joined {
+            if let Err(err) = self.make(dir) {
+                task.remove();
+                return (None, Some(format!("create cgroup {}: {}", dir.display(), errno_text(&err))));
+            }
+        }
+        let reason = task.set_limits(resources).err();
+        (Some(task), reason)
+    }
+
+    fn make(&self, dir: &Path) -> std::io::Result<()> {
+        match std::fs::create_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
+            Err(_) => {}
+        }
+        if let (Some(parent), Layout::V2 { root }) = (dir.parent(), &self.layout) {
+            // On v2 a controller must be handed down level by level.
+            std::fs::create_dir_all(parent)?;
+            let mut level = root.clone();
+            let below = parent.strip_prefix(root).unwrap_or(Path::new("")).components();
+            for part in std::iter::once(None).chain(below.map(Some)) {
+                if let Some(part) = part {
+                    level.push(part);
+                }
+                for controller in ["+cpu", "+memory", "+pids"] {
+                    let _ = write(&level.join("cgroup.subtree_control"), controller);
+                }
+            }
+        }
+        std::fs::create_dir_all(dir)
+    }
+}
+
+impl TaskCgroup {
+    fn set_limits(&self, resources: &Resources) -> Result<(), String> {
+        let missing = |name: &str| format!("the {name} controller is not available");
+        let hard = resources.memory_max_bytes.or(resources.memory_bytes);
+        if let Some(hard) = hard {
+            let dir = self.memory.as_ref().ok_or_else(|| missing("memory"))?;
+            if self.is_v2 {
+                write(&dir.join("memory.max"), &hard.to_string())?;
+                if let (Some(reserved), Some(_)) = (resources.memory_bytes, resources.memory_max_bytes) {
+                    write(&dir.join("memory.low"), &reserved.to_string())?;
+                }
+                // Without swap these files are absent.
+                let _ = write(&dir.join("memory.swap.max"), "0");
+            } else {
+                write(&dir.join("memory.limit_in_bytes"), &hard.to_string())?;
+                if let (Some(reserved), Some(_)) = (resources.memory_bytes, resources.memory_max_bytes) {
+                    write(&dir.join("memory.soft_limit_in_bytes"), &reserved.to_string())?;
+                }
+                let _ = write(&dir.join("memory.swappiness"), "0");
+            }
+        }
+        if let Some(mhz) = resources.cpu_mhz {
+            let dir = self.cpu.as_ref().ok_or_else(|| missing("cpu"))?;
+            let shares = mhz.clamp(2, 262_144);
+            if self.is_v2 {
+                let weight = 1 + (shares - 2) * 9999 / 262_142;
+                write(&dir.join("cpu.weight"), &weight.to_string())?;
+            } else {
+                write(&dir.join("cpu.shares"), &shares.to_string())?;
+            }
+        }
+        if let Some(pids_max) = resources.pids_max {
+            let file = self.joined.iter().map(|dir| dir.join("pids.max")).find(|file| file.exists());
+            write(&file.ok_or_else(|| missing("pids"))?, &pids_max.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The files to which a process writes `0` to join.
+    pub(crate) fn open_join_files(&self) -> Result<Vec<File>, String> {
+        let open = |dir: &PathBuf| {
+            let path = dir.join("cgroup.procs");
+            File::options().write(true).open(&path).map_err(|err| format!("open {}: {}", path.display(), errno_text(&err)))
+        };
+        self.joined.iter().map(open).collect()
+    }
+
+    /// Whether no process is left in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        processes(&self.tracked).is_empty()
+    }
+
+    /// Kills every process there is now; to be repeated until the cgroup is empty.
+    pub(crate) fn kill_round(&self) {
+        if self.is_v2 && write(&self.tracked.join("cgroup.kill"), "1").is_ok() {
+            return;
+        }
+        let (freezer, frozen, thawed) =
+            if self.is_v2 { ("cgroup.freeze", "1", "0") } else { ("freezer.state", "FROZEN", "THAWED") };
+        let is_frozen = write(&self.tracked.join(freezer), frozen).is_ok();
+        // A pid read from the file may be another process by now: take hold of it first, then see whether it is still listed.
+        let held: Vec<(i32, rustix::fd::OwnedFd)> = processes(&self.tracked)
+            .into_iter()
+            .filter_map(|pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?)))
+            .collect();
+        let listed = processes(&self.tracked);
+        for (pid, handle) in held {
+            if listed.contains(&pid) {
+                let _ = pidfd_send_signal(handle, Signal::KILL);
+            }
+        }
+        if is_frozen {
+            let _ = write(&self.tracked.join(freezer), thawed);
+        }
+    }
+
+    /// How many of its processes the kernel ended for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
+        self.memory.as_ref().and_then(|dir| table(&dir.join(file)).get("oom_kill").copied()).unwrap_or(0)
+    }
+
+    /// Removes it from every hierarchy; true when nothing is left.
+    pub(crate) fn remove(&self) -> bool {
+        self.all.iter().chain(&self.joined).fold(true, |gone, dir| remove_tree(dir) && gone)
+    }
+
+    /// What it uses now.
+    pub(crate) fn stats(&self) -> Stats {
+        if self.is_v2 { self.stats_v2() } else { self.stats_v1() }
+    }
+
+    fn stats_v1(&self) -> Stats {
+        let mut stats = Stats { processes: processes(&self.tracked).len() as u64, ..Stats::default() };
+        if let Some(dir) = &self.cpuacct {
+            let ns_per_tick = 1_000_000_000 / sys::ticks_per_second();
+            let split = table(&dir.join("cpuacct.stat"));
+            let get = |key: &str| split.get(key).copied().unwrap_or(0).saturating_mul(ns_per_tick);
+            stats.cpu_total_ns = number(&dir.join("cpuacct.usage")).unwrap_or(0);
+            (stats.cpu_user_ns, stats.cpu_system_ns) = (get("user"), get("system"));
+        }
+        if let Some(dir) = &self.cpu {
+            let throttled = table(&dir.join("cpu.stat"));
+            stats.throttled_periods = throttled.get("nr_throttled").copied().unwrap_or(0);
+            stats.throttled_ns = throttled.get("throttled_time").copied().unwrap_or(0);
+        }
+        if let Some(dir) = &self.memory {
+            let parts = table(&dir.join("memory.stat"));
+            let get = |key: &str| parts.get(key).copied().unwrap_or(0);
+            stats.memory_usage_bytes = number(&dir.join("memory.usage_in_bytes")).unwrap_or(0);
+            stats.memory_max_usage_bytes = number(&dir.join("memory.max_usage_in_bytes")).unwrap_or(0);
+            stats.memory_kernel_bytes = number(&dir.join("memory.kmem.usage_in_bytes")).unwrap_or(0);
+            stats.memory_rss_bytes = get("total_rss");
+            stats.memory_cache_bytes = get("total_cache");
+            stats.memory_swap_bytes = get("total_swap");
+            stats.memory_mapped_file_bytes = get("total_mapped_file");
+        }
+        stats
+    }
+
+    fn stats_v2(&self) -> Stats {
+        let dir = &self.tracked;
+        let (cpu, parts) = (table(&dir.join("cpu.stat")), table(&dir.join("memory.stat")));
+        let cpu_ns = |key: &str| cpu.get(key).copied().unwrap_or(0).saturating_mul(1000);
+        let memory = |key: &str| parts.get(key).copied().unwrap_or(0);
+        let usage = number(&dir.join("memory.current")).unwrap_or(0);
+        Stats {
+            cpu_total_ns: cpu_ns("usage_usec"),
+            cpu_user_ns: cpu_ns("user_usec"),
+            cpu_system_ns: cpu_ns("system_usec"),
+            throttled_periods: cpu.get("nr_throttled").copied().unwrap_or(0),
+            throttled_ns: cpu_ns("throttled_usec"),
+            memory_usage_bytes: usage,
+            memory_max_usage_bytes: number(&dir.join("memory.peak")).unwrap_or(usage),
+            memory_rss_bytes: memory("anon"),
+            memory_cache_bytes: memory("file"),
+            memory_swap_bytes: number(&dir.join("memory.swap.current")).unwrap_or(0),
+            memory_mapped_file_bytes: memory("file_mapped"),
+            memory_kernel_bytes: memory("kernel"),
+            processes: processes(dir).len() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_and_stay_different() {
+        let check = |name: &str, expected: &str| assert_eq!(escape(name), expected);
+        check("a1b2-web_1.x", "a1b2-web_1.x");
+        check("..", "+2e.");
+        check("my task/é", "my+20task+2f+c3+a9");
+        check("a+b", "a+2bb");
+        assert_eq!(short_node("6f2a7c1e-0000-4000-8000-000000000000"), "6f2a7c1e");
+        assert_eq!(short_node("node-1"), "node-1");
+    }
+}

@@ -1,0 +1,160 @@
+//! The few system calls that need `unsafe`, each behind a safe function.
+//!
+//! Why here and not through a crate: fork, exec and the identity of a process have no safe form anywhere, and signalfd is not in
+//! rustix. They are sound because the supervisor has exactly one thread (`fork` below states it): after a fork the child may
+//! allocate and take locks, since no other thread can hold one.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// Which side of a fork this is.
+pub(crate) enum Forked {
+    /// In the parent, with the child's pid.
+    Parent(i32),
+    /// In the child.
+    Child,
+}
+
+/// How a process ended, as the kernel says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RawExit {
+    /// Exit code; 128 + signal when a signal ended it.
+    pub(crate) code: i32,
+    /// The signal, 0 when there was none.
+    pub(crate) signal: i32,
+}
+
+/// Splits the process. Only for the single-threaded supervisor (and its helper, which is one too).
+pub(crate) fn fork() -> io::Result<Forked> {
+    // SAFETY: the process has one thread (the supervisor's loop starts none), so the child's copy of the heap and of all
+    // locks is consistent and it may run any code.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// Ends the process without running destructors or exit handlers, which belong to the parent.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Replaces the process; returns only when that failed.
+pub(crate) fn exec(program: &CString, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both arrays end in a null pointer and their strings outlive the call.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Blocks the signals that the loop reads and returns the descriptor they are read from.
+pub(crate) fn signal_fd() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before it is used; the descriptor is new and owned by us.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(&mut set, signal);
+        }
+        if libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        match libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// The signal numbers in what was read from the descriptor of [`signal_fd`].
+pub(crate) fn signals_in(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    bytes.chunks_exact(size_of::<libc::signalfd_siginfo>()).filter_map(|record| {
+        let number = record.get(..4)?;
+        Some(u32::from_ne_bytes(number.try_into().ok()?))
+    })
+}
+
+/// Puts every signal back to its default and unblocks all, for a process about to exec.
+pub(crate) fn reset_signals() {
+    // SAFETY: resetting dispositions and the mask has no memory effects; errors (SIGKILL, SIGSTOP, reserved ones) are harmless.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Takes on a user for good: groups first, since a plain user may not change them.
+pub(crate) fn set_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    let check = |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    // SAFETY: `groups` is a valid array of that length; one thread, so the identity is that of the whole process.
+    unsafe {
+        check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+        check(libc::setresgid(gid, gid, gid))?;
+        check(libc::setresuid(uid, uid, uid))
+    }
+}
+
+/// Marks all descriptors from `first` on close-on-exec: some may have come from whoever started the agent.
+pub(crate) fn close_on_exec_from(first: u32) {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: only the close-on-exec flag changes. A kernel before 5.11 answers with an error, which is harmless.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
+}
+
+/// A child that has ended and is still to be reaped. Its pid stays taken until [`reap`].
+pub(crate) fn peek_exited() -> Option<i32> {
+    // SAFETY: siginfo_t is plain data and filled by the kernel; si_pid is valid after a successful waitid (0 when none).
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        match libc::waitid(libc::P_ALL, 0, &mut info, options) {
+            0 => Some(info.si_pid()).filter(|pid| *pid > 0),
+            _ => None,
+        }
+    }
+}
+
+/// Reaps one ended child.
+pub(crate) fn reap(pid: i32) -> Option<RawExit> {
+    let mut status: libc::c_int = 0;
+    // SAFETY: `status` is a valid place for the answer.
+    let reaped = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
+    if reaped != pid {
+        return None;
+    }
+    Some(if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        RawExit { code: 128 + signal, signal }
+    } else {
+        RawExit { code: libc::WEXITSTATUS(status), signal: 0 }
+    })
+}
+
+/// Sends a signal to a process (or, with a negative pid, to its group).
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // 0 and -1 mean "many" to the kernel: never what we want.
+    if pid == 0 || pid == -1 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: kill has no memory effects.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ticks per second in `/proc/<pid>/stat` and `cpuacct.stat`.
+pub(crate) fn ticks_per_second() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
+}
