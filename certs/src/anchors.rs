@@ -8,6 +8,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
 use crate::der;
+use crate::leaf::Leaf;
 
 /// The most roots a machine believes at once: two while a federation changes its root, some more for people's own.
 pub const ANCHORS_MAX: usize = 16;
@@ -99,6 +100,15 @@ impl Anchors {
     /// The root with this fingerprint, if it is among them.
     pub fn find(&self, fingerprint: &Fingerprint) -> Option<&CertificateDer<'static>> {
         self.0.iter().find(|root| Fingerprint::of(root) == *fingerprint)
+    }
+
+    /// The root whose key signed the end of `leaf`'s chain, if it is among them.
+    pub fn issuer_of(&self, leaf: &Leaf) -> Option<&CertificateDer<'static>> {
+        let last = der::parse(leaf.chain().last()?)?;
+        let signed = |root: &CertificateDer<'_>| {
+            der::parse(root).is_some_and(|root| last.verify_signature(Some(root.public_key())).is_ok())
+        };
+        self.0.iter().find(|root| signed(root))
     }
 
     /// The roots in the order given.

@@ -61,6 +61,8 @@ fn a_server_is_taken_as_server_and_client_and_a_client_as_client_only() {
     as_client(&anchors, client.leaf(), now()).unwrap();
     assert!(as_server(&anchors, client.leaf(), "client.west.drover", now()).is_err());
     assert!(as_server(&anchors, server.leaf(), "server.east.drover", now()).is_err());
+    assert_eq!(anchors.issuer_of(server.leaf()), Some(&anchors.roots()[0]));
+    assert_eq!(west().anchors().issuer_of(server.leaf()), None);
     assert!(as_server(&west().anchors(), server.leaf(), "server.west.drover", now()).is_err());
 }
 

@@ -1,1 +1,24 @@
-//! drover-api-client
+//! Typed, blocking calls to the HTTP API, for the command line and for tests.
+//!
+//! Answers are read leniently: unknown fields are ignored, missing fields and nulls are zero, words stay text. So one client
+//! reads servers of other versions too. The raw JSON of an answer is kept beside the typed one.
+
+pub mod address;
+pub mod client;
+pub mod error;
+pub mod query;
+pub mod shape;
+
+pub mod agent;
+pub mod allocs;
+pub mod deployments;
+pub mod evals;
+pub mod join_tokens;
+pub mod jobs;
+pub mod logs;
+pub mod nodes;
+pub mod plan;
+
+pub use client::{Answer, Client, Config, Meta};
+pub use error::{AddressError, Error};
+pub use query::QueryOptions;

@@ -44,6 +44,8 @@ pub struct Scope<'a> {
     pub map_attributes: BTreeSet<String>,
     /// Block kinds in which a `dynamic` block is nothing special.
     pub opaque_blocks: BTreeSet<String>,
+    /// Block kinds that always have a label: a `dynamic` block for one needs `labels`.
+    pub labelled_blocks: BTreeSet<String>,
     /// How far evaluation may go.
     pub limits: Limits,
 }
@@ -56,6 +58,7 @@ impl Scope<'_> {
             keep_unknown: true,
             map_attributes: names(&["meta", "env"]),
             opaque_blocks: names(&["config", "policy"]),
+            labelled_blocks: names(&["group", "task", "port", "volume", "device", "action", "secret"]),
             ..Scope::default()
         }
     }

@@ -143,7 +143,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, String> {
     if value.is_null() {
         return Ok(Value::Null);
     }
-    let mismatch = || format!("{} required", wanted.wanted());
+    let mismatch = || format!("{} required, but have {}", wanted.wanted(), value.type_name());
     match wanted {
         Type::Any => Ok(value.clone()),
         Type::Bool => value.to_bool().map(Value::Bool),
@@ -169,11 +169,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, String> {
                 _ => return Err(mismatch()),
             };
             if items.len() != types.len() {
-                let which = if items.len() < types.len() { "at least" } else { "at most" };
-                return Err(match types.len() {
-                    _ if which == "at least" => format!("tuple required with {} elements", types.len()),
-                    _ => format!("tuple required with only {} elements", types.len()),
-                });
+                return Err(format!("a tuple of {} elements is required", types.len()));
             }
             let converted: Result<Vec<_>, String> = items
                 .iter()
@@ -248,7 +244,7 @@ mod tests {
         assert_eq!(convert(&Value::Object(BTreeMap::new()), &object), Err("attribute \"x\" is required".to_string()));
         assert_eq!(
             convert(&Value::from("x"), &Type::List(Box::new(Type::String))),
-            Err("list of string required".to_string())
+            Err("list of string required, but have string".to_string())
         );
     }
 

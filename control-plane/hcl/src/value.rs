@@ -85,7 +85,7 @@ impl Value {
             Value::String(text) => Ok(text.clone()),
             Value::Bool(value) => Ok(value.to_string()),
             Value::Number(number) if number.is_finite() => Ok(number.to_string()),
-            _ => Err("string required".to_string()),
+            _ => Err(format!("string required, but have {}", self.type_name())),
         }
     }
 
@@ -104,7 +104,7 @@ impl Value {
                 ),
                 _ => Err("a bool is required".to_string()),
             },
-            _ => Err("bool required".to_string()),
+            _ => Err(format!("bool required, but have {}", self.type_name())),
         }
     }
 
@@ -113,7 +113,7 @@ impl Value {
         match self {
             Value::Number(number) => Ok(number.clone()),
             Value::String(text) => Number::from_text(text).ok_or_else(|| "a number is required".to_string()),
-            _ => Err("number required".to_string()),
+            _ => Err(format!("number required, but have {}", self.type_name())),
         }
     }
 
@@ -203,12 +203,12 @@ mod tests {
         let number = |text: &str| Value::Number(Number::from_text(text).unwrap());
         assert_eq!(number("1.50").to_text(), Ok("1.5".to_string()));
         assert_eq!(Value::Bool(true).to_text(), Ok("true".to_string()));
-        assert_eq!(Value::Null.to_text(), Err("string required".to_string()));
+        assert_eq!(Value::Null.to_text(), Err("string required, but have dynamic".to_string()));
         assert_eq!(Value::text("5").to_number(), Ok(Number::from(5i64)));
         assert_eq!(Value::text("x").to_number(), Err("a number is required".to_string()));
         assert_eq!(Value::text("1").to_bool(), Ok(true));
         assert_eq!(Value::text("yes").to_bool(), Err("a bool is required".to_string()));
-        assert_eq!(number("1").to_bool(), Err("bool required".to_string()));
+        assert_eq!(number("1").to_bool(), Err("bool required, but have number".to_string()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod wire;
 
 pub mod constraint;
 pub mod network;
+pub mod ports;
 pub mod policy;
 pub mod resources;
 
@@ -17,6 +18,8 @@ pub mod group;
 pub mod job;
 pub mod task;
 
+pub mod computed_class;
+pub mod interpolation;
 pub mod node;
 
 pub mod alloc;

@@ -4,7 +4,6 @@
 //! secret in the file of a server on the same host (as a MAC over the TLS exporter: it never travels), or the
 //! certificate that it has and renews.
 
-use drover_model::JoinTokenId;
 use serde::{Deserialize, Serialize};
 
 /// The longest enrolment message, in bytes.
@@ -33,10 +32,8 @@ pub struct EnrolRequest {
 pub enum Proof {
     /// A join token; the secret is sent only after the other side's chain was checked against the token's fingerprint.
     Token {
-        /// The token.
-        id: JoinTokenId,
-        /// Its secret.
-        secret: [u8; 32],
+        /// Its secret, as the token's text has it.
+        secret: String,
     },
     /// It can read the file of this server on the same host: MAC over the TLS exporter under the file's secret.
     HostFile {

@@ -4,4 +4,5 @@
 pub mod codec;
 pub mod edge;
 pub mod enrol;
+pub mod host_file;
 pub mod server;

@@ -282,5 +282,8 @@ pub fn encode(command: &Command) -> Vec<u8> {
 
 /// The command that these bytes are.
 pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
-    rmp_serde::from_slice(bytes).map_err(|source| DecodeError { len: bytes.len(), source })
+    rmp_serde::from_slice(bytes).map_err(|source| DecodeError {
+        len: bytes.len(),
+        source,
+    })
 }

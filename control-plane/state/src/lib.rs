@@ -1,4 +1,4 @@
-//! The replicated state: [`Command`], [`apply::apply`], [`Snapshot`].
+//! The replicated state: [`Command`], [`apply`], [`State`], [`Snapshot`].
 //!
 //! All change is a command. `apply` is total and deterministic: the same log gives the same bytes on each server, it
 //! never fails halfway, and a command that it cannot accept yields a refusal as its answer and changes nothing.
@@ -7,6 +7,19 @@ pub mod command;
 pub mod event;
 pub mod join_token;
 pub mod submission;
+pub mod summary;
 
+pub mod state;
+
+pub mod apply;
+pub mod image;
+pub mod read;
+pub mod snapshot;
+
+pub use apply::apply;
 pub use command::{AcceptedPlan, Answer, ChangeDeployment, Command, Refusal, RegisterJob};
 pub use event::{Change, Events};
+pub use image::DecodeError;
+pub use snapshot::Snapshot;
+pub use state::{State, Table};
+pub use summary::{GroupSummary, JobSummary};

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -41,7 +42,11 @@ pub(crate) struct TaskCgroup {
 /// A node's part of a path: the short form of a UUID, else the whole name, escaped.
 pub(crate) fn short_node(node_id: &str) -> String {
     let is_uuid = node_id.len() == 36 && node_id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    escape(if is_uuid { node_id.get(..8).unwrap_or(node_id) } else { node_id })
+    escape(if is_uuid {
+        node_id.get(..8).unwrap_or(node_id)
+    } else {
+        node_id
+    })
 }
 
 /// A name that is safe as a directory and as a container id; different names stay different.
@@ -54,16 +59,20 @@ pub(crate) fn escape(name: &str) -> String {
             _ => escaped.push_str(&format!("+{byte:02x}")),
         }
     }
-    // File names end at 255 bytes; task ids are bounded so that only very odd ones come near.
-    escaped.truncate(250);
     escaped
 }
 
 impl NodeCgroups {
     /// Finds the hierarchies; makes nothing yet. `parent` is a path such as `/drover`.
     pub(crate) fn detect(parent: &str, node_id: &str) -> NodeCgroups {
-        let parent: PathBuf = parent.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
-        NodeCgroups { layout: Layout::detect(), path: parent.join(short_node(node_id)) }
+        let parent: PathBuf = parent
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != "..")
+            .collect();
+        NodeCgroups {
+            layout: Layout::detect(),
+            path: parent.join(short_node(node_id)),
+        }
     }
 
     /// The path of a task as libcontainer wants it: absolute below the hierarchies' roots. None without cgroups.
@@ -88,17 +97,30 @@ impl NodeCgroups {
         }
     }
 
-    /// Another living supervisor of the same node, which would fight with this one.
+    /// Another living supervisor of the same node, which would fight with this one. One that is just ending is waited for.
     pub(crate) fn other_supervisor(&self) -> Option<i32> {
         let own = i32::try_from(std::process::id()).ok()?;
-        self.node_dirs().iter().flat_map(|dir| processes(&dir.join(OWN))).find(|pid| *pid != own)
+        let until = Instant::now() + Duration::from_secs(1);
+        loop {
+            let dirs = self.node_dirs();
+            let other = dirs
+                .iter()
+                .flat_map(|dir| processes(&dir.join(OWN)))
+                .find(|pid| *pid != own);
+            if other.is_none() || Instant::now() >= until {
+                return other;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Moves this process into a cgroup of its own, so that what ends or limits the agent spares it. Without rights it stays where it is.
     pub(crate) fn join_own(&self) {
         for dir in self.node_dirs() {
             let own = dir.join(OWN);
-            if std::fs::create_dir_all(&own).is_ok() && write(&own.join("cgroup.procs"), "0").is_err() {
+            // A supervisor that is just ending may remove the directory above in between.
+            let is_made = (0..5).any(|_| std::fs::create_dir_all(&own).is_ok());
+            if is_made && write(&own.join("cgroup.procs"), "0").is_err() {
                 // An unused hierarchy may refuse (cpuset without cpus): leave no directory for nothing.
                 remove_tree(&own);
                 let _ = std::fs::remove_dir(&dir);
@@ -109,7 +131,10 @@ impl NodeCgroups {
     /// Leaves the own cgroup and removes what this node has; what others still use stays.
     pub(crate) fn leave(&self) {
         for dir in self.node_dirs() {
-            let root_procs = dir.ancestors().nth(self.path.components().count()).map(|root| root.join("cgroup.procs"));
+            let root_procs = dir
+                .ancestors()
+                .nth(self.path.components().count())
+                .map(|root| root.join("cgroup.procs"));
             if dir.join(OWN).exists()
                 && let Some(root_procs) = root_procs
             {
@@ -175,11 +200,16 @@ impl NodeCgroups {
         if let Layout::None { reason } = &self.layout {
             return (None, Some(reason.clone()));
         }
-        let Some(task) = self.task(name) else { return (None, Some("no usable cgroup hierarchy".to_owned())) };
+        let Some(task) = self.task(name) else {
+            return (None, Some("no usable cgroup hierarchy".to_owned()));
+        };
         for dir in &task.joined {
             if let Err(err) = self.make(dir) {
                 task.remove();
-                return (None, Some(format!("create cgroup {}: {}", dir.display(), errno_text(&err))));
+                return (
+                    None,
+                    Some(format!("create cgroup {}: {}", dir.display(), errno_text(&err))),
+                );
             }
         }
         let reason = task.set_limits(resources).err();
@@ -243,7 +273,11 @@ impl TaskCgroup {
             }
         }
         if let Some(pids_max) = resources.pids_max {
-            let file = self.joined.iter().map(|dir| dir.join("pids.max")).find(|file| file.exists());
+            let file = self
+                .joined
+                .iter()
+                .map(|dir| dir.join("pids.max"))
+                .find(|file| file.exists());
             write(&file.ok_or_else(|| missing("pids"))?, &pids_max.to_string())?;
         }
         Ok(())
@@ -253,7 +287,10 @@ impl TaskCgroup {
     pub(crate) fn open_join_files(&self) -> Result<Vec<File>, String> {
         let open = |dir: &PathBuf| {
             let path = dir.join("cgroup.procs");
-            File::options().write(true).open(&path).map_err(|err| format!("open {}: {}", path.display(), errno_text(&err)))
+            File::options()
+                .write(true)
+                .open(&path)
+                .map_err(|err| format!("open {}: {}", path.display(), errno_text(&err)))
         };
         self.joined.iter().map(open).collect()
     }
@@ -268,8 +305,11 @@ impl TaskCgroup {
         if self.is_v2 && write(&self.tracked.join("cgroup.kill"), "1").is_ok() {
             return;
         }
-        let (freezer, frozen, thawed) =
-            if self.is_v2 { ("cgroup.freeze", "1", "0") } else { ("freezer.state", "FROZEN", "THAWED") };
+        let (freezer, frozen, thawed) = if self.is_v2 {
+            ("cgroup.freeze", "1", "0")
+        } else {
+            ("freezer.state", "FROZEN", "THAWED")
+        };
         let is_frozen = write(&self.tracked.join(freezer), frozen).is_ok();
         // A pid read from the file may be another process by now: take hold of it first, then see whether it is still listed.
         let held: Vec<(i32, rustix::fd::OwnedFd)> = processes(&self.tracked)
@@ -289,13 +329,25 @@ impl TaskCgroup {
 
     /// How many of its processes the kernel ended for want of memory.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
-        self.memory.as_ref().and_then(|dir| table(&dir.join(file)).get("oom_kill").copied()).unwrap_or(0)
+        let file = if self.is_v2 {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        self.memory
+            .as_ref()
+            .and_then(|dir| table(&dir.join(file)).get("oom_kill").copied())
+            .unwrap_or(0)
     }
 
     /// Removes it from every hierarchy; true when nothing is left.
     pub(crate) fn remove(&self) -> bool {
-        self.all.iter().chain(&self.joined).fold(true, |gone, dir| remove_tree(dir) && gone)
+        self.all
+            .iter()
+            .chain(&self.joined)
+            .filter(|dir| !remove_tree(dir))
+            .count()
+            == 0
     }
 
     /// What it uses now.
@@ -304,7 +356,10 @@ impl TaskCgroup {
     }
 
     fn stats_v1(&self) -> Stats {
-        let mut stats = Stats { processes: processes(&self.tracked).len() as u64, ..Stats::default() };
+        let mut stats = Stats {
+            processes: processes(&self.tracked).len() as u64,
+            ..Stats::default()
+        };
         if let Some(dir) = &self.cpuacct {
             let ns_per_tick = 1_000_000_000 / sys::ticks_per_second();
             let split = table(&dir.join("cpuacct.stat"));

@@ -10,8 +10,11 @@ const V1_CONTROLLERS: [&str; 5] = ["freezer", "memory", "cpu", "cpuacct", "pids"
 /// The hierarchies of this host.
 #[derive(Debug, Clone)]
 pub(crate) enum Layout {
-    /// One directory per controller (several may share one mount). `all` has every v1 mount, the named ones too.
-    V1 { controllers: BTreeMap<&'static str, PathBuf>, all: Vec<PathBuf> },
+    /// One directory per controller (several may share one mount). `all` has every mount, those too that tasks do not join.
+    V1 {
+        controllers: BTreeMap<&'static str, PathBuf>,
+        all: Vec<PathBuf>,
+    },
     /// One tree for all.
     V2 { root: PathBuf },
     /// None that we could use.
@@ -25,7 +28,9 @@ impl Layout {
             Ok(mounts) => Layout::from_mounts(&mounts, |root| {
                 std::fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default()
             }),
-            Err(err) => Layout::None { reason: format!("read /proc/mounts: {err}") },
+            Err(err) => Layout::None {
+                reason: format!("read /proc/mounts: {err}"),
+            },
         }
     }
 
@@ -34,7 +39,9 @@ impl Layout {
         let mut all = Vec::new();
         for line in mounts.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
-            let [_, path, kind, options, ..] = fields.as_slice() else { continue };
+            let [_, path, kind, options, ..] = fields.as_slice() else {
+                continue;
+            };
             let path = PathBuf::from(path);
             match *kind {
                 "cgroup2" => {
@@ -42,6 +49,8 @@ impl Layout {
                     if has.split_whitespace().any(|name| name == "memory") {
                         return Layout::V2 { root: path };
                     }
+                    // Beside v1 it holds no controller, but systemd may find a unit's processes by it.
+                    all.push(path);
                 }
                 "cgroup" => {
                     for name in V1_CONTROLLERS {
@@ -55,7 +64,9 @@ impl Layout {
             }
         }
         if controllers.is_empty() {
-            return Layout::None { reason: "no usable cgroup hierarchy is mounted".to_owned() };
+            return Layout::None {
+                reason: "no usable cgroup hierarchy is mounted".to_owned(),
+            };
         }
         Layout::V1 { controllers, all }
     }
@@ -114,8 +125,14 @@ pub(crate) fn remove_tree(dir: &Path) -> bool {
 
 /// The directories right below one.
 pub(crate) fn directories(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// The kernel's words for an error, as programs of the field print them: `no such file or directory`.
@@ -149,14 +166,24 @@ mod tests {
     fn the_layout_is_read_from_the_mounts() {
         let hybrid = "cgroup /cg/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\ncgroup /cg/memory cgroup rw,memory 0 0\n\
                       cgroup /cg/systemd cgroup rw,name=systemd 0 0\ncgroup2 /cg/unified cgroup2 rw 0 0\n";
-        check(hybrid, "hugetlb", "v1 3 of 3");
-        check("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n", "cpuset cpu io memory pids", "v2 /sys/fs/cgroup");
+        check(hybrid, "hugetlb", "v1 3 of 4");
+        check(
+            "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n",
+            "cpuset cpu io memory pids",
+            "v2 /sys/fs/cgroup",
+        );
         check("tmpfs / tmpfs rw 0 0\n", "", "no usable cgroup hierarchy is mounted");
     }
 
     #[test]
     fn errors_read_like_those_of_the_field() {
-        assert_eq!(errno_text(&io::Error::from_raw_os_error(libc::ENOENT)), "no such file or directory");
-        assert_eq!(errno_text(&io::Error::from_raw_os_error(libc::EACCES)), "permission denied");
+        assert_eq!(
+            errno_text(&io::Error::from_raw_os_error(libc::ENOENT)),
+            "no such file or directory"
+        );
+        assert_eq!(
+            errno_text(&io::Error::from_raw_os_error(libc::EACCES)),
+            "permission denied"
+        );
     }
 }

@@ -37,19 +37,30 @@ impl LogFile {
         let (index, file, size) = match append_to(&dir, &spec.prefix, newest) {
             Some((file, size)) => (newest, file, size),
             None if indexes.is_empty() => (0, create(&dir, &spec.prefix, 0)?, 0),
-            None => (newest.saturating_add(1), create(&dir, &spec.prefix, newest.saturating_add(1))?, 0),
+            None => (
+                newest.saturating_add(1),
+                create(&dir, &spec.prefix, newest.saturating_add(1))?,
+                0,
+            ),
         };
         let log = LogFile {
             dir,
             prefix: spec.prefix.clone(),
             files_max: u64::from(spec.max_files.max(1)),
-            bytes_max: if spec.max_file_size_bytes == 0 { u64::MAX } else { spec.max_file_size_bytes },
+            bytes_max: if spec.max_file_size_bytes == 0 {
+                u64::MAX
+            } else {
+                spec.max_file_size_bytes
+            },
             index,
             file,
             size,
             dropped: 0,
         };
-        for old in indexes.into_iter().filter(|old| old.saturating_add(log.files_max) <= index) {
+        for old in indexes
+            .into_iter()
+            .filter(|old| old.saturating_add(log.files_max) <= index)
+        {
             let _ = unlinkat(&log.dir, name(&log.prefix, old), AtFlags::empty());
         }
         Ok(log)
@@ -62,7 +73,9 @@ impl LogFile {
                 self.dropped = self.dropped.saturating_add(data.len() as u64);
                 return;
             }
-            let room = usize::try_from(self.bytes_max - self.size).unwrap_or(usize::MAX).min(data.len());
+            let room = usize::try_from(self.bytes_max - self.size)
+                .unwrap_or(usize::MAX)
+                .min(data.len());
             match self.file.write(data.get(..room).unwrap_or(data)) {
                 Ok(0) => {
                     self.dropped = self.dropped.saturating_add(data.len() as u64);
@@ -101,8 +114,12 @@ fn existing(dir: &OwnedFd, prefix: &str) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
-        let number = entry.file_name().to_str().ok().and_then(|name| name.strip_prefix(prefix)?.strip_prefix('.')?.parse().ok());
-        found.extend(number);
+        let digits = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.strip_prefix(prefix)?.strip_prefix('.'));
+        found.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
     }
     Ok(found)
 }
@@ -137,7 +154,11 @@ mod tests {
             .unwrap()
             .map(|entry| {
                 let entry = entry.unwrap();
-                format!("{}={}", entry.file_name().to_string_lossy(), std::fs::read_to_string(entry.path()).unwrap())
+                format!(
+                    "{}={}",
+                    entry.file_name().to_string_lossy(),
+                    std::fs::read_to_string(entry.path()).unwrap()
+                )
             })
             .collect();
         names.sort();
@@ -145,7 +166,12 @@ mod tests {
     }
 
     fn spec(dir: &std::path::Path) -> LogSpec {
-        LogSpec { dir: dir.to_owned(), prefix: "web.stdout".to_owned(), max_files: 2, max_file_size_bytes: 4 }
+        LogSpec {
+            dir: dir.to_owned(),
+            prefix: "web.stdout".to_owned(),
+            max_files: 2,
+            max_file_size_bytes: 4,
+        }
     }
 
     #[test]
@@ -159,7 +185,7 @@ mod tests {
         check("abc", "web.stdout.0=abc");
         check("de", "web.stdout.0=abcd web.stdout.1=e");
         check("fghijk", "web.stdout.1=efgh web.stdout.2=ijk");
-        check("0123456789", "web.stdout.4=5678 web.stdout.5=9".replace("4=5678", "4=4567").replace("5=9", "5=89").as_str());
+        check("0123456789", "web.stdout.4=5678 web.stdout.5=9");
     }
 
     #[test]

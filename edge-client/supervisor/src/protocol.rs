@@ -234,12 +234,16 @@ pub(crate) fn encode<T: Serialize>(message: &T, bytes_max: usize) -> Result<Vec<
 
 /// Takes the first whole message out of `buffer`; none when more bytes are needed.
 pub(crate) fn decode<T: DeserializeOwned>(buffer: &mut Vec<u8>, bytes_max: usize) -> Result<Option<T>, WireError> {
-    let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let Some(prefix) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = u32::from_le_bytes(*prefix) as usize;
     if length > bytes_max {
         return Err(WireError::TooLarge(length));
     }
-    let Some(body) = buffer.get(4..4 + length) else { return Ok(None) };
+    let Some(body) = buffer.get(4..4 + length) else {
+        return Ok(None);
+    };
     let message = rmp_serde::from_slice(body)?;
     buffer.drain(..4 + length);
     Ok(Some(message))
@@ -251,7 +255,11 @@ mod tests {
 
     #[test]
     fn messages_arrive_whole_or_not_at_all() {
-        let hello = Hello { version: VERSION, node_id: "n".to_owned(), purpose: Purpose::Events };
+        let hello = Hello {
+            version: VERSION,
+            node_id: "n".to_owned(),
+            purpose: Purpose::Events,
+        };
         let bytes = encode(&hello, 100).unwrap();
         for cut in 0..bytes.len() {
             let mut part = bytes[..cut].to_vec();
@@ -267,8 +275,14 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused() {
-        assert!(matches!(decode::<Hello>(&mut vec![255; 8], 100), Err(WireError::TooLarge(_))));
-        assert!(matches!(decode::<Hello>(&mut vec![1, 0, 0, 0, 0xc1], 100), Err(WireError::Decode(_))));
+        assert!(matches!(
+            decode::<Hello>(&mut vec![255; 8], 100),
+            Err(WireError::TooLarge(_))
+        ));
+        assert!(matches!(
+            decode::<Hello>(&mut vec![1, 0, 0, 0, 0xc1], 100),
+            Err(WireError::Decode(_))
+        ));
         assert!(matches!(encode(&"x".repeat(200), 100), Err(WireError::TooLarge(_))));
     }
 }

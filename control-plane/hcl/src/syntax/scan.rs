@@ -1,0 +1,206 @@
+//! A first look over a text, before the parser sees it: how deep brackets nest, which one stays open, and which
+//! heredoc lines the parser would take for the end although a word follows the end word.
+
+use crate::source::Span;
+
+/// Deepest nesting of brackets, braces and holes in texts. The parser recurses, so this bounds its stack.
+pub(crate) const NESTING_MAX: usize = 60;
+
+/// What the look over a text found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// The first bracket that is nested too deep.
+    pub too_deep: Option<Span>,
+    /// Brackets that are never closed, outermost first.
+    pub unclosed: Vec<Span>,
+    /// A heredoc that never ends.
+    pub unclosed_heredoc: Option<Span>,
+    /// A quoted text that is not closed on its line.
+    pub unclosed_quote: Option<Span>,
+    /// Bytes (all ASCII) that must be changed so that the parser does not end a heredoc early.
+    pub false_ends: Vec<usize>,
+}
+
+enum Mode<'s> {
+    Code { open: usize },
+    Quoted { open: usize },
+    Heredoc { open: usize, word: &'s str },
+}
+
+/// Looks over a text. Never fails: what is wrong is left for the parser to refuse.
+pub(crate) fn scan(text: &str) -> Scan {
+    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, modes: Vec::new(), found: Scan::default() };
+    while scanner.at < scanner.bytes.len() && scanner.found.too_deep.is_none() {
+        scanner.step();
+    }
+    for mode in &scanner.modes {
+        match mode {
+            Mode::Code { open } => scanner.found.unclosed.push(Span::new(*open, open + 1)),
+            Mode::Quoted { open } => scanner.found.unclosed_quote = Some(Span::new(*open, open + 1)),
+            Mode::Heredoc { open, .. } => scanner.found.unclosed_heredoc = Some(Span::new(*open, open + 2)),
+        }
+    }
+    scanner.found
+}
+
+struct Scanner<'s> {
+    text: &'s str,
+    bytes: &'s [u8],
+    at: usize,
+    modes: Vec<Mode<'s>>,
+    found: Scan,
+}
+
+impl<'s> Scanner<'s> {
+    fn step(&mut self) {
+        match self.modes.last() {
+            None | Some(Mode::Code { .. }) => self.step_code(),
+            Some(Mode::Quoted { open }) => {
+                let open = *open;
+                self.step_quoted(open);
+            }
+            Some(Mode::Heredoc { word, .. }) => {
+                let word = *word;
+                self.step_heredoc(word);
+            }
+        }
+    }
+
+    fn starts_with(&self, prefix: &str) -> bool {
+        self.bytes[self.at..].starts_with(prefix.as_bytes())
+    }
+
+    fn push(&mut self, mode: Mode<'s>, width: usize) {
+        if self.modes.len() >= NESTING_MAX {
+            self.found.too_deep = Some(Span::new(self.at, self.at + width));
+        }
+        self.modes.push(mode);
+        self.at += width;
+    }
+
+    fn skip_past(&mut self, end: &str) {
+        self.at = self.text[self.at..].find(end).map_or(self.bytes.len(), |found| self.at + found + end.len());
+    }
+
+    fn step_code(&mut self) {
+        match self.bytes[self.at] {
+            b'#' => self.skip_past("\n"),
+            b'/' if self.starts_with("//") => self.skip_past("\n"),
+            b'/' if self.starts_with("/*") => self.skip_past("*/"),
+            b'"' => self.push(Mode::Quoted { open: self.at }, 1),
+            b'{' | b'[' | b'(' => self.push(Mode::Code { open: self.at }, 1),
+            b'}' | b']' | b')' => {
+                self.modes.pop();
+                self.at += 1;
+            }
+            b'<' if self.starts_with("<<") => self.open_heredoc(),
+            _ => self.at += 1,
+        }
+    }
+
+    fn open_heredoc(&mut self) {
+        let open = self.at;
+        let rest = &self.text[open + 2..];
+        let rest = rest.strip_prefix('-').unwrap_or(rest);
+        let line = rest.split_inclusive('\n').next().unwrap_or_default();
+        let word = line.trim_end();
+        let is_word = word.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        if !is_word || !line.ends_with('\n') {
+            self.at += 2;
+            return;
+        }
+        let next_line = self.text.len() - rest.len() + line.len();
+        self.push(Mode::Heredoc { open, word }, next_line - open);
+        self.line_start(word);
+    }
+
+    /// At the start of a heredoc line: ends the heredoc, or notes a false end.
+    fn line_start(&mut self, word: &str) {
+        let rest = &self.text[self.at..];
+        let line = rest.split('\n').next().unwrap_or_default();
+        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+        let Some(after) = line[indent..].strip_prefix(word) else { return };
+        if after.trim_end_matches('\r').is_empty() {
+            self.modes.pop();
+            self.at += indent + word.len();
+        } else if !after.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-') && word.is_ascii() {
+            self.found.false_ends.push(self.at + indent);
+        }
+    }
+
+    fn step_text(&mut self) -> bool {
+        if self.starts_with("$${") || self.starts_with("%%{") {
+            self.at += 3;
+        } else if self.starts_with("${") || self.starts_with("%{") {
+            self.push(Mode::Code { open: self.at }, 2);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn step_quoted(&mut self, open: usize) {
+        if self.step_text() {
+            return;
+        }
+        match self.bytes[self.at] {
+            b'\\' => self.at += 2,
+            b'"' => {
+                self.modes.pop();
+                self.at += 1;
+            }
+            b'\n' => {
+                self.found.unclosed_quote.get_or_insert(Span::new(open, open + 1));
+                self.modes.pop();
+            }
+            _ => self.at += 1,
+        }
+    }
+
+    fn step_heredoc(&mut self, word: &'s str) {
+        if self.step_text() {
+            return;
+        }
+        let is_newline = self.bytes[self.at] == b'\n';
+        self.at += 1;
+        if is_newline {
+            self.line_start(word);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_stays_open() {
+        let check = |text: &str, expected: &[usize]| {
+            let found: Vec<usize> = scan(text).unclosed.iter().map(|span| span.start).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("a {\n}\n", &[]);
+        check("a {\nb {\n", &[2, 6]);
+        check("a = \"{\" # {\n// {\n/* { */", &[]);
+        check("a = \"${\"{\"}\"", &[]);
+        check("a = <<E\n{\nE\n", &[]);
+        check("a = <<-E\n${ b {\nE\n", &[9, 14]);
+        check("a \\", &[]);
+        check("a = \"\\", &[]);
+    }
+
+    #[test]
+    fn finds_false_heredoc_ends() {
+        assert_eq!(scan("a = <<E\nE b\n E\n").false_ends, [8]);
+        assert_eq!(scan("a = <<E\nEb\nE\n").false_ends, [0usize; 0]);
+        assert!(scan("a = <<E\nx\n").unclosed_heredoc.is_some());
+        assert!(scan("a = \"x\nb").unclosed_quote.is_some());
+    }
+
+    #[test]
+    fn stops_at_too_much_nesting() {
+        assert!(scan(&"[".repeat(NESTING_MAX)).too_deep.is_none());
+        assert!(scan(&"[".repeat(100_000)).too_deep.is_some());
+    }
+}

@@ -1,0 +1,122 @@
+//! From the API's shape with nulls to a complete, checked [`Job`]: defaults per job type, the merging of job into group
+//! into task, the constraints a job implies, and every check.
+//!
+//! It works on JSON and not on the model, because a value that must not be (a negative duration, a job type that is
+//! none) has to be named in an error and can't be held by the model's types.
+
+pub mod implied;
+
+mod group;
+
+mod service;
+
+mod settle;
+
+mod task;
+
+use drover_model::job::Job;
+use serde_json::{Map, Value, json};
+
+use crate::check;
+use crate::json::JsonError;
+use crate::shapes::job::JOB;
+use implied::Implied;
+use settle::{default, is_unset, settle};
+
+/// A job that is complete and was found good.
+#[derive(Clone, Debug)]
+pub struct Canonical {
+    /// The job, as the state keeps it.
+    pub job: Job,
+    /// What its owner should know, one text each.
+    pub warnings: Vec<String>,
+}
+
+/// Fills and checks a job in the shape that [`crate::parse_hcl`] and [`crate::parse_json`] give. `region` is the
+/// server's own, for jobs that name none. The error is the list of what is wrong with it; [`crate::multierror()`]
+/// lays it out as one text.
+pub fn canonicalize(job: Value, region: &str) -> Result<Canonical, Vec<String>> {
+    canonicalize_with(job, region, Implied::ActedOn)
+}
+
+/// As [`canonicalize`], with a choice of implied constraints.
+pub fn canonicalize_with(job: Value, region: &str, implied: Implied) -> Result<Canonical, Vec<String>> {
+    let Value::Object(mut job) = job else { return Err(vec![JsonError::NoJob.to_string()]) };
+    fill(&mut job, region);
+    let problems = check::problems(&job);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let warnings = check::warnings::all(&job);
+    implied::add(&mut job, implied);
+    let job = serde_json::from_value(Value::Object(job)).map_err(|e| vec![e.to_string()])?;
+    Ok(Canonical { job, warnings })
+}
+
+/// All defaults, without checks: what the API's parse call gives with `Canonicalize`.
+pub fn fill(job: &mut Map<String, Value>, region: &str) {
+    if is_unset(job, "Region") || job["Region"] == "global" {
+        job.insert("Region".to_owned(), json!(region));
+    }
+    default(job, "Type", "service");
+    default(job, "Namespace", "default");
+    if is_unset(job, "Name") {
+        job.insert("Name".to_owned(), job["ID"].clone());
+    }
+    if job["Datacenters"].as_array().is_none_or(Vec::is_empty) {
+        job.insert("Datacenters".to_owned(), json!(["*"]));
+    }
+    if job["Priority"] == 0 {
+        job.insert("Priority".to_owned(), Value::Null);
+    }
+    if let Some(Value::Object(periodic)) = job.get_mut("Periodic")
+        && periodic["Specs"].is_null()
+    {
+        periodic.insert("Specs".to_owned(), json!([]));
+    }
+    let mut groups = job.remove("TaskGroups").unwrap_or_default();
+    for group in objects(&mut groups) {
+        group::fill(group, job);
+    }
+    settle(job, &JOB);
+    job.insert("TaskGroups".to_owned(), groups);
+    job_update(job);
+    ui_links(job);
+    for key in ["Reschedule", "Migrate"] {
+        job.remove(key);
+    }
+}
+
+/// Of the job's own update block only two numbers are kept; groups have merged the rest.
+fn job_update(job: &mut Map<String, Value>) {
+    let update = job.remove("Update").unwrap_or_default();
+    let (max_parallel, stagger) = match job["Type"].as_str() {
+        Some("service" | "system") => {
+            let written = |key: &str, default: i64| update[key].as_i64().filter(|n| *n != 0).unwrap_or(default);
+            (written("MaxParallel", 1), written("Stagger", 30_000_000_000))
+        }
+        _ => (0, 0),
+    };
+    job.insert(
+        "Update".to_owned(),
+        json!({
+            "AutoPromote": false, "AutoRevert": false, "Canary": 0, "HealthCheck": "", "HealthyDeadline": 0,
+            "MaxParallel": max_parallel, "MinHealthyTime": 0, "ProgressDeadline": 0, "Stagger": stagger,
+        }),
+    );
+}
+
+/// The stored job spells the key of a link's address in another way than the parsed one.
+fn ui_links(job: &mut Map<String, Value>) {
+    let Some(Value::Object(ui)) = job.get_mut("UI") else { return };
+    for link in ui.get_mut("Links").into_iter().flat_map(objects) {
+        if let Some(url) = link.remove("URL") {
+            link.insert("Url".to_owned(), url);
+        }
+    }
+}
+
+/// The objects of a list that may be null.
+pub(crate) fn objects(list: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
+}

@@ -1,0 +1,118 @@
+//! Defaults of a group.
+
+use serde_json::{Map, Value, json};
+
+use super::settle::{merged, settle};
+use super::{objects, service, task};
+use crate::shapes::group::GROUP;
+
+const SECOND: i64 = 1_000_000_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+
+/// Fills a group of a job whose own type, policies and names are known.
+pub fn fill(group: &mut Map<String, Value>, job: &Map<String, Value>) {
+    let kind = job["Type"].as_str().unwrap_or_default().to_owned();
+    count(group);
+    scaling_target(group, job);
+    policies(group, job, &kind);
+    volumes(group);
+    let name = group["Name"].as_str().unwrap_or_default().to_owned();
+    for service in group.get_mut("Services").into_iter().flat_map(objects) {
+        service::fill(service, job, &name, None);
+    }
+    let mut tasks = group.remove("Tasks").unwrap_or_default();
+    for task in objects(&mut tasks) {
+        task::fill(task, group, job);
+    }
+    group.insert("Tasks".to_owned(), tasks);
+    settle(group, &GROUP);
+    service::close(group);
+}
+
+fn count(group: &mut Map<String, Value>) {
+    if group["Count"].is_null() {
+        let least = group["Scaling"]["Min"].as_i64();
+        group.insert("Count".to_owned(), json!(least.unwrap_or(1)));
+    }
+    let count = group["Count"].clone();
+    if let Some(Value::Object(scaling)) = group.get_mut("Scaling")
+        && scaling["Min"].is_null()
+    {
+        scaling.insert("Min".to_owned(), count);
+    }
+}
+
+fn scaling_target(group: &mut Map<String, Value>, job: &Map<String, Value>) {
+    let target = json!({ "Namespace": job["Namespace"], "Job": job["ID"], "Group": group["Name"] });
+    if let Some(Value::Object(scaling)) = group.get_mut("Scaling") {
+        scaling.insert("Target".to_owned(), target);
+        super::settle::default(scaling, "Type", "horizontal");
+    }
+}
+
+fn policies(group: &mut Map<String, Value>, job: &Map<String, Value>, kind: &str) {
+    let restart = merged(&[&group["RestartPolicy"]], &restart_defaults(kind));
+    group.insert("RestartPolicy".to_owned(), restart);
+    let inherit = |key: &str, outer: &str, defaults: Value, always: bool, group: &Map<String, Value>| {
+        let (inner, outer) = (&group[key], &job[outer]);
+        if always || !inner.is_null() || !outer.is_null() { merged(&[inner, outer], &defaults) } else { Value::Null }
+    };
+    let is_service = kind == "service";
+    let update = inherit("Update", "Update", update_defaults(), is_service || kind == "system", group);
+    group.insert("Update".to_owned(), update);
+    let reschedules = is_service || kind == "batch";
+    let reschedule =
+        inherit("ReschedulePolicy", "Reschedule", reschedule_defaults(kind), reschedules, group);
+    group.insert("ReschedulePolicy".to_owned(), reschedule);
+    let migrate = inherit("Migrate", "Migrate", migrate_defaults(), is_service, group);
+    group.insert("Migrate".to_owned(), migrate);
+}
+
+/// Restart policy while unset.
+pub fn restart_defaults(kind: &str) -> Value {
+    let (attempts, interval) = match kind {
+        "batch" | "sysbatch" => (3, 24 * HOUR),
+        _ => (2, 30 * MINUTE),
+    };
+    json!({
+        "Attempts": attempts, "Interval": interval, "Delay": 15 * SECOND, "Mode": "fail", "RenderTemplates": false,
+    })
+}
+
+fn reschedule_defaults(kind: &str) -> Value {
+    match kind {
+        "service" => json!({
+            "Attempts": 0, "Interval": 0, "Delay": 30 * SECOND, "DelayFunction": "exponential", "MaxDelay": HOUR,
+            "Unlimited": true,
+        }),
+        "batch" => json!({
+            "Attempts": 1, "Interval": 24 * HOUR, "Delay": 5 * SECOND, "DelayFunction": "constant", "MaxDelay": 0,
+            "Unlimited": false,
+        }),
+        _ => json!({
+            "Attempts": 0, "Interval": 0, "Delay": 0, "DelayFunction": "", "MaxDelay": 0, "Unlimited": false,
+        }),
+    }
+}
+
+fn update_defaults() -> Value {
+    json!({
+        "Stagger": 30 * SECOND, "MaxParallel": 1, "HealthCheck": "checks", "MinHealthyTime": 10 * SECOND,
+        "HealthyDeadline": 5 * MINUTE, "ProgressDeadline": 10 * MINUTE, "AutoRevert": false, "AutoPromote": false,
+        "Canary": 0,
+    })
+}
+
+fn migrate_defaults() -> Value {
+    json!({
+        "MaxParallel": 1, "HealthCheck": "checks", "MinHealthyTime": 10 * SECOND, "HealthyDeadline": 5 * MINUTE,
+    })
+}
+
+/// A volume of an unknown type is lost without a word, as it ever was.
+fn volumes(group: &mut Map<String, Value>) {
+    if let Some(Value::Object(volumes)) = group.get_mut("Volumes") {
+        volumes.retain(|_, volume| matches!(volume["Type"].as_str(), Some("host" | "csi")));
+    }
+}

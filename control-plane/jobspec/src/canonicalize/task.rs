@@ -1,0 +1,87 @@
+//! Defaults of a task.
+
+use serde_json::{Map, Value, json};
+
+use super::group::restart_defaults;
+use super::settle::{default, is_unset, merged};
+use super::{objects, service};
+
+/// Fills a task of a group whose policies are settled.
+pub fn fill(task: &mut Map<String, Value>, group: &Map<String, Value>, job: &Map<String, Value>) {
+    let kind = job["Type"].as_str().unwrap_or_default();
+    let restart = merged(&[&task["RestartPolicy"], &group["RestartPolicy"]], &restart_defaults(kind));
+    task.insert("RestartPolicy".to_owned(), restart);
+    identity(task);
+    resources(task);
+    task.get_mut("Templates").into_iter().flat_map(objects).for_each(template);
+    task.get_mut("Artifacts").into_iter().flat_map(objects).for_each(artifact);
+    if let Some(Value::Array(mounts)) = task.get_mut("VolumeMounts") {
+        // A mount of nothing is lost without a word, as it ever was.
+        mounts.retain(|mount| mount["Volume"].as_str().is_some_and(|volume| !volume.is_empty()));
+    }
+    if let Some(Value::Object(plugin)) = task.get_mut("CSIPluginConfig")
+        && plugin["HealthTimeout"] == 0
+    {
+        plugin.insert("HealthTimeout".to_owned(), json!(30_000_000_000_i64));
+    }
+    let target = json!({ "Namespace": job["Namespace"], "Job": job["ID"], "Group": group["Name"], "Task": task["Name"] });
+    for scaling in task.get_mut("ScalingPolicies").into_iter().flat_map(objects) {
+        scaling.insert("Target".to_owned(), target.clone());
+    }
+    let name = task["Name"].as_str().unwrap_or_default().to_owned();
+    let group_name = group["Name"].as_str().unwrap_or_default();
+    for service in task.get_mut("Services").into_iter().flat_map(objects) {
+        service::fill(service, job, group_name, Some(&name));
+    }
+}
+
+/// Every task has a default identity for the platform's own API.
+fn identity(task: &mut Map<String, Value>) {
+    let mut identity = match task.remove("Identity") {
+        Some(Value::Object(identity)) => identity,
+        _ => crate::shapes::task::IDENTITY.empty(),
+    };
+    identity.insert("Name".to_owned(), json!("default"));
+    identity.insert("Audience".to_owned(), json!(["nomadproject.io"]));
+    upper_case(&mut identity, "ChangeSignal");
+    task.insert("Identity".to_owned(), Value::Object(identity));
+    for identity in task.get_mut("Identities").into_iter().flat_map(objects) {
+        upper_case(identity, "ChangeSignal");
+    }
+}
+
+/// A share of MHz is the default only where whole cores were not asked for.
+fn resources(task: &mut Map<String, Value>) {
+    if task["Resources"].is_null() {
+        task.insert("Resources".to_owned(), Value::Object(crate::shapes::task::RESOURCES.empty()));
+    }
+    if let Some(Value::Object(resources)) = task.get_mut("Resources")
+        && resources["CPU"].is_null()
+    {
+        let mhz = if resources["Cores"].is_null() { 100 } else { 0 };
+        resources.insert("CPU".to_owned(), json!(mhz));
+    }
+}
+
+fn template(template: &mut Map<String, Value>) {
+    if is_unset(template, "ChangeSignal") {
+        let signal = if template["ChangeMode"] == "signal" { "SIGHUP" } else { "" };
+        template.insert("ChangeSignal".to_owned(), json!(signal));
+    }
+    upper_case(template, "ChangeSignal");
+}
+
+fn artifact(artifact: &mut Map<String, Value>) {
+    let source = artifact["GetterSource"].as_str().unwrap_or_default();
+    let destination = match artifact["GetterMode"].as_str() {
+        Some("file") => format!("local/{}", source.rsplit('/').next().unwrap_or_default()),
+        _ => "local/".to_owned(),
+    };
+    default(artifact, "RelativeDest", destination);
+}
+
+fn upper_case(body: &mut Map<String, Value>, key: &str) {
+    if let Some(Value::String(text)) = body.get_mut(key) {
+        *text = text.to_uppercase();
+    }
+}

@@ -1,0 +1,175 @@
+//! The file by which the agents of one host find and trust each other (design: "On one host nothing is asked for").
+//!
+//! A server writes one per RPC port and network namespace, mode 0600 in a directory of mode 0700. Whoever can read it
+//! proves so with a MAC under its secret; the secret itself never travels. Here are its name, its form and whose files
+//! count; reading and writing is the callers'.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The only version of the form.
+pub const VERSION: u32 = 1;
+/// The longest file that is read, in bytes.
+pub const BYTES_MAX: usize = 16 << 10;
+
+/// What a server says of itself to its own host. Its debug form shows the secret: don't print it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFile {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The server's region.
+    pub region: String,
+    /// The root's fingerprint, 64 hexadecimal digits.
+    pub fingerprint: String,
+    /// 32 random bytes made at the server's start, 64 hexadecimal digits.
+    pub secret: String,
+    /// Where it takes RPCs, as `address:port`.
+    pub rpc: Vec<String>,
+    /// Where it answers HTTP, as `address:port`; empty when it does not.
+    #[serde(default)]
+    pub http: String,
+    /// The server's process.
+    pub pid: u32,
+}
+
+impl std::fmt::Debug for HostFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HostFile({} at {:?}, pid {})", self.region, self.rpc, self.pid)
+    }
+}
+
+/// A text that is no host file.
+#[derive(Debug, thiserror::Error)]
+pub enum HostFileError {
+    /// Not JSON, or a field is missing.
+    #[error("can't be read")]
+    Form(#[source] serde_json::Error),
+    /// Written by another version.
+    #[error("has version {0}, this is version {VERSION}")]
+    Version(u32),
+    /// A field has a value that it can't have.
+    #[error("its {0} makes no sense")]
+    Field(&'static str),
+    /// Longer than [`BYTES_MAX`].
+    #[error("has {0} bytes, more than {BYTES_MAX}")]
+    TooLarge(usize),
+}
+
+impl HostFile {
+    /// Its text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("the fields are plain texts and numbers")
+    }
+
+    /// Reads its text and checks each field's form.
+    pub fn parse(text: &[u8]) -> Result<HostFile, HostFileError> {
+        if text.len() > BYTES_MAX {
+            return Err(HostFileError::TooLarge(text.len()));
+        }
+        let file: HostFile = serde_json::from_slice(text).map_err(HostFileError::Form)?;
+        if file.version != VERSION {
+            return Err(HostFileError::Version(file.version));
+        }
+        let is_hex = |digits: &str| digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if file.region.is_empty() {
+            return Err(HostFileError::Field("region"));
+        }
+        if !is_hex(&file.fingerprint) {
+            return Err(HostFileError::Field("fingerprint"));
+        }
+        if !is_hex(&file.secret) {
+            return Err(HostFileError::Field("secret"));
+        }
+        if file.rpc.is_empty() {
+            return Err(HostFileError::Field("rpc"));
+        }
+        Ok(file)
+    }
+}
+
+/// `<rpc port>-<inode of the network namespace>.json`: the inode of `/proc/self/ns/net`, so that ports of one namespace are
+/// never taken for those of another.
+pub fn file_name(rpc_port: u16, netns_inode: u64) -> String {
+    format!("{rpc_port}-{netns_inode}.json")
+}
+
+/// RPC port and network namespace of a file of that name; none for any other name.
+pub fn parse_file_name(name: &str) -> Option<(u16, u64)> {
+    let (port, inode) = name.strip_suffix(".json")?.split_once('-')?;
+    Some((port.parse().ok()?, inode.parse().ok()?))
+}
+
+/// Where the server of that user writes its file.
+pub fn directory(uid: u32, xdg_runtime_dir: Option<&str>) -> PathBuf {
+    match xdg_runtime_dir.filter(|dir| Path::new(dir).is_absolute()) {
+        _ if uid == 0 => PathBuf::from("/run/drover"),
+        Some(dir) => Path::new(dir).join("drover"),
+        None => PathBuf::from(format!("/tmp/drover-{uid}")),
+    }
+}
+
+/// Where an agent of that user looks, best first, and who must own directory and file: itself, root, and under sudo the
+/// user that called it.
+pub fn directories(uid: u32, sudo_uid: Option<u32>, xdg_runtime_dir: Option<&str>) -> Vec<(PathBuf, u32)> {
+    let mut found = vec![(directory(uid, xdg_runtime_dir), uid)];
+    if uid != 0 {
+        found.push((directory(0, None), 0));
+    } else if let Some(caller) = sudo_uid.filter(|caller| *caller != 0) {
+        found.push((PathBuf::from(format!("/run/user/{caller}/drover")), caller));
+        found.push((directory(caller, None), caller));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> HostFile {
+        HostFile {
+            version: VERSION,
+            region: "global".to_owned(),
+            fingerprint: "ab".repeat(32),
+            secret: "cd".repeat(32),
+            rpc: vec!["127.0.0.1:4647".to_owned()],
+            http: "127.0.0.1:4646".to_owned(),
+            pid: 7,
+        }
+    }
+
+    #[test]
+    fn a_file_reads_back_and_hides_its_secret() {
+        let read = HostFile::parse(file().to_json().as_bytes()).unwrap();
+        assert_eq!(read, file());
+        assert!(!format!("{read:?}").contains("cdcd"));
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let check = |change: &dyn Fn(&mut HostFile), expected: &str| {
+            let mut changed = file();
+            change(&mut changed);
+            assert_eq!(HostFile::parse(changed.to_json().as_bytes()).unwrap_err().to_string(), expected);
+        };
+        check(&|file| file.version = 2, "has version 2, this is version 1");
+        check(&|file| file.secret = "xy".to_owned(), "its secret makes no sense");
+        check(&|file| file.fingerprint.clear(), "its fingerprint makes no sense");
+        check(&|file| file.rpc.clear(), "its rpc makes no sense");
+        assert!(HostFile::parse(b"{").is_err());
+        assert!(HostFile::parse(&vec![b' '; BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn names_and_places() {
+        assert_eq!(parse_file_name(&file_name(4647, 4026531840)), Some((4647, 4026531840)));
+        assert_eq!(parse_file_name("4647.json"), None);
+        assert_eq!(directory(0, Some("/run/user/0")), PathBuf::from("/run/drover"));
+        assert_eq!(directory(5, Some("/run/user/5")), PathBuf::from("/run/user/5/drover"));
+        assert_eq!(directory(5, Some("relative")), PathBuf::from("/tmp/drover-5"));
+        let owners = |uid, sudo| directories(uid, sudo, None).into_iter().map(|(_, owner)| owner).collect::<Vec<_>>();
+        assert_eq!(owners(0, None), [0]);
+        assert_eq!(owners(0, Some(5)), [0, 5, 5]);
+        assert_eq!(owners(5, Some(6)), [5, 0]);
+    }
+}

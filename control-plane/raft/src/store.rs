@@ -1,0 +1,169 @@
+//! The disk below the log: one surrealkv tree on threads of its own.
+//!
+//! surrealkv runs flush, compaction and fsync on whichever thread polls it, so the tree gets a small runtime to itself;
+//! its default durability does not fsync, so writes go through the two functions here: [`Store::write_now`] is durable
+//! when it returns, [`Store::write_soon`] is readable when it returns and durable when the flusher says so. One fsync
+//! serves every write that waits for it (group commit).
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use surrealkv::{Durability, LSMIterator, Mode, Transaction, Tree, TreeBuilder};
+use tokio::runtime::{Builder, Runtime};
+
+/// Keys kept in memory before they are written out. surrealkv counts keys only, values come on top.
+const MEMTABLE_BYTES: usize = 4 << 20;
+/// Read cache.
+const BLOCK_CACHE_BYTES: u64 = 8 << 20;
+/// Waiting flushes; a full queue makes writers wait.
+const FLUSH_QUEUE_MAX: usize = 4096;
+
+/// What to do once the disk has it (or has not).
+pub type OnDurable = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// The tree. It is closed when this is dropped.
+pub struct Store {
+    // Dropped in order: queue (ends the flusher), flusher, tree, runtime.
+    flush_queue: Option<mpsc::SyncSender<OnDurable>>,
+    flusher: Option<JoinHandle<()>>,
+    tree: std::sync::Arc<Tree>,
+    runtime: Option<Runtime>,
+}
+
+fn store_error(what: &str, error: surrealkv::Error) -> io::Error {
+    io::Error::other(format!("{what}: {error}"))
+}
+
+impl Store {
+    /// Opens the tree in `dir`, which is made when it is not there. A second process on the same directory is refused.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("store").enable_time().build()?;
+        let guard = runtime.enter();
+        let tree = TreeBuilder::new()
+            .with_path(dir.to_path_buf())
+            .with_max_memtable_size(MEMTABLE_BYTES)
+            .with_block_cache_capacity(BLOCK_CACHE_BYTES)
+            .build()
+            .map_err(|e| store_error("open log store", e))?;
+        drop(guard);
+        let tree = std::sync::Arc::new(tree);
+        let (flush_queue, waiting) = mpsc::sync_channel(FLUSH_QUEUE_MAX);
+        let flusher = std::thread::Builder::new().name("log-flush".to_owned()).spawn({
+            let tree = tree.clone();
+            let handle = runtime.handle().clone();
+            move || {
+                let _guard = handle.enter();
+                flush_loop(&tree, &waiting);
+            }
+        })?;
+        Ok(Self { flush_queue: Some(flush_queue), flusher: Some(flusher), tree, runtime: Some(runtime) })
+    }
+
+    /// Reads on a frozen view.
+    pub fn read<T>(&self, f: impl FnOnce(&Transaction) -> surrealkv::Result<T>) -> io::Result<T> {
+        let tx = self.tree.begin_with_mode(Mode::ReadOnly).map_err(|e| store_error("read log store", e))?;
+        f(&tx).map_err(|e| store_error("read log store", e))
+    }
+
+    /// Writes; on disk when it returns.
+    pub async fn write_now(&self, f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>) -> io::Result<()> {
+        self.commit(Durability::Immediate, f).await
+    }
+
+    /// Writes; readable when it returns, on disk when `done` is called.
+    pub async fn write_soon(
+        &self,
+        done: OnDurable,
+        f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>,
+    ) -> io::Result<()> {
+        self.commit(Durability::Eventual, f).await?;
+        let queue = self.flush_queue.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
+        match queue.try_send(done) {
+            Ok(()) => Ok(()),
+            Err(mpsc::TrySendError::Full(done)) => {
+                // Thousands of writes wait for one fsync: the disk is the limit, waiting here is the back-pressure.
+                queue.send(done).map_err(|_| io::Error::other("log store is closed"))
+            }
+            Err(mpsc::TrySendError::Disconnected(_)) => Err(io::Error::other("log store is closed")),
+        }
+    }
+
+    /// Writes that need not be on disk: losing them costs time, not data.
+    pub async fn write_lazily(&self, f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>) -> io::Result<()> {
+        self.commit(Durability::Eventual, f).await
+    }
+
+    async fn commit(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>,
+    ) -> io::Result<()> {
+        let mut tx = self.tree.begin_with_mode(Mode::WriteOnly).map_err(|e| store_error("write log store", e))?;
+        tx.set_durability(durability);
+        f(&mut tx).map_err(|e| store_error("write log store", e))?;
+        let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
+        let commit = runtime.spawn(async move { tx.commit().await });
+        commit
+            .await
+            .map_err(|e| io::Error::other(format!("write log store: {e}")))?
+            .map_err(|e| store_error("write log store", e))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.flush_queue.take();
+        if let Some(flusher) = self.flusher.take() {
+            // A flusher that panicked has nothing left to say; its callers were told by their dropped callbacks.
+            let _ = flusher.join();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            let tree = self.tree.clone();
+            runtime.spawn(async move {
+                if let Err(error) = tree.close().await {
+                    tracing::warn!(%error, "log store did not close cleanly");
+                }
+            });
+            // Not waited for: closing only saves work at the next start, everything acknowledged is on disk.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn flush_loop(tree: &Tree, waiting: &mpsc::Receiver<OnDurable>) {
+    let mut batch = Vec::new();
+    while let Ok(first) = waiting.recv() {
+        batch.push(first);
+        batch.extend(waiting.try_iter().take(FLUSH_QUEUE_MAX));
+        let result = tree.flush_wal(true);
+        for done in batch.drain(..) {
+            // A failed fsync is never tried again: the kernel may have dropped what it could not write.
+            done(match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::other(format!("sync log store: {error}"))),
+            });
+        }
+    }
+}
+
+/// Collects the values of a range of keys, at most `max` of them.
+pub fn range_values(tx: &Transaction, start: Vec<u8>, end: Vec<u8>, max: usize) -> surrealkv::Result<Vec<Vec<u8>>> {
+    let mut values = Vec::new();
+    let mut iter = tx.range(start, end)?;
+    iter.seek_first()?;
+    while iter.valid() && values.len() < max {
+        values.push(iter.value()?.to_vec());
+        iter.next()?;
+    }
+    Ok(values)
+}
+
+/// The value of the greatest key of a range.
+pub fn last_value(tx: &Transaction, start: Vec<u8>, end: Vec<u8>) -> surrealkv::Result<Option<Vec<u8>>> {
+    let mut iter = tx.range(start, end)?;
+    iter.seek_last()?;
+    Ok(if iter.valid() { Some(iter.value()?.to_vec()) } else { None })
+}

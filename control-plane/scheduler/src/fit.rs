@@ -1,0 +1,165 @@
+//! What a node has, what is used of it, and whether more fits. Shared by the scheduler and [`crate::verify`].
+
+use std::collections::BTreeSet;
+
+use drover_model::alloc::Alloc;
+use drover_model::group::Group;
+use drover_model::node::Node;
+use drover_model::resources::{
+    AllocatedCpu, AllocatedMemory, AllocatedResources, AllocatedShared, AllocatedTask, Totals,
+};
+
+use crate::network::{self, PortUse};
+use crate::seed::Seeds;
+
+/// What a node offers: all it has without what the operator keeps back.
+pub fn capacity(node: &Node) -> Totals {
+    let has = &node.node_resources;
+    let kept = &node.reserved_resources;
+    Totals {
+        cpu_mhz: has.cpu.mhz.saturating_sub(kept.cpu.mhz),
+        memory_mib: has.memory.mib.saturating_sub(kept.memory.mib),
+        disk_mib: has.disk.mib.saturating_sub(kept.disk.mib),
+    }
+}
+
+/// The first dimension in which a sum is above what is offered.
+pub fn overrun(capacity: &Totals, used: &Totals) -> Option<&'static str> {
+    [
+        ("cpu", used.cpu_mhz > capacity.cpu_mhz),
+        ("memory", used.memory_mib > capacity.memory_mib),
+        ("disk", used.disk_mib > capacity.disk_mib),
+    ]
+    .into_iter()
+    .find_map(|(dimension, is_over)| is_over.then_some(dimension))
+}
+
+/// What is used of one node.
+#[derive(Clone, Debug, Default)]
+pub struct NodeUse {
+    /// The sums.
+    pub totals: Totals,
+    /// How many allocs.
+    pub allocs: i64,
+    /// Cores that tasks have for themselves.
+    pub cores: BTreeSet<u16>,
+    /// Ports. None until somebody asks: most groups have none.
+    pub ports: Option<PortUse>,
+}
+
+impl NodeUse {
+    /// Adds an alloc; false when a core or a port was taken already.
+    pub fn add(&mut self, resources: &AllocatedResources) -> bool {
+        self.totals.add(resources.totals());
+        self.allocs += 1;
+        let mut is_free = true;
+        for core in cores_of(resources) {
+            is_free &= self.cores.insert(core);
+        }
+        if let Some(ports) = &mut self.ports {
+            is_free &= ports.take(resources);
+        }
+        is_free
+    }
+
+    /// Takes an alloc away. Ports are counted anew when they are next asked for.
+    pub fn remove(&mut self, resources: &AllocatedResources) {
+        self.totals.subtract(resources.totals());
+        self.allocs -= 1;
+        for core in cores_of(resources) {
+            self.cores.remove(&core);
+        }
+        self.ports = None;
+    }
+}
+
+fn cores_of(resources: &AllocatedResources) -> impl Iterator<Item = u16> {
+    resources.tasks.values().flat_map(|task| task.cpu.reserved_cores.iter().copied())
+}
+
+/// True when an alloc takes room on its node: it does until nothing of it runs, whatever is wanted of it.
+pub fn takes_room(alloc: &Alloc) -> bool {
+    !alloc.is_client_terminal()
+}
+
+/// What an alloc of the group would be given on a node, or the dimension that is short.
+pub fn give(
+    node: &Node,
+    capacity: &Totals,
+    used: &NodeUse,
+    group: &Group,
+    seeds: &mut Seeds,
+) -> Result<AllocatedResources, String> {
+    let mut resources = match &used.ports {
+        Some(ports) => {
+            let assigned = network::assign(node, ports, group, seeds).map_err(|error| format!("network: {error}"))?;
+            let mut resources = ask(group);
+            for (task, networks) in assigned.tasks {
+                if let Some(task) = resources.tasks.get_mut(&task) {
+                    task.networks = networks;
+                }
+            }
+            resources.shared.networks = assigned.networks;
+            resources.shared.ports = assigned.ports;
+            resources
+        }
+        None => ask(group),
+    };
+    give_cores(node, used, group, &mut resources)?;
+    let mut totals = used.totals;
+    totals.add(resources.totals());
+    if let Some(dimension) = overrun(capacity, &totals) {
+        return Err(dimension.to_owned());
+    }
+    if node.node_max_allocs > 0 && used.allocs >= node.node_max_allocs {
+        return Err("max allocations exceeded".to_owned());
+    }
+    Ok(resources)
+}
+
+/// What the group asks for, before ports and cores are chosen.
+pub fn ask(group: &Group) -> AllocatedResources {
+    let task = |task: &drover_model::task::Task| AllocatedTask {
+        cpu: AllocatedCpu { mhz: task.resources.cpu_mhz, reserved_cores: Vec::new() },
+        memory: AllocatedMemory { mib: task.resources.memory_mib, max_mib: 0 },
+        ..AllocatedTask::default()
+    };
+    AllocatedResources {
+        tasks: group.tasks.iter().map(|t| (t.name.clone(), task(t))).collect(),
+        task_lifecycles: group.tasks.iter().map(|t| (t.name.clone(), t.lifecycle.clone())).collect(),
+        shared: AllocatedShared {
+            disk_mib: group.ephemeral_disk.size_mib,
+            networks: group.networks.clone(),
+            ports: Vec::new(),
+        },
+    }
+}
+
+/// Chooses whole cores, lowest numbers first; a task with cores gets their MHz.
+fn give_cores(
+    node: &Node,
+    used: &NodeUse,
+    group: &Group,
+    resources: &mut AllocatedResources,
+) -> Result<(), String> {
+    if group.tasks.iter().all(|task| task.resources.cores == 0) {
+        return Ok(());
+    }
+    let cpu = &node.node_resources.cpu;
+    let kept = &node.reserved_resources.cpu.cores;
+    let is_free = |core: &&u16| !kept.contains(core) && !used.cores.contains(core);
+    let mut free = cpu.reservable_cores.iter().filter(is_free).copied();
+    let core_mhz = cpu.mhz / i64::from(cpu.cores.max(1));
+    for task in group.tasks.iter().filter(|task| task.resources.cores > 0) {
+        let wanted = usize::try_from(task.resources.cores).unwrap_or(usize::MAX);
+        let cores: Vec<u16> = free.by_ref().take(wanted).collect();
+        if cores.len() < wanted {
+            return Err("cores".to_owned());
+        }
+        if let Some(given) = resources.tasks.get_mut(&task.name) {
+            given.cpu.mhz = core_mhz.saturating_mul(task.resources.cores);
+            given.cpu.reserved_cores = cores;
+        }
+    }
+    Ok(())
+}

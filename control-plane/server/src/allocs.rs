@@ -1,0 +1,32 @@
+//! Allocs: stopping one, so that the scheduler replaces it.
+
+use drover_model::alloc::DesiredTransition;
+use drover_model::eval::EvalTrigger;
+use drover_model::{AllocId, EvalId};
+use drover_state::Command;
+
+use crate::clock;
+use crate::error::Error;
+use crate::jobs::eval_of;
+use crate::server::Server;
+
+impl Server {
+    /// Asks the scheduler to move an alloc; gives the eval and the raft index.
+    ///
+    /// # Errors
+    /// The alloc is unknown, or the log can't be written.
+    pub async fn stop_alloc(&self, alloc_id: AllocId) -> Result<(EvalId, u64), Error> {
+        let at = clock::now();
+        let snapshot = self.read(false).await?.snapshot;
+        let missing = || Error::NotFound("allocation not found".to_owned());
+        let alloc = snapshot.alloc(alloc_id).ok_or_else(missing)?;
+        let job = snapshot.job_version(&alloc.job_key(), alloc.job_version).ok_or_else(missing)?;
+        let eval = eval_of(job, EvalTrigger::AllocStop, None, at);
+        let eval_id = eval.id;
+        let transition = DesiredTransition { migrate: Some(true), ..DesiredTransition::default() };
+        let transitions = vec![(alloc_id, transition)];
+        let command = Command::UpdateAllocTransitions { transitions, evals: vec![eval], at };
+        let (index, _) = self.propose(command).await?;
+        Ok((eval_id, index))
+    }
+}

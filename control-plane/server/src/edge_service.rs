@@ -1,0 +1,196 @@
+//! What an edge may ask: register, heartbeat, what it shall run, and to report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use drover_leader::{alloc_report, node_evals};
+use drover_model::eval::EvalTrigger;
+use drover_model::node::{Node, NodeStatus};
+use drover_model::{AllocId, NodeId};
+use drover_protocol::codec;
+use drover_protocol::edge::{
+    FromServer, NODE_ALLOCS_BYTES_MAX, NodeAllocs, REQUEST_BYTES_MAX, RpcError, ToServer, WantedAlloc,
+};
+use drover_state::{Command, Snapshot};
+use drover_transport::{Peer, Stream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::server::Server;
+use crate::watch::Watch;
+use crate::{chance, clock};
+
+/// Requests of one edge that are worked on at a time; it has no more streams than that.
+const REQUESTS_MAX: usize = 64;
+/// Allocs per pushed frame, so that no frame comes near its limit.
+const ALLOCS_PER_FRAME: usize = 64;
+/// A push stream looks again after this time even if nothing woke it: a lost wake-up must not last.
+const WATCH_RECHECK: Duration = Duration::from_secs(300);
+
+/// Serves one edge until its connection ends.
+pub async fn serve(server: Server, peer: Peer) {
+    let Ok(node_id) = peer.identity.node().parse::<NodeId>() else {
+        peer.connection.close(drover_transport::CloseCode::CERTIFICATE_REFUSED, "the certificate names no node");
+        return;
+    };
+    server.inner.edges.insert(node_id, peer.connection.clone());
+    let places = std::sync::Arc::new(Semaphore::new(REQUESTS_MAX));
+    while let Ok(stream) = peer.connection.accept_stream().await {
+        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let server = server.clone();
+        tokio::spawn(async move {
+            serve_stream(&server, node_id, stream).await;
+            drop(place);
+        });
+    }
+    server.inner.edges.remove(node_id, &peer.connection);
+}
+
+async fn serve_stream(server: &Server, node_id: NodeId, mut stream: Stream) {
+    let Ok(Some(frame)) = stream.recv_frame(REQUEST_BYTES_MAX).await else { return };
+    let answer = match codec::decode::<ToServer>(&frame) {
+        Err(error) => Err(RpcError::Invalid { message: error.to_string() }),
+        Ok(ToServer::Register { node }) if node.id == node_id => register(server, *node).await,
+        Ok(ToServer::Heartbeat { node_id: named }) if named == node_id => heartbeat(server, node_id).await,
+        Ok(ToServer::ReportAllocs { node_id: named, updates }) if named == node_id => {
+            report(server, node_id, updates).await
+        }
+        Ok(ToServer::WatchAllocs { node_id: named }) if named == node_id => {
+            push_allocs(server, node_id, stream).await;
+            return;
+        }
+        Ok(ToServer::Forward(_)) => {
+            Err(RpcError::Unavailable { message: "forwarding is not served here".to_owned() })
+        }
+        Ok(_) => Err(RpcError::Forbidden { message: "the certificate is another node's".to_owned() }),
+    };
+    let answer = answer.unwrap_or_else(FromServer::Refused);
+    // An edge that is gone asks again when it is back.
+    if stream.send_frame(&codec::encode(&answer)).await.is_ok() {
+        stream.finish();
+    }
+}
+
+fn rpc_error(error: Error) -> RpcError {
+    match error {
+        Error::NoLeader => RpcError::NotLeader { leader: None },
+        Error::NotFound(message) => RpcError::NotFound { message },
+        Error::Invalid(message) | Error::Conflict(message) => RpcError::Invalid { message },
+        Error::Forbidden(message) => RpcError::Forbidden { message },
+        Error::Unavailable(message) => RpcError::Unavailable { message },
+        Error::Internal { public, private } => {
+            tracing::error!(%private, "edge request failed");
+            RpcError::Unavailable { message: public }
+        }
+    }
+}
+
+fn alive(server: &Server, node_id: NodeId) -> FromServer {
+    FromServer::Alive { heartbeat_ttl: server.inner.heard.heard(node_id, clock::now()), servers: server.peers() }
+}
+
+async fn register(server: &Server, mut node: Node) -> Result<FromServer, RpcError> {
+    let now = clock::now();
+    node.status = NodeStatus::Ready;
+    node.computed_class = drover_model::computed_class::computed_class(&node);
+    let snapshot = server.reading().snapshot;
+    let evals = node_evals::evals(&snapshot, node.id, EvalTrigger::NodeUpdate, now, chance::seed());
+    let node_id = node.id;
+    server.propose(Command::RegisterNode { node: Box::new(node), evals, at: now }).await.map_err(rpc_error)?;
+    Ok(alive(server, node_id))
+}
+
+async fn heartbeat(server: &Server, node_id: NodeId) -> Result<FromServer, RpcError> {
+    let now = clock::now();
+    let snapshot = server.reading().snapshot;
+    let Some(node) = snapshot.node(node_id) else {
+        // It was purged, or this server has lost it: the edge registers again.
+        return Err(RpcError::NotFound { message: "node not found".to_owned() });
+    };
+    if node.status != NodeStatus::Ready {
+        let evals = node_evals::evals(&snapshot, node_id, EvalTrigger::NodeUpdate, now, chance::seed());
+        let back = Command::UpdateNodeStatus {
+            node_id,
+            status: NodeStatus::Ready,
+            event: "Node reregistered by heartbeat".to_owned(),
+            evals,
+            at: now,
+        };
+        server.propose(back).await.map_err(rpc_error)?;
+    }
+    Ok(alive(server, node_id))
+}
+
+async fn report(
+    server: &Server,
+    node_id: NodeId,
+    updates: Vec<drover_model::alloc::AllocUpdate>,
+) -> Result<FromServer, RpcError> {
+    let now = clock::now();
+    let snapshot = server.reading().snapshot;
+    let evals = alloc_report::evals(&snapshot, node_id, &updates, now, chance::seed());
+    let command = Command::UpdateAllocs { node_id, updates, evals, at: now };
+    let (index, _) = server.propose(command).await.map_err(rpc_error)?;
+    Ok(FromServer::Reported { index })
+}
+
+/// Pushes what the node shall run: everything at first, then what changed, for as long as the edge listens.
+async fn push_allocs(server: &Server, node_id: NodeId, mut stream: Stream) {
+    let mut sent: BTreeMap<AllocId, u64> = BTreeMap::new();
+    let mut whole = true;
+    loop {
+        let waiter = server.wait_for(&Watch::WantedOfNode(node_id));
+        let snapshot = server.reading().snapshot;
+        for frame in changes(&snapshot, node_id, &mut sent, whole) {
+            let bytes = codec::encode(&frame);
+            if bytes.len() > NODE_ALLOCS_BYTES_MAX {
+                tracing::error!(%node_id, bytes = bytes.len(), "allocs too large to be pushed");
+                return;
+            }
+            if stream.send_frame(&bytes).await.is_err() {
+                return;
+            }
+        }
+        whole = false;
+        // Its own reports do not wake this stream, only what servers want.
+        waiter.changed(Instant::now() + WATCH_RECHECK).await;
+    }
+}
+
+/// The frames that bring the edge from what it was sent to what is now.
+fn changes(snapshot: &Snapshot, node_id: NodeId, sent: &mut BTreeMap<AllocId, u64>, whole: bool) -> Vec<NodeAllocs> {
+    let mut upserts = Vec::new();
+    let mut known = BTreeSet::new();
+    for alloc in snapshot.allocs_of_node(node_id) {
+        known.insert(alloc.id);
+        if sent.get(&alloc.id) == Some(&alloc.alloc_modify_index) {
+            continue;
+        }
+        sent.insert(alloc.id, alloc.alloc_modify_index);
+        let Some(job) = snapshot.job_version(&alloc.job_key(), alloc.job_version) else { continue };
+        upserts.push(WantedAlloc { alloc: (**alloc).clone(), job: job.clone() });
+    }
+    let removals: Vec<AllocId> = sent.keys().filter(|id| !known.contains(id)).copied().collect();
+    removals.iter().for_each(|id| {
+        sent.remove(id);
+    });
+    if upserts.is_empty() && removals.is_empty() && !whole {
+        return Vec::new();
+    }
+    let index = snapshot.index();
+    let mut frames: Vec<NodeAllocs> = Vec::new();
+    let mut upserts = upserts.into_iter().peekable();
+    loop {
+        let part: Vec<WantedAlloc> = upserts.by_ref().take(ALLOCS_PER_FRAME).collect();
+        let complete = upserts.peek().is_none();
+        frames.push(NodeAllocs { index, whole, complete, upserts: part, removals: Vec::new() });
+        if complete {
+            break;
+        }
+    }
+    if let Some(last) = frames.last_mut() {
+        last.removals = removals;
+    }
+    frames
+}

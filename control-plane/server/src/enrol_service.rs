@@ -1,0 +1,112 @@
+//! Gives certificates to those who may join: with a token, from the same host, or with a certificate to renew.
+
+use std::time::{Duration, SystemTime};
+
+use drover_certs::{Identity, PublicKey, Role, Secret};
+use drover_protocol::codec;
+use drover_protocol::enrol::{ENROL_BYTES_MAX, EnrolAnswer, EnrolRequest, Proof};
+use drover_transport::{Candidate, CloseCode};
+use serde_bytes::ByteBuf;
+
+use crate::clock;
+use crate::server::Server;
+use drover_state::Command;
+
+/// How long a client's certificate lives.
+const CLIENT_LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
+/// The longest time for one enrolment.
+const ENROL_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Answers one candidate's requests; mostly there is one.
+pub async fn serve(server: Server, candidate: Candidate) {
+    let answered = tokio::time::timeout(ENROL_TIME_MAX, async {
+        let mut stream = candidate.connection.accept_stream().await.ok()?;
+        let frame = stream.recv_frame(ENROL_BYTES_MAX).await.ok()??;
+        let answer = match codec::decode::<EnrolRequest>(&frame) {
+            Ok(request) => enrol(&server, &candidate, request).await,
+            Err(error) => Err(error.to_string()),
+        };
+        let answer = answer.unwrap_or_else(|reason| {
+            tracing::warn!(from = %candidate.connection.remote_address(), %reason, "enrolment refused");
+            EnrolAnswer::Refused { reason }
+        });
+        stream.send_frame(&codec::encode(&answer)).await.ok()?;
+        stream.finish();
+        // The joiner closes when it has read the answer.
+        candidate.connection.closed().await;
+        Some(())
+    });
+    if answered.await.is_err() {
+        candidate.connection.close(CloseCode::ENROLMENT_OVER, "enrolment took too long");
+    }
+}
+
+async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) -> Result<EnrolAnswer, String> {
+    let key = PublicKey::from_signing_request(&request.csr).map_err(|e| e.to_string())?;
+    if request.role != Role::Client.as_str() {
+        return Err("only clients can join a region of one server".to_owned());
+    }
+    request.node.parse::<drover_model::NodeId>().map_err(|e| format!("node id: {e}"))?;
+    let authority = &server.inner.authority;
+    let identity =
+        Identity::new(authority.region().clone(), Role::Client, &request.node).map_err(|e| e.to_string())?;
+    let mac = check_proof(server, candidate, &request, &identity, &key).await?;
+    let leaf =
+        authority.issue(&key, &identity, SystemTime::now(), CLIENT_LEAF_LIFETIME).map_err(|e| e.to_string())?;
+    let chain = leaf.chain().iter().map(|der| ByteBuf::from(der.to_vec())).collect::<Vec<_>>();
+    tracing::info!(node = %request.node, "certificate issued");
+    Ok(EnrolAnswer::Issued {
+        chain,
+        region: authority.region().to_string(),
+        mac,
+        servers: server.peers(),
+    })
+}
+
+/// Whether the candidate may have this certificate; gives this server's own proof where the host file was used.
+async fn check_proof(
+    server: &Server,
+    candidate: &Candidate,
+    request: &EnrolRequest,
+    identity: &Identity,
+    key: &PublicKey,
+) -> Result<Option<[u8; 32]>, String> {
+    match &request.proof {
+        Proof::HostFile { mac } => {
+            let secret = &server.inner.host_secret;
+            if !candidate.connection.check_proof(secret, mac) {
+                return Err("the host file's secret is another one".to_owned());
+            }
+            candidate.connection.prove(secret).map(Some).map_err(|e| e.to_string())
+        }
+        Proof::Token { secret } => {
+            let secret: Secret = secret.parse().map_err(|_| "join token refused".to_owned())?;
+            spend_token(server, request, secret.hash().0).await?;
+            Ok(None)
+        }
+        Proof::Renewal => match &candidate.presented {
+            Some(shown) if shown.identity == *identity && shown.public_key == *key => Ok(None),
+            Some(_) => Err("a renewal is for the same node and key".to_owned()),
+            None => Err("a renewal shows the certificate that it renews".to_owned()),
+        },
+    }
+}
+
+async fn spend_token(server: &Server, request: &EnrolRequest, secret_hash: [u8; 32]) -> Result<(), String> {
+    let reading = server.read(false).await.map_err(|e| e.to_string())?;
+    let now = clock::now();
+    let token = reading
+        .snapshot
+        .join_tokens()
+        .find(|token| token.secret_hash == secret_hash && token.role == request.role && token.is_valid_at(now))
+        .cloned()
+        .ok_or("join token refused")?;
+    if !token.node_pool.is_empty() && token.node_pool != request.node_pool {
+        return Err(format!("this join token is for node pool {:?}", token.node_pool));
+    }
+    if !token.datacenter.is_empty() && token.datacenter != request.datacenter {
+        return Err(format!("this join token is for datacenter {:?}", token.datacenter));
+    }
+    let spend = Command::SpendJoinToken { id: token.id, secret_hash, at: now };
+    server.propose(spend).await.map(|_| ()).map_err(|e| e.to_string())
+}

@@ -1,0 +1,176 @@
+//! Jobs: register, stop, evaluate, mark stable.
+
+use std::sync::Arc;
+
+use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
+use drover_model::job::Job;
+use drover_model::{EvalId, JobKey, Timestamp};
+use drover_state::submission::Submission;
+use drover_state::{Answer, Command, RegisterJob};
+
+use crate::error::Error;
+use crate::server::Server;
+use crate::{chance, clock};
+
+/// A job to be registered.
+#[derive(Clone, Debug, Default)]
+pub struct RegisterRequest {
+    /// The job, complete and checked.
+    pub job: Job,
+    /// Refuse unless the job's modify index is this one (0: unless there is none).
+    pub enforce_index: Option<u64>,
+    /// Keep the counts of groups that exist.
+    pub preserve_counts: bool,
+    /// The eval's priority; the job's when none.
+    pub eval_priority: Option<i64>,
+    /// The text it was made from.
+    pub submission: Option<Submission>,
+}
+
+/// How a job is stopped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeregisterOptions {
+    /// Forget it wholly.
+    pub purge: bool,
+    /// The eval's priority; the job's when none.
+    pub eval_priority: Option<i64>,
+}
+
+/// What became of a write to a job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobWritten {
+    /// The eval that was made.
+    pub eval_id: Option<EvalId>,
+    /// Raft index at which it was made.
+    pub eval_create_index: u64,
+    /// The job's modify index.
+    pub job_modify_index: u64,
+    /// Raft index of the write.
+    pub index: u64,
+}
+
+/// An eval of a job, for the trigger.
+pub(crate) fn eval_of(job: &Job, trigger: EvalTrigger, priority: Option<i64>, at: Timestamp) -> Eval {
+    Eval {
+        id: EvalId::from_random(chance::bytes16()),
+        namespace: job.namespace.clone(),
+        priority: priority.unwrap_or(job.priority),
+        kind: job.kind,
+        triggered_by: trigger,
+        job_id: job.id.clone(),
+        job_modify_index: job.job_modify_index,
+        status: EvalStatus::Pending,
+        create_time: at,
+        modify_time: at,
+        ..Eval::default()
+    }
+}
+
+impl Server {
+    /// Registers a job, new or changed, and makes the eval that places it.
+    ///
+    /// # Errors
+    /// The enforced index is another one, or the log can't be written.
+    pub async fn register_job(&self, request: RegisterRequest) -> Result<JobWritten, Error> {
+        let at = clock::now();
+        let mut job = request.job;
+        job.submit_time = at;
+        let eval = eval_of(&job, EvalTrigger::JobRegister, request.eval_priority, at);
+        let eval_id = eval.id;
+        let command = Command::RegisterJob(Box::new(RegisterJob {
+            job: Arc::new(job),
+            eval: Some(eval),
+            enforce_index: request.enforce_index,
+            preserve_counts: request.preserve_counts,
+            submission: request.submission,
+            at,
+        }));
+        let (index, answer) = self.propose(command).await?;
+        Ok(written(Some(eval_id), index, answer))
+    }
+
+    /// Stops a job, or forgets it. An unknown job is no error: nothing is done.
+    ///
+    /// # Errors
+    /// The log can't be written.
+    pub async fn deregister_job(&self, key: JobKey, options: DeregisterOptions) -> Result<JobWritten, Error> {
+        let at = clock::now();
+        let reading = self.read(false).await?;
+        let Some(job) = reading.snapshot.job(&key).cloned() else {
+            return Ok(JobWritten { index: reading.snapshot.index(), ..JobWritten::default() });
+        };
+        let eval = eval_of(&job, EvalTrigger::JobDeregister, options.eval_priority, at);
+        let eval_id = eval.id;
+        let command = Command::DeregisterJob { key, purge: options.purge, eval: Some(Box::new(eval)), at };
+        let (index, answer) = self.propose(command).await?;
+        Ok(written(Some(eval_id), index, answer))
+    }
+
+    /// Makes an eval of a job as it is.
+    ///
+    /// # Errors
+    /// The job is unknown, or the log can't be written.
+    pub async fn evaluate_job(&self, key: JobKey) -> Result<JobWritten, Error> {
+        let at = clock::now();
+        let reading = self.read(false).await?;
+        let unknown = || Error::Conflict("job not found".to_owned());
+        let job = reading.snapshot.job(&key).cloned().ok_or_else(unknown)?;
+        let eval = eval_of(&job, EvalTrigger::JobRegister, None, at);
+        let eval_id = eval.id;
+        let (index, _) = self.propose(Command::UpsertEvals { evals: vec![eval], at }).await?;
+        Ok(JobWritten {
+            eval_id: Some(eval_id),
+            eval_create_index: index,
+            job_modify_index: job.job_modify_index,
+            index,
+        })
+    }
+
+    /// Marks a version as stable or not; gives the raft index.
+    ///
+    /// # Errors
+    /// There is no such version, or the log can't be written.
+    pub async fn set_job_stability(&self, key: JobKey, version: u64, stable: bool) -> Result<u64, Error> {
+        self.propose(Command::SetJobStability { key, version, stable }).await.map(|(index, _)| index)
+    }
+
+    /// Registers an old version again as a new one.
+    ///
+    /// # Errors
+    /// There is no such version, it is the current one, or another prior version was to be enforced.
+    pub async fn revert_job(
+        &self,
+        key: JobKey,
+        version: u64,
+        enforce_prior_version: Option<u64>,
+    ) -> Result<JobWritten, Error> {
+        let reading = self.read(false).await?;
+        let current = reading.snapshot.job(&key).ok_or_else(|| Error::Conflict(format!("job \"{}\" not found", key.id)))?;
+        if let Some(prior) = enforce_prior_version.filter(|prior| *prior != current.version) {
+            let text = format!("Current job has version {}; enforcing version {prior}", current.version);
+            return Err(Error::Conflict(text));
+        }
+        if version == current.version {
+            return Err(Error::Conflict("can't revert to current version".to_owned()));
+        }
+        let missing = || {
+            let text =
+                format!("job \"{}\" in namespace \"{}\" at version {version} not found", key.id, key.namespace);
+            Error::Conflict(text)
+        };
+        let old = reading.snapshot.job_version(&key, version).ok_or_else(missing)?;
+        let submission = reading.snapshot.submission(&key, version).map(|submission| (**submission).clone());
+        let job = Job { stop: false, ..(**old).clone() };
+        let enforce_index = Some(current.job_modify_index);
+        self.register_job(RegisterRequest { job, enforce_index, submission, ..RegisterRequest::default() }).await
+    }
+}
+
+fn written(eval_id: Option<EvalId>, index: u64, answer: Answer) -> JobWritten {
+    match answer {
+        Answer::Job { job_modify_index, .. } => {
+            JobWritten { eval_id, eval_create_index: index, job_modify_index, index }
+        }
+        Answer::Done | Answer::Refused(_) => JobWritten { eval_id, eval_create_index: index, job_modify_index: 0, index },
+    }
+}

@@ -1,0 +1,79 @@
+//! Join tokens: made for machines on other hosts.
+
+use std::time::Duration;
+
+use drover_certs::{JoinToken as TokenText, Role, Secret};
+use drover_model::JoinTokenId;
+use drover_state::Command;
+use drover_state::join_token::JoinToken;
+
+use crate::error::Error;
+use crate::server::Server;
+use crate::{chance, clock};
+
+/// The longest life of a join token.
+pub const JOIN_TOKEN_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The life of a join token when nothing was said.
+pub const JOIN_TOKEN_TTL_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// What a join token shall be good for.
+#[derive(Clone, Debug, Default)]
+pub struct JoinTokenRequest {
+    /// How often; none means once.
+    pub uses: Option<u32>,
+    /// For how long.
+    pub ttl: Option<Duration>,
+    /// The pool a joining client must be in; empty means any.
+    pub node_pool: String,
+    /// The datacenter a joining client must be in; empty means any.
+    pub datacenter: String,
+}
+
+/// A join token as it is shown once.
+#[derive(Clone, Debug)]
+pub struct JoinTokenMade {
+    /// The text to hand to the joiner.
+    pub text: String,
+    /// What the state keeps of it.
+    pub token: JoinToken,
+    /// Raft index of the write.
+    pub index: u64,
+}
+
+impl Server {
+    /// Makes a join token for clients.
+    ///
+    /// # Errors
+    /// Its life is too long, or the log can't be written.
+    pub async fn create_join_token(&self, request: JoinTokenRequest) -> Result<JoinTokenMade, Error> {
+        let ttl = request.ttl.unwrap_or(JOIN_TOKEN_TTL_DEFAULT);
+        if ttl.is_zero() || ttl > JOIN_TOKEN_TTL_MAX {
+            return Err(Error::Invalid("join token TTL must be between 1ns and 720h".to_owned()));
+        }
+        if request.uses == Some(0) {
+            return Err(Error::Invalid("join token uses must be at least 1".to_owned()));
+        }
+        let secret = Secret::generate()
+            .map_err(|e| Error::Internal { public: "no randomness".to_owned(), private: e.to_string() })?;
+        let now = clock::now();
+        let token = JoinToken {
+            id: JoinTokenId::from_random(chance::bytes16()),
+            secret_hash: secret.hash().0,
+            role: Role::Client.as_str().to_owned(),
+            uses_left: Some(request.uses.unwrap_or(1)),
+            expires_at: now.plus(ttl),
+            node_pool: request.node_pool,
+            datacenter: request.datacenter,
+            created_at: now,
+        };
+        let authority = &self.inner.authority;
+        let text = TokenText {
+            role: Role::Client,
+            region: authority.region().clone(),
+            fingerprint: authority.fingerprint(),
+            secret,
+        };
+        let (index, _) = self.propose(Command::AddJoinToken { token: Box::new(token.clone()) }).await?;
+        Ok(JoinTokenMade { text: text.reveal(), token, index })
+    }
+}

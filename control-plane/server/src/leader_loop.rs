@@ -1,0 +1,198 @@
+//! Drives the leader's duties while this server leads: the eval broker, the scheduler, heartbeats, deployments, gc.
+//!
+//! What to do is decided by `drover_leader`; here are only the thread, the timers and the commits. Nothing ticks: the
+//! loop wakes by events of the state, by deadlines, and by a change of leadership.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use drover_leader::eval_broker::EvalBroker;
+use drover_leader::heartbeat::Heartbeats;
+use drover_leader::{deployments, gc, unblock, worker};
+use drover_model::{NodeId, Timestamp};
+use drover_state::{Command, Events, Snapshot};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::Receiver;
+
+use crate::server::Server;
+use crate::{chance, clock};
+
+/// Evals scheduled together and committed as one entry.
+const EVALS_PER_BATCH: usize = 64;
+/// How often ended things are collected.
+const GC_INTERVAL: Duration = Duration::from_secs(300);
+/// The wait after a commit that failed, before the same is tried again.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// Until a node that has not been heard by this leader counts as missing.
+const HEARTBEAT_TTL: Duration = Duration::from_secs(10);
+
+/// The heartbeats, shared between the loop and the streams that hear the edges.
+#[derive(Default)]
+pub struct Heard {
+    heartbeats: Mutex<Option<Heartbeats>>,
+}
+
+impl Heard {
+    /// An edge was heard; gives the time until its next heartbeat is due.
+    pub fn heard(&self, node: NodeId, now: Timestamp) -> Duration {
+        match self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(heartbeats) => heartbeats.heard(node, now),
+            None => HEARTBEAT_TTL,
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Option<Heartbeats>) -> T) -> T {
+        f(&mut self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Runs for as long as the server does; idle while another leads.
+pub async fn run(server: Server) {
+    let mut leadership = server.inner.raft.leadership();
+    loop {
+        if leadership.wait_for(|now| now.is_leader).await.is_err() {
+            return;
+        }
+        let term = leadership.borrow().term;
+        tracing::info!(term, "cluster leadership acquired");
+        tokio::select! {
+            () = lead(&server) => {}
+            result = leadership.wait_for(|now| !now.is_leader || now.term != term) => {
+                tracing::info!("cluster leadership lost");
+                if result.is_err() {
+                    return;
+                }
+            }
+        }
+        server.inner.heard.with(|heartbeats| *heartbeats = None);
+    }
+}
+
+struct Duties {
+    broker: EvalBroker,
+    next_gc: Timestamp,
+}
+
+/// One reign. Returns when it can't go on; the caller begins anew if this server still leads.
+async fn lead(server: &Server) {
+    let mut events = server.inner.raft.events();
+    // A command of its own tells the new leader that everything before it is applied.
+    if server.propose(Command::Noop).await.is_err() {
+        tokio::time::sleep(RETRY_WAIT).await;
+        return;
+    }
+    let now = clock::now();
+    let snapshot = server.reading().snapshot;
+    server.inner.heard.with(|heartbeats| *heartbeats = Some(Heartbeats::new(&snapshot, now)));
+    let mut duties = Duties { broker: EvalBroker::rebuild(&snapshot, now), next_gc: now.plus(GC_INTERVAL) };
+    let mut pending: Vec<Arc<Events>> = Vec::new();
+    loop {
+        match step(server, &mut duties, &pending).await {
+            Ok(true) => pending.clear(),
+            Ok(false) => {
+                pending.clear();
+                if !wait(server, &duties, &mut events, &mut pending).await {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "leader duty failed, beginning anew");
+                tokio::time::sleep(RETRY_WAIT).await;
+                return;
+            }
+        }
+        if !drain(&mut events, &mut pending) {
+            return;
+        }
+    }
+}
+
+/// Takes the events that are there; false when some were missed.
+fn drain(events: &mut Receiver<Arc<Events>>, pending: &mut Vec<Arc<Events>>) -> bool {
+    loop {
+        match events.try_recv() {
+            Ok(more) => pending.push(more),
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Lagged(_) | TryRecvError::Closed) => return false,
+        }
+    }
+}
+
+/// Waits for an event or the next deadline; false when events were missed.
+async fn wait(
+    server: &Server,
+    duties: &Duties,
+    events: &mut Receiver<Arc<Events>>,
+    pending: &mut Vec<Arc<Events>>,
+) -> bool {
+    let snapshot = server.reading().snapshot;
+    let heartbeats = server.inner.heard.with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
+    let deadline = [duties.broker.next_deadline(), deployments::next_deadline(&snapshot), heartbeats]
+        .into_iter()
+        .flatten()
+        .fold(duties.next_gc, Timestamp::min);
+    tokio::select! {
+        received = events.recv() => match received {
+            Ok(first) => {
+                pending.push(first);
+                true
+            }
+            Err(RecvError::Lagged(_) | RecvError::Closed) => false,
+        },
+        () = tokio::time::sleep(deadline.since(clock::now())) => true,
+    }
+}
+
+/// Does what is due; true when something was committed, so that there may be more to do.
+async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> Result<bool, crate::Error> {
+    let now = clock::now();
+    let snapshot = server.reading().snapshot;
+    let mut commands = Vec::new();
+    for events in pending {
+        duties.broker.on_events(&snapshot, events, now);
+        commands.extend(unblock::step(&snapshot, events, now));
+    }
+    duties.broker.tick(now);
+    commands.extend(server.inner.heard.with(|heartbeats| {
+        heartbeats.as_mut().map(|heartbeats| heartbeats.step(&snapshot, now)).unwrap_or_default()
+    }));
+    commands.extend(deployments::step(&snapshot, now, chance::seed()));
+    if now >= duties.next_gc {
+        duties.next_gc = now.plus(GC_INTERVAL);
+        commands.extend(gc::step(&snapshot, now));
+    }
+    let mut busy = !commands.is_empty();
+    for command in commands {
+        match server.propose(command).await {
+            Ok(_) => {}
+            // The state moved on meanwhile; the next step looks again.
+            Err(crate::Error::NotFound(_) | crate::Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    busy |= schedule(server, duties).await?;
+    Ok(busy)
+}
+
+/// Schedules what is ready and commits it; true when there was something.
+async fn schedule(server: &Server, duties: &mut Duties) -> Result<bool, crate::Error> {
+    let evals = duties.broker.take(EVALS_PER_BATCH);
+    if evals.is_empty() {
+        return Ok(false);
+    }
+    let snapshot: Snapshot = server.reading().snapshot;
+    let batch = evals.clone();
+    let command = tokio::task::spawn_blocking(move || worker::run(&snapshot, &batch, clock::now(), chance::seed()))
+        .await
+        .map_err(|e| crate::Error::Internal {
+            public: "scheduling failed".to_owned(),
+            private: e.to_string(),
+        })?;
+    if let Some(command) = command {
+        server.propose(command).await?;
+    }
+    for eval in evals {
+        duties.broker.done(eval.id);
+    }
+    Ok(true)
+}

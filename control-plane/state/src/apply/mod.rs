@@ -1,0 +1,204 @@
+//! `apply`: one command changes the state. Total and deterministic; one file per noun.
+//!
+//! A function here first looks whether it can do what the command says (else it refuses and has changed nothing), then
+//! changes the state through [`Applying`], which keeps indexes, events, summaries and the status of jobs.
+
+mod alloc;
+mod collect;
+mod deployment;
+mod eval;
+mod job;
+mod join_token;
+mod node;
+mod plan;
+mod status;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use drover_model::alloc::Alloc;
+use drover_model::deployment::Deployment;
+use drover_model::eval::Eval;
+use drover_model::job::Job;
+use drover_model::node::Node;
+use drover_model::{JobKey, Timestamp};
+
+use crate::command::{Answer, Command, Refusal};
+use crate::event::{Change, Events};
+use crate::state::{State, Table};
+
+/// Applies the command that stands at `index` in the log.
+pub fn apply(state: &mut State, index: u64, command: Command) -> (Answer, Events) {
+    state.index = index;
+    let mut applying = Applying {
+        state,
+        index,
+        changes: Vec::new(),
+        seen: BTreeSet::new(),
+        jobs: BTreeSet::new(),
+    };
+    let answer = applying.command(command).unwrap_or_else(Answer::Refused);
+    applying.settle_jobs();
+    let changes = applying.changes;
+    (answer, Events { index, changes })
+}
+
+/// A command being applied.
+struct Applying<'a> {
+    state: &'a mut State,
+    index: u64,
+    changes: Vec<Change>,
+    seen: BTreeSet<Change>,
+    /// Jobs whose status may have changed.
+    jobs: BTreeSet<JobKey>,
+}
+
+impl Applying<'_> {
+    fn command(&mut self, command: Command) -> Result<Answer, Refusal> {
+        match command {
+            Command::Noop => {}
+            Command::RegisterJob(register) => return self.register_job(*register),
+            Command::DeregisterJob { key, purge, eval, at } => {
+                return Ok(self.deregister_job(key, purge, eval.map(|eval| *eval), at));
+            }
+            Command::SetJobStability { key, version, stable } => self.set_job_stability(&key, version, stable)?,
+            Command::RegisterNode { node, evals, at } => {
+                self.register_node(*node, at);
+                self.put_evals(evals, at);
+            }
+            Command::UpdateNodeStatus {
+                node_id,
+                status,
+                event,
+                evals,
+                at,
+            } => {
+                self.update_node_status(node_id, status, event, at)?;
+                self.put_evals(evals, at);
+            }
+            Command::UpdateNodeEligibility {
+                node_id,
+                eligibility,
+                evals,
+                at,
+            } => {
+                self.update_node_eligibility(node_id, eligibility, at)?;
+                self.put_evals(evals, at);
+            }
+            Command::DeregisterNode { node_id, evals, at } => {
+                self.deregister_node(node_id)?;
+                self.put_evals(evals, at);
+            }
+            Command::UpsertEvals { evals, at } => self.put_evals(evals, at),
+            Command::ApplyPlans { plans, at } => {
+                for plan in plans {
+                    self.accepted_plan(plan, at);
+                }
+            }
+            Command::UpdateAllocs {
+                node_id,
+                updates,
+                evals,
+                at,
+            } => {
+                self.update_allocs(node_id, updates, at);
+                self.put_evals(evals, at);
+            }
+            Command::UpdateAllocTransitions { transitions, evals, at } => {
+                self.update_transitions(transitions, at)?;
+                self.put_evals(evals, at);
+            }
+            Command::UpdateDeployment(change) => self.change_deployment(*change)?,
+            Command::UpsertDeployment { deployment, eval, at } => {
+                self.upsert_deployment(*deployment, at)?;
+                self.put_evals(eval.map(|eval| *eval).into_iter().collect(), at);
+            }
+            Command::AddJoinToken { token } => self.add_join_token(*token),
+            Command::SpendJoinToken { id, secret_hash, at } => self.spend_join_token(id, secret_hash, at)?,
+            Command::RemoveJoinTokens { ids } => self.remove_join_tokens(ids),
+            Command::Collect {
+                evals,
+                allocs,
+                deployments,
+                jobs,
+                nodes,
+            } => {
+                self.collect_evals(evals);
+                self.collect_allocs(allocs);
+                self.collect_deployments(deployments);
+                self.collect_jobs(jobs);
+                self.collect_nodes(nodes);
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    fn changed(&mut self, table: Table, change: Change) {
+        self.state.table_indexes.set(table, self.index);
+        if self.seen.insert(change.clone()) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Writes the newest version of a job.
+    fn put_job(&mut self, mut job: Job) {
+        job.modify_index = self.index;
+        let key = job.key();
+        self.state.set_job(&Arc::new(job));
+        self.jobs.insert(key.clone());
+        self.changed(Table::Jobs, Change::Job(key));
+    }
+
+    fn put_node(&mut self, mut node: Node) {
+        node.modify_index = self.index;
+        let id = node.id;
+        self.state.nodes.insert(id, Arc::new(node));
+        self.changed(Table::Nodes, Change::Node(id));
+    }
+
+    fn put_eval(&mut self, mut eval: Eval, at: Timestamp) {
+        eval.modify_index = self.index;
+        eval.modify_time = at;
+        let (id, job) = (eval.id, eval.job_key());
+        self.state.set_eval(Arc::new(eval));
+        self.jobs.insert(job.clone());
+        self.changed(Table::Evals, Change::Eval { id, job });
+    }
+
+    /// Writes an alloc; `desired` tells that servers changed what shall be.
+    fn put_alloc(&mut self, mut alloc: Alloc, desired: bool, at: Timestamp) {
+        alloc.modify_index = self.index;
+        alloc.modify_time = at;
+        if desired {
+            alloc.alloc_modify_index = self.index;
+        }
+        let old = self.state.allocs.get(&alloc.id).cloned();
+        self.count_alloc(old.as_deref(), &alloc);
+        let (id, node, job, eval) = (alloc.id, alloc.node_id, alloc.job_key(), alloc.eval_id);
+        self.state.set_alloc(Arc::new(alloc));
+        self.jobs.insert(job.clone());
+        self.changed(
+            Table::Allocs,
+            Change::Alloc {
+                id,
+                node,
+                job,
+                eval,
+                desired,
+            },
+        );
+    }
+
+    fn put_deployment(&mut self, mut deployment: Deployment, at: Timestamp) {
+        deployment.modify_index = self.index;
+        deployment.modify_time = at;
+        let (id, job) = (deployment.id, deployment.job_key());
+        self.state.set_deployment(Arc::new(deployment));
+        self.jobs.insert(job.clone());
+        self.changed(Table::Deployments, Change::Deployment { id, job });
+    }
+}
+
+fn not_found(what: &str) -> Refusal {
+    Refusal::NotFound { what: what.to_owned() }
+}

@@ -1,0 +1,31 @@
+//! Readers of nodes and join tokens.
+
+use std::sync::Arc;
+
+use drover_model::node::Node;
+use drover_model::{JoinTokenId, NodeId};
+
+use crate::join_token::JoinToken;
+use crate::state::State;
+
+impl State {
+    /// A node.
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+
+    /// All nodes by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// A join token.
+    pub fn join_token(&self, id: JoinTokenId) -> Option<&Arc<JoinToken>> {
+        self.join_tokens.get(&id)
+    }
+
+    /// All join tokens by id.
+    pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
+        self.join_tokens.values()
+    }
+}

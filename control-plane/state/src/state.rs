@@ -1,0 +1,258 @@
+//! The state itself: ordered persistent maps of shared values, so that a copy costs nothing.
+//!
+//! The functions here keep the maps and their secondary indexes in step and know nothing of commands; only `apply` and
+//! the decoding of an image call them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use drover_model::alloc::Alloc;
+use drover_model::deployment::Deployment;
+use drover_model::eval::Eval;
+use drover_model::job::Job;
+use drover_model::node::Node;
+use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId};
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+
+use crate::join_token::JoinToken;
+use crate::submission::Submission;
+use crate::summary::JobSummary;
+
+/// The most versions of a job that are kept, beside those with a tag and those that an alloc still runs.
+pub const JOB_VERSIONS_MAX: usize = 6;
+
+/// The replicated state of a region. Cloning costs nothing.
+#[derive(Clone, Default)]
+pub struct State {
+    pub(crate) index: u64,
+    pub(crate) table_indexes: TableIndexes,
+
+    pub(crate) jobs: OrdMap<JobKey, Arc<Job>>,
+    /// By (create index, version), so that a job never gets the versions of an earlier one of the same name.
+    pub(crate) versions: OrdMap<JobKey, OrdMap<(u64, u64), Arc<Job>>>,
+    pub(crate) submissions: OrdMap<JobKey, OrdMap<u64, Arc<Submission>>>,
+    pub(crate) summaries: OrdMap<JobKey, Arc<JobSummary>>,
+    pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
+    pub(crate) evals: OrdMap<EvalId, Arc<Eval>>,
+    pub(crate) allocs: OrdMap<AllocId, Arc<Alloc>>,
+    pub(crate) deployments: OrdMap<DeploymentId, Arc<Deployment>>,
+    pub(crate) join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
+
+    // Secondary indexes: derived, not part of the image.
+    pub(crate) of_job: OrdMap<JobKey, Arc<OfJob>>,
+    pub(crate) allocs_of_node: OrdMap<NodeId, OrdSet<AllocId>>,
+    pub(crate) allocs_of_eval: OrdMap<EvalId, OrdSet<AllocId>>,
+    pub(crate) allocs_of_deployment: OrdMap<DeploymentId, OrdSet<AllocId>>,
+}
+
+/// What belongs to a job, also to one that is gone.
+#[derive(Clone, Default)]
+pub(crate) struct OfJob {
+    pub allocs: OrdSet<AllocId>,
+    pub evals: OrdSet<EvalId>,
+    pub deployments: OrdSet<DeploymentId>,
+    /// Allocs that shall run and have not ended.
+    pub live_allocs: usize,
+    /// Evals that have not ended.
+    pub open_evals: usize,
+    /// Deployments that have not ended.
+    pub active_deployments: usize,
+}
+
+impl OfJob {
+    fn is_empty(&self) -> bool {
+        self.allocs.is_empty() && self.evals.is_empty() && self.deployments.is_empty()
+    }
+}
+
+/// A part of the state that has an index of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// Jobs, their versions and summaries.
+    Jobs,
+    /// Nodes.
+    Nodes,
+    /// Evals.
+    Evals,
+    /// Allocs.
+    Allocs,
+    /// Deployments.
+    Deployments,
+    /// Join tokens.
+    JoinTokens,
+}
+
+/// Raft index of the last change of each table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TableIndexes {
+    jobs: u64,
+    nodes: u64,
+    evals: u64,
+    allocs: u64,
+    deployments: u64,
+    join_tokens: u64,
+}
+
+impl TableIndexes {
+    pub(crate) fn of(self, table: Table) -> u64 {
+        match table {
+            Table::Jobs => self.jobs,
+            Table::Nodes => self.nodes,
+            Table::Evals => self.evals,
+            Table::Allocs => self.allocs,
+            Table::Deployments => self.deployments,
+            Table::JoinTokens => self.join_tokens,
+        }
+    }
+
+    pub(crate) fn set(&mut self, table: Table, index: u64) {
+        *match table {
+            Table::Jobs => &mut self.jobs,
+            Table::Nodes => &mut self.nodes,
+            Table::Evals => &mut self.evals,
+            Table::Allocs => &mut self.allocs,
+            Table::Deployments => &mut self.deployments,
+            Table::JoinTokens => &mut self.join_tokens,
+        } = index;
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("index", &self.index)
+            .field("jobs", &self.jobs.len())
+            .field("nodes", &self.nodes.len())
+            .field("evals", &self.evals.len())
+            .field("allocs", &self.allocs.len())
+            .field("deployments", &self.deployments.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn insert_into<K: Ord + Clone, V: Ord + Clone>(map: &mut OrdMap<K, OrdSet<V>>, key: K, value: V) {
+    map.entry(key).or_default().insert(value);
+}
+
+fn remove_from<K: Ord + Clone, V: Ord + Clone>(map: &mut OrdMap<K, OrdSet<V>>, key: &K, value: &V) {
+    let Some(set) = map.get_mut(key) else { return };
+    set.remove(value);
+    if set.is_empty() {
+        map.remove(key);
+    }
+}
+
+impl State {
+    fn with_job(&mut self, key: JobKey, change: impl FnOnce(&mut OfJob)) {
+        let entry = self.of_job.entry(key.clone()).or_default();
+        let of_job = Arc::make_mut(entry);
+        change(of_job);
+        if of_job.is_empty() {
+            self.of_job.remove(&key);
+        }
+    }
+
+    pub(crate) fn set_version(&mut self, job: &Arc<Job>) {
+        self.versions
+            .entry(job.key())
+            .or_default()
+            .insert((job.create_index, job.version), job.clone());
+    }
+
+    pub(crate) fn set_job(&mut self, job: &Arc<Job>) {
+        self.set_version(job);
+        self.jobs.insert(job.key(), job.clone());
+    }
+
+    pub(crate) fn set_submission(&mut self, key: JobKey, version: u64, submission: Arc<Submission>) {
+        self.submissions.entry(key).or_default().insert(version, submission);
+    }
+
+    pub(crate) fn set_eval(&mut self, eval: Arc<Eval>) {
+        let old = self.evals.insert(eval.id, eval.clone());
+        if let Some(old) = &old {
+            self.forget_eval(old);
+        }
+        self.with_job(eval.job_key(), |of_job| {
+            of_job.evals.insert(eval.id);
+            of_job.open_evals += usize::from(!eval.status.is_terminal());
+        });
+    }
+
+    pub(crate) fn remove_eval(&mut self, id: EvalId) -> Option<Arc<Eval>> {
+        let old = self.evals.remove(&id)?;
+        self.forget_eval(&old);
+        Some(old)
+    }
+
+    fn forget_eval(&mut self, old: &Eval) {
+        self.with_job(old.job_key(), |of_job| {
+            of_job.evals.remove(&old.id);
+            of_job.open_evals -= usize::from(!old.status.is_terminal());
+        });
+    }
+
+    pub(crate) fn set_alloc(&mut self, alloc: Arc<Alloc>) {
+        let old = self.allocs.insert(alloc.id, alloc.clone());
+        if let Some(old) = &old {
+            self.forget_alloc(old);
+        }
+        insert_into(&mut self.allocs_of_node, alloc.node_id, alloc.id);
+        if let Some(eval) = alloc.eval_id {
+            insert_into(&mut self.allocs_of_eval, eval, alloc.id);
+        }
+        if let Some(deployment) = alloc.deployment_id {
+            insert_into(&mut self.allocs_of_deployment, deployment, alloc.id);
+        }
+        self.with_job(alloc.job_key(), |of_job| {
+            of_job.allocs.insert(alloc.id);
+            of_job.live_allocs += usize::from(!alloc.is_terminal());
+        });
+    }
+
+    pub(crate) fn remove_alloc(&mut self, id: AllocId) -> Option<Arc<Alloc>> {
+        let old = self.allocs.remove(&id)?;
+        self.forget_alloc(&old);
+        Some(old)
+    }
+
+    fn forget_alloc(&mut self, old: &Alloc) {
+        remove_from(&mut self.allocs_of_node, &old.node_id, &old.id);
+        if let Some(eval) = old.eval_id {
+            remove_from(&mut self.allocs_of_eval, &eval, &old.id);
+        }
+        if let Some(deployment) = old.deployment_id {
+            remove_from(&mut self.allocs_of_deployment, &deployment, &old.id);
+        }
+        self.with_job(old.job_key(), |of_job| {
+            of_job.allocs.remove(&old.id);
+            of_job.live_allocs -= usize::from(!old.is_terminal());
+        });
+    }
+
+    pub(crate) fn set_deployment(&mut self, deployment: Arc<Deployment>) {
+        let old = self.deployments.insert(deployment.id, deployment.clone());
+        if let Some(old) = &old {
+            self.forget_deployment(old);
+        }
+        self.with_job(deployment.job_key(), |of_job| {
+            of_job.deployments.insert(deployment.id);
+            of_job.active_deployments += usize::from(deployment.status.is_active());
+        });
+    }
+
+    pub(crate) fn remove_deployment(&mut self, id: DeploymentId) -> Option<Arc<Deployment>> {
+        let old = self.deployments.remove(&id)?;
+        self.forget_deployment(&old);
+        Some(old)
+    }
+
+    fn forget_deployment(&mut self, old: &Deployment) {
+        self.with_job(old.job_key(), |of_job| {
+            of_job.deployments.remove(&old.id);
+            of_job.active_deployments -= usize::from(old.status.is_active());
+        });
+    }
+}

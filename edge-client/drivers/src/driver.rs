@@ -1,0 +1,235 @@
+//! What every driver can do, and the words for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use drover_model::Timestamp;
+use drover_model::resources::AllocatedTask;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+/// Runs tasks of one kind. All calls may block for a short time.
+pub trait Driver: Send + Sync {
+    /// The word after `driver =`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it is there and works on this machine.
+    fn fingerprint(&self) -> Fingerprint;
+
+    /// How its tasks see the file system.
+    fn view(&self) -> View;
+
+    /// Starts a task. When it fails nothing of the task is left.
+    fn start(&self, start: TaskStart) -> Result<TaskHandle, StartError>;
+
+    /// Resolves with the task's end; with an error when that can't be learnt any more.
+    fn wait(&self, handle: &TaskHandle) -> oneshot::Receiver<Exit>;
+
+    /// Sends a signal to the task's main process.
+    fn signal(&self, handle: &TaskHandle, signal: i32) -> Result<(), TaskError>;
+
+    /// Ends the task with all its processes, without asking them.
+    fn kill(&self, handle: &TaskHandle) -> Result<(), TaskError>;
+
+    /// Forgets an ended task: its exit is no longer kept for anybody.
+    fn destroy(&self, handle: &TaskHandle) -> Result<(), TaskError>;
+
+    /// What became of a task that was started before this agent.
+    fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError>;
+
+    /// What it uses now.
+    fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError>;
+}
+
+/// How a task sees the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum View {
+    /// As the host does; its directories have their full paths.
+    Host,
+    /// A root of its own with `/alloc`, `/local` and `/secrets`.
+    Own,
+}
+
+/// Whether a driver is there and works.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// It is there.
+    pub detected: bool,
+    /// It works.
+    pub healthy: bool,
+    /// Why not, or `Healthy`.
+    pub description: String,
+    /// More about it: `driver.<name>` and what is below.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Fingerprint {
+    /// A driver that works.
+    pub fn healthy(name: &str) -> Fingerprint {
+        Fingerprint {
+            detected: true,
+            healthy: true,
+            description: "Healthy".to_owned(),
+            attributes: BTreeMap::from([(format!("driver.{name}"), "true".to_owned())]),
+        }
+    }
+
+    /// A driver that is not there.
+    pub fn undetected(reason: &str) -> Fingerprint {
+        Fingerprint { description: reason.to_owned(), ..Fingerprint::default() }
+    }
+}
+
+/// Everything a driver needs to start one task. Text is interpolated already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskStart {
+    /// Unique on this edge: `<alloc id>.<task>`.
+    pub id: String,
+    /// The task's `config`.
+    pub config: BTreeMap<String, Value>,
+    /// The task's `user`; empty means the driver's default.
+    pub user: String,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Its directories.
+    pub dirs: TaskDirs,
+    /// Its logs; none when they are disabled.
+    pub logs: Option<TaskLogs>,
+    /// What it was given.
+    pub resources: AllocatedTask,
+}
+
+/// The directories of a task on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDirs {
+    /// Shared by the tasks of the alloc.
+    pub alloc_dir: PathBuf,
+    /// The task's own.
+    pub task_dir: PathBuf,
+}
+
+/// Where a task's output goes: `<dir>/<task>.stdout.<n>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLogs {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The task's name.
+    pub task: String,
+    /// How many files are kept per stream.
+    pub files_max: u32,
+    /// When a file is followed by the next one.
+    pub file_bytes_max: u64,
+}
+
+/// A task that was started, in a form that survives the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskHandle {
+    /// The driver that started it.
+    pub driver: String,
+    /// The id it was started with.
+    pub id: String,
+    /// Its main process.
+    pub pid: i32,
+    /// When the kernel started that process, in clock ticks since boot.
+    pub start_ticks: u64,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// Why a limit is not in force; empty when all are.
+    pub limits_reason: String,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Exit {
+    /// The exit code; 128 + signal when a signal ended it.
+    pub exit_code: i64,
+    /// The signal that ended it, or 0.
+    pub signal: i64,
+    /// The kernel ended it for want of memory.
+    pub oom_killed: bool,
+    /// What went wrong beyond the code; mostly empty.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Exit {
+    /// It did what it was meant to.
+    pub fn is_success(&self) -> bool {
+        self.exit_code == 0 && self.signal == 0 && !self.oom_killed && self.message.is_empty()
+    }
+}
+
+/// What became of a task that was started before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// It runs, under this handle (which may know more than the one asked with).
+    Running(TaskHandle),
+    /// It has ended.
+    Exited(Exit),
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// Figures of a task; 0 where the kernel does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskUsage {
+    /// Nanoseconds of processor time.
+    pub cpu_total_ns: u64,
+    /// Of that, in user mode.
+    pub cpu_user_ns: u64,
+    /// Of that, in the kernel.
+    pub cpu_system_ns: u64,
+    /// How often it was throttled.
+    pub throttled_periods: u64,
+    /// For how long, in nanoseconds.
+    pub throttled_ns: u64,
+    /// All memory charged to it, in bytes.
+    pub memory_usage_bytes: u64,
+    /// The most there ever was.
+    pub memory_max_usage_bytes: u64,
+    /// Anonymous memory.
+    pub memory_rss_bytes: u64,
+    /// Page cache.
+    pub memory_cache_bytes: u64,
+}
+
+/// Why a task did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The job's `config` is wrong; trying again changes nothing. One line per problem.
+    #[error("{}", multierror(.0))]
+    Config(Vec<String>),
+    /// Trying again changes nothing.
+    #[error("{0}")]
+    Final(String),
+    /// It may work another time.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Several problems as the API's texts list them.
+fn multierror(problems: &[String]) -> String {
+    let mut text = format!("{} error{} occurred:\n", problems.len(), if problems.len() == 1 { "" } else { "s" });
+    for problem in problems {
+        text.push_str("\t* ");
+        text.push_str(problem);
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
+
+/// Why something could not be done with a task that was started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// It has ended or was never there.
+    #[error("task is not running")]
+    Gone,
+    /// The supervisor does not answer.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,286 @@
+//! `exec`: a program of the host in namespaces and a root directory of its own, made through libcontainer.
+//!
+//! The host's directories are shown read-only at their own places; nothing is copied. The root is the task's directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use drover_supervisor::{Bind, ContainerSpec, Isolation, NamespaceMode, TaskSpec, default_capabilities};
+use tokio::sync::oneshot;
+
+use crate::driver::{Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View};
+use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
+use crate::task_config::ConfigReader;
+
+/// The word after `driver =`.
+pub const NAME: &str = "exec";
+
+/// The search path inside, unless the task sets one.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What of the host is shown inside unless the operator's `chroot_env` says otherwise.
+const SHOWN: &[&str] =
+    &["/bin", "/etc", "/lib", "/lib32", "/lib64", "/run/resolvconf", "/run/systemd/resolve", "/sbin", "/usr"];
+
+/// The plugin's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecConfig {
+    /// Processes see only their own, unless the task says otherwise.
+    pub private_pids: bool,
+    /// Shared memory and queues are their own, unless the task says otherwise.
+    pub private_ipc: bool,
+    /// Capabilities that a task may have, as `CAP_…`.
+    pub allow_caps: Vec<String>,
+    /// Host path to path inside.
+    pub chroot_env: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Default for ExecConfig {
+    fn default() -> Self {
+        Self {
+            private_pids: true,
+            private_ipc: true,
+            allow_caps: default_capabilities().iter().map(|name| (*name).to_owned()).collect(),
+            chroot_env: SHOWN.iter().map(|path| (PathBuf::from(path), PathBuf::from(path))).collect(),
+        }
+    }
+}
+
+/// The driver.
+#[derive(Debug)]
+pub struct Exec {
+    config: ExecConfig,
+    supervised: Arc<Supervised>,
+}
+
+impl Exec {
+    /// The driver on that supervisor.
+    pub fn new(config: ExecConfig, supervised: Arc<Supervised>) -> Self {
+        Self { config, supervised }
+    }
+}
+
+impl Driver for Exec {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        if !rustix::process::geteuid().is_root() {
+            return Fingerprint::undetected("Driver must run as root");
+        }
+        let has_cgroups = Path::new("/sys/fs/cgroup/cgroup.controllers").exists() || Path::new("/sys/fs/cgroup/memory").exists();
+        if !has_cgroups {
+            return Fingerprint::undetected("Failed to discover cgroup mount point");
+        }
+        Fingerprint::healthy(NAME)
+    }
+
+    fn view(&self) -> View {
+        View::Own
+    }
+
+    fn start(&self, start: TaskStart) -> Result<TaskHandle, StartError> {
+        let spec = spec(&self.config, start)?;
+        self.supervised.start(NAME, spec)
+    }
+
+    fn wait(&self, handle: &TaskHandle) -> oneshot::Receiver<Exit> {
+        self.supervised.wait(handle)
+    }
+
+    fn signal(&self, handle: &TaskHandle, signal: i32) -> Result<(), TaskError> {
+        self.supervised.signal(handle, signal)
+    }
+
+    fn kill(&self, handle: &TaskHandle) -> Result<(), TaskError> {
+        self.supervised.kill(handle)
+    }
+
+    fn destroy(&self, handle: &TaskHandle) -> Result<(), TaskError> {
+        self.supervised.destroy(handle)
+    }
+
+    fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError> {
+        self.supervised.recover(handle)
+    }
+
+    fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError> {
+        self.supervised.stats(handle)
+    }
+}
+
+/// What the supervisor is asked to start.
+fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
+    let mut config = ConfigReader::new(&start.config);
+    let command = config.required_text("command");
+    let args = config.texts("args");
+    let pid_mode = config.text("pid_mode");
+    let ipc_mode = config.text("ipc_mode");
+    let cap_add = config.texts("cap_add");
+    let cap_drop = config.texts("cap_drop");
+    let work_dir = config.text("work_dir");
+    config.finish()?;
+
+    let invalid = |text: String| StartError::Final(format!("failed driver config validation: {text}"));
+    let mode = |name: &str, given: &str, is_private: bool| match given {
+        "private" => Ok(NamespaceMode::Private),
+        "host" => Ok(NamespaceMode::Host),
+        "" if is_private => Ok(NamespaceMode::Private),
+        "" => Ok(NamespaceMode::Host),
+        other => Err(invalid(format!("{name} must be \"private\" or \"host\", got {other:?}"))),
+    };
+    let pid_mode = mode("pid_mode", &pid_mode, plugin.private_pids)?;
+    let ipc_mode = mode("ipc_mode", &ipc_mode, plugin.private_ipc)?;
+    let capabilities = capabilities(&plugin.allow_caps, &cap_add, &cap_drop).map_err(invalid)?;
+    if !work_dir.is_empty() && !Path::new(&work_dir).is_absolute() {
+        return Err(invalid(format!("work_dir must be absolute but got relative path {work_dir:?}")));
+    }
+
+    let root = start.dirs.task_dir;
+    let mut binds: Vec<Bind> = plugin
+        .chroot_env
+        .iter()
+        .map(|(source, target)| Bind { source: source.clone(), target: target.clone(), read_only: true, optional: true })
+        .collect();
+    let mut env = start.env;
+    let search_path = env.entry("PATH".to_owned()).or_insert_with(|| SEARCH_PATH.to_owned()).clone();
+    let command = find_command(&command, &search_path, &root, &binds)
+        .ok_or_else(|| launch_error(&format!("file {command} not found under path {}", root.display())))?;
+    binds.push(Bind { source: start.dirs.alloc_dir, target: "/alloc".into(), read_only: false, optional: false });
+
+    let mut argv = vec![command];
+    argv.extend(args);
+    let (stdout, stderr) = logs_of(start.logs.as_ref());
+    Ok(TaskSpec {
+        id: start.id,
+        argv,
+        env,
+        cwd: if work_dir.is_empty() { "/".into() } else { work_dir.into() },
+        // Group 0 and no other, whoever the user is: what job files of this language rely on.
+        user: Some(format!("{}:0", if start.user.is_empty() { "nobody" } else { &start.user })),
+        stdout,
+        stderr,
+        resources: resources_of(&start.resources),
+        oom_score_adj: None,
+        isolation: Isolation::Container(ContainerSpec {
+            rootfs_dir: root,
+            binds,
+            capabilities,
+            pid_mode,
+            ipc_mode,
+            network_namespace: None,
+        }),
+    })
+}
+
+/// What a task may do: the allowed set, less what it drops, plus what it adds, never more than allowed.
+fn capabilities(allowed: &[String], add: &[String], drop: &[String]) -> Result<Vec<String>, String> {
+    let full = |name: &String| {
+        let upper = name.to_ascii_uppercase();
+        if upper.starts_with("CAP_") || upper == "ALL" { upper } else { format!("CAP_{upper}") }
+    };
+    let add: Vec<String> = add.iter().map(full).collect();
+    let drop: Vec<String> = drop.iter().map(full).collect();
+    let mut denied: Vec<String> = add
+        .iter()
+        .filter(|name| *name != "ALL" && !allowed.contains(name))
+        .map(|name| name.trim_start_matches("CAP_").to_ascii_lowercase())
+        .collect();
+    if !denied.is_empty() {
+        denied.sort();
+        return Err(format!("driver does not allow the following capabilities: {}", denied.join(", ")));
+    }
+    let drops_all = drop.iter().any(|name| name == "ALL");
+    let adds_all = add.iter().any(|name| name == "ALL");
+    Ok(allowed
+        .iter()
+        .filter(|name| adds_all || add.contains(name) || !(drops_all || drop.contains(name)))
+        .cloned()
+        .collect())
+}
+
+/// The command as the task sees it, if there will be such a file inside.
+fn find_command(command: &str, search_path: &str, root: &Path, binds: &[Bind]) -> Option<String> {
+    if command.is_empty() {
+        return None;
+    }
+    let candidates: Vec<PathBuf> = if command.starts_with('/') {
+        vec![PathBuf::from(command)]
+    } else if command.contains('/') {
+        vec![Path::new("/").join(command)]
+    } else {
+        // A file that an artifact or the job put into the task's directory goes before the host's.
+        ["/local", "/"]
+            .into_iter()
+            .chain(search_path.split(':').filter(|dir| dir.starts_with('/')))
+            .map(|dir| Path::new(dir).join(command))
+            .collect()
+    };
+    let found = candidates.into_iter().find(|inside| {
+        let below_bind = binds.iter().any(|bind| {
+            inside.strip_prefix(&bind.target).is_ok_and(|rest| bind.source.join(rest).is_file())
+        });
+        below_bind || inside.strip_prefix("/").is_ok_and(|rest| root.join(rest).is_file())
+    })?;
+    Some(found.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::TaskDirs;
+    use serde_json::{Value, json};
+
+    fn start(config: Value) -> TaskStart {
+        TaskStart {
+            id: "a.t".to_owned(),
+            config: serde_json::from_value(config).unwrap(),
+            user: String::new(),
+            env: Default::default(),
+            dirs: TaskDirs { alloc_dir: "/d/a/alloc".into(), task_dir: "/d/a/t".into() },
+            logs: None,
+            resources: Default::default(),
+        }
+    }
+
+    fn text(config: Value) -> String {
+        spec(&ExecConfig::default(), start(config)).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_config_becomes_a_container() {
+        let spec = spec(&ExecConfig::default(), start(json!({"command": "sh", "pid_mode": "host"}))).unwrap();
+        assert!(spec.argv[0].starts_with('/') && spec.argv[0].ends_with("/sh"), "{:?}", spec.argv);
+        assert_eq!((spec.cwd.to_str(), spec.user.as_deref()), (Some("/"), Some("nobody:0")));
+        let Isolation::Container(container) = spec.isolation else { panic!("not contained") };
+        assert_eq!(container.pid_mode, NamespaceMode::Host);
+        assert_eq!(container.ipc_mode, NamespaceMode::Private);
+        assert!(container.binds.iter().filter(|bind| bind.target != Path::new("/alloc")).all(|bind| bind.read_only));
+    }
+
+    #[test]
+    fn a_config_that_cannot_work_is_refused_in_words() {
+        let prefix = "failed driver config validation: ";
+        assert_eq!(text(json!({"command": "sh", "pid_mode": "foo"})), format!("{prefix}pid_mode must be \"private\" or \"host\", got \"foo\""));
+        assert_eq!(text(json!({"command": "sh", "work_dir": "tmp"})), format!("{prefix}work_dir must be absolute but got relative path \"tmp\""));
+        assert_eq!(
+            text(json!({"command": "sh", "cap_add": ["sys_admin"]})),
+            format!("{prefix}driver does not allow the following capabilities: sys_admin"),
+        );
+        assert!(text(json!({"command": "/nonexistent"})).ends_with("file /nonexistent not found under path /d/a/t"));
+    }
+
+    #[test]
+    fn capabilities_are_never_more_than_allowed() {
+        let allowed: Vec<String> = ["CAP_CHOWN", "CAP_KILL"].map(str::to_owned).into();
+        let check = |add: &[&str], drop: &[&str], expected: &[&str]| {
+            let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            assert_eq!(capabilities(&allowed, &own(add), &own(drop)).unwrap(), own(expected));
+        };
+        check(&[], &[], &["CAP_CHOWN", "CAP_KILL"]);
+        check(&[], &["kill"], &["CAP_CHOWN"]);
+        check(&["Kill"], &["all"], &["CAP_KILL"]);
+        check(&["all"], &["all"], &["CAP_CHOWN", "CAP_KILL"]);
+    }
+}

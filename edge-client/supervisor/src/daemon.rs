@@ -1,0 +1,428 @@
+//! The supervisor's loop: one thread, one epoll, everything it owns in one place.
+
+mod requests;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+use rustix::process::{Resource, Rlimit};
+
+use crate::cgroup::{NodeCgroups, TaskCgroup};
+use crate::connection::Connection;
+use crate::entry::RunOptions;
+use crate::protocol::{Reply, ReplyBody};
+use crate::spawn::Inherited;
+use crate::task::{Phase, Task};
+use crate::{mounts, socket, sys};
+
+/// Most connections at a time.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a connection may take for its greeting.
+const GREETING_MAX: Duration = Duration::from_secs(5);
+/// Without tasks and without an agent for this long the supervisor ends.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a shutdown may take to end all tasks.
+const CLOSING_MAX: Duration = Duration::from_secs(10);
+/// Pause between attempts to clear what a failed start left.
+const GRAVE_PAUSE: Duration = Duration::from_millis(10);
+/// One buffer for all reading.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Most lines the supervisor writes to its own log in its life.
+const LOG_LINES_MAX: u32 = 2000;
+
+/// What an epoll event is about, in the low bits of its number; the rest is a task's or connection's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener = 0,
+    Signals = 1,
+    Connection = 2,
+    Stdout = 3,
+    Stderr = 4,
+    Report = 5,
+}
+
+/// A cgroup that is to go and still has something in it.
+#[derive(Debug)]
+struct Grave {
+    name: String,
+    cgroup: TaskCgroup,
+    next_try: Instant,
+}
+
+/// The supervisor is ending.
+#[derive(Debug)]
+struct Closing {
+    /// Connection and request that wait for it.
+    asked_by: Option<(u64, u64)>,
+    /// No agent is left to remove its own directory.
+    removes_dir: bool,
+    deadline: Instant,
+    next_round: Instant,
+}
+
+/// Everything the supervisor holds.
+struct Daemon {
+    options: RunOptions,
+    epoll: OwnedFd,
+    listener: OwnedFd,
+    signals: OwnedFd,
+    cgroups: NodeCgroups,
+    inherited: Inherited,
+    containers_dir: PathBuf,
+    tasks: BTreeMap<u64, Task>,
+    by_id: BTreeMap<String, u64>,
+    by_pid: BTreeMap<i32, u64>,
+    /// Tasks in phase Starting and Ending: those with deadlines.
+    starting: BTreeSet<u64>,
+    ending: BTreeSet<u64>,
+    graves: Vec<Grave>,
+    connections: BTreeMap<u64, Connection>,
+    /// Since when no connection is there.
+    alone_since: Instant,
+    closing: Option<Closing>,
+    next_number: u64,
+    buffer: Vec<u8>,
+    log_lines: u32,
+}
+
+/// Runs until the supervisor has nothing left to do.
+pub(crate) fn run(options: RunOptions) -> Result<(), String> {
+    let mut daemon = Daemon::new(options)?;
+    loop {
+        let now = Instant::now();
+        daemon.step_timers(now);
+        if daemon.is_done(now) {
+            daemon.clean_up();
+            return Ok(());
+        }
+        daemon.wait_and_handle(now)?;
+    }
+}
+
+impl Daemon {
+    fn new(options: RunOptions) -> Result<Daemon, String> {
+        let stdin = std::io::stdin();
+        let listener = stdin
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|err| format!("take the socket: {err}"))?;
+        let null = std::fs::File::open("/dev/null").map_err(|err| format!("open /dev/null: {err}"))?;
+        rustix::stdio::dup2_stdin(&null).map_err(|err| format!("replace standard input: {err}"))?;
+        sys::close_on_exec_from(3);
+        let text = |what: &'static str| move |err: rustix::io::Errno| format!("{what}: {err}");
+        rustix::io::ioctl_fionbio(&listener, true).map_err(text("prepare the socket"))?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(text("become subreaper"))?;
+        let _ = rustix::thread::set_name(c"drover-tasks");
+        let _ = std::env::set_current_dir("/");
+
+        let cgroups = NodeCgroups::detect(&options.cgroup_parent, &options.node_id);
+        if let Some(pid) = cgroups.other_supervisor() {
+            return Err(format!(
+                "process {pid} is the supervisor of node {} already",
+                options.node_id
+            ));
+        }
+        cgroups.join_own();
+        let signals = sys::signal_fd().map_err(|err| format!("take signals: {err}"))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(text("create epoll"))?;
+        let containers_dir = options.socket.with_file_name("containers");
+        let _ = std::fs::remove_dir_all(&containers_dir);
+        let now = Instant::now();
+        let mut daemon = Daemon {
+            inherited: raise_own_limits(),
+            containers_dir,
+            options,
+            epoll,
+            listener,
+            signals,
+            cgroups,
+            tasks: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            by_pid: BTreeMap::new(),
+            starting: BTreeSet::new(),
+            ending: BTreeSet::new(),
+            graves: Vec::new(),
+            connections: BTreeMap::new(),
+            alone_since: now,
+            closing: None,
+            next_number: 1,
+            buffer: vec![0; BUFFER_BYTES],
+            log_lines: 0,
+        };
+        for cgroup in daemon.cgroups.leftovers() {
+            daemon.graves.push(Grave {
+                name: String::new(),
+                cgroup,
+                next_try: now,
+            });
+        }
+        daemon.clear_graves_at_start();
+        let listener = daemon.listener.as_fd();
+        watch(&daemon.epoll, listener, Source::Listener, 0, epoll::EventFlags::IN).map_err(text("watch the socket"))?;
+        let signals = daemon.signals.as_fd();
+        watch(&daemon.epoll, signals, Source::Signals, 0, epoll::EventFlags::IN).map_err(text("watch signals"))?;
+        Ok(daemon)
+    }
+
+    /// Tasks of a dead supervisor end before new ones of the same name may start. The only place that waits.
+    fn clear_graves_at_start(&mut self) {
+        let until = Instant::now() + Duration::from_secs(3);
+        while !self.graves.is_empty() && Instant::now() < until {
+            self.step_graves(Instant::now() + GRAVE_PAUSE);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn wait_and_handle(&mut self, now: Instant) -> Result<(), String> {
+        let timeout = self.next_deadline(now).map(|at| at.saturating_duration_since(now));
+        // Rounded up: waking a little early would turn into a busy wait.
+        let timeout = timeout.map(|pause| Timespec {
+            tv_sec: i64::try_from(pause.as_secs()).unwrap_or(i64::MAX).min(86_400),
+            tv_nsec: i64::from(pause.subsec_nanos()),
+        });
+        let mut events = Vec::with_capacity(64);
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut events),
+            timeout.as_ref(),
+        ) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(err) => return Err(format!("wait for events: {err}")),
+        }
+        for event in events {
+            let (token, flags) = (event.data.u64(), event.flags);
+            let number = token >> 3;
+            match token & 7 {
+                t if t == Source::Listener as u64 => self.accept(),
+                t if t == Source::Signals as u64 => self.take_signals(),
+                t if t == Source::Connection as u64 => self.serve(number, flags),
+                t if t == Source::Stdout as u64 => self.pump_log(number, 0),
+                t if t == Source::Stderr as u64 => self.pump_log(number, 1),
+                _ => self.settle_start(number, false),
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        while let Ok(socket) = rustix::net::accept_with(&self.listener, rustix::net::SocketFlags::CLOEXEC) {
+            if self.connections.len() >= CONNECTIONS_MAX || !socket::is_ours(&socket) {
+                continue;
+            }
+            let Ok(connection) = Connection::new(UnixStream::from(socket), Instant::now()) else {
+                continue;
+            };
+            let number = self.next_number();
+            if watch(
+                &self.epoll,
+                connection.fd(),
+                Source::Connection,
+                number,
+                epoll::EventFlags::IN,
+            )
+            .is_ok()
+            {
+                self.connections.insert(number, connection);
+            }
+        }
+    }
+
+    fn take_signals(&mut self) {
+        let mut records = [0; 2048];
+        let mut ends = false;
+        while let Ok(length) = rustix::io::read(&self.signals, &mut records) {
+            for signal in sys::signals_in(records.get(..length).unwrap_or(&[])) {
+                ends |= signal == libc::SIGTERM as u32 || signal == libc::SIGINT as u32;
+            }
+        }
+        self.reap_all();
+        if ends {
+            self.close(None, true);
+        }
+    }
+
+    /// Starts the end of the supervisor: all tasks first.
+    fn close(&mut self, asked_by: Option<(u64, u64)>, removes_dir: bool) {
+        if self.closing.is_none() {
+            let now = Instant::now();
+            self.closing = Some(Closing {
+                asked_by,
+                removes_dir,
+                deadline: now + CLOSING_MAX,
+                next_round: now,
+            });
+        }
+    }
+
+    fn is_done(&self, now: Instant) -> bool {
+        self.closing.as_ref().is_some_and(|closing| {
+            let is_empty = self.graves.is_empty() && !self.tasks.values().any(Task::is_alive);
+            is_empty || now >= closing.deadline
+        })
+    }
+
+    /// The next moment at which something is to be done without an event.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let starting = self
+            .starting
+            .iter()
+            .filter_map(|number| match &self.tasks.get(number)?.phase {
+                Phase::Starting(starting) => Some(starting.deadline),
+                _ => None,
+            });
+        let ending = self
+            .ending
+            .iter()
+            .filter_map(|number| match &self.tasks.get(number)?.phase {
+                Phase::Ending(ending) => Some(ending.next_try),
+                _ => None,
+            });
+        let greetings = self
+            .connections
+            .values()
+            .filter(|connection| connection.purpose.is_none())
+            .map(|c| c.since + GREETING_MAX);
+        let closing = self
+            .closing
+            .iter()
+            .map(|closing| closing.next_round.min(closing.deadline));
+        starting
+            .chain(ending)
+            .chain(greetings)
+            .chain(closing)
+            .chain(self.graves.iter().map(|grave| grave.next_try))
+            .chain(self.alone_deadline())
+            .min()
+            .map(|at| at.max(now))
+    }
+
+    /// When being alone ends the supervisor.
+    fn alone_deadline(&self) -> Option<Instant> {
+        if !self.connections.is_empty() || self.closing.is_some() {
+            return None;
+        }
+        let idle = self.tasks.is_empty().then_some(IDLE_MAX);
+        let pause = match (self.options.linger, idle) {
+            (Some(linger), Some(idle)) => Some(linger.min(idle)),
+            (linger, idle) => linger.or(idle),
+        };
+        pause.map(|pause| self.alone_since + pause)
+    }
+
+    fn step_timers(&mut self, now: Instant) {
+        for number in self.starting.clone() {
+            let is_late =
+                matches!(self.tasks.get(&number), Some(Task { phase: Phase::Starting(s), .. }) if s.deadline <= now);
+            if is_late {
+                self.start_failed(number, "the task did not start in time");
+            }
+        }
+        for number in self.ending.clone() {
+            self.step_ending(number, now);
+        }
+        self.step_graves(now);
+        let silent: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.purpose.is_none() && connection.since + GREETING_MAX <= now)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in silent {
+            self.drop_connection(number);
+        }
+        if self.alone_deadline().is_some_and(|at| at <= now) {
+            let removes_dir = self.options.linger.is_some();
+            self.close(None, removes_dir);
+        }
+        if let Some(closing) = &mut self.closing
+            && closing.next_round <= now
+        {
+            closing.next_round = now + Duration::from_millis(20);
+            for task in self.tasks.values().filter(|task| task.is_alive()) {
+                task.kill_round();
+            }
+        }
+    }
+
+    fn step_graves(&mut self, now: Instant) {
+        self.graves.retain_mut(|grave| {
+            if grave.next_try > now {
+                return true;
+            }
+            grave.next_try = now + GRAVE_PAUSE;
+            if !grave.cgroup.is_empty() {
+                grave.cgroup.kill_round();
+            }
+            !grave.cgroup.remove()
+        });
+    }
+
+    /// Leaves nothing behind, then tells who asked.
+    fn clean_up(&mut self) {
+        // First the name: whoever comes now starts a supervisor of its own.
+        let _ = std::fs::remove_file(&self.options.socket);
+        let _ = std::fs::remove_dir_all(&self.containers_dir);
+        self.cgroups.leave();
+        let Some(closing) = self.closing.take() else { return };
+        if closing.removes_dir
+            && let Some(dir) = self.options.remove_dir.clone()
+            && let Err(reason) = mounts::remove_dir_and_mounts(&dir)
+        {
+            self.log(&reason);
+        }
+        if let Some((connection, id)) = closing.asked_by
+            && let Some(connection) = self.connections.get_mut(&connection)
+        {
+            connection.send(&Reply {
+                id,
+                body: Ok(ReplyBody::Done),
+            });
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// One line for the supervisor's own log, which the agent chose as its standard error.
+    fn log(&mut self, line: &str) {
+        self.log_lines = self.log_lines.saturating_add(1);
+        if self.log_lines <= LOG_LINES_MAX {
+            eprintln!("supervisor: {line}");
+        }
+    }
+}
+
+fn watch(
+    epoll: &OwnedFd,
+    fd: impl AsFd,
+    source: Source,
+    number: u64,
+    flags: epoll::EventFlags,
+) -> Result<(), rustix::io::Errno> {
+    epoll::add(epoll, fd, epoll::EventData::new_u64(number << 3 | source as u64), flags)
+}
+
+/// Makes room for many pipes and keeps the kernel from choosing the supervisor under want of memory; tasks get the old values back.
+fn raise_own_limits() -> Inherited {
+    let open_files = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: open_files.maximum,
+        maximum: open_files.maximum,
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    let score = std::fs::read_to_string("/proc/self/oom_score_adj").ok();
+    let oom_score_adj = score.and_then(|score| score.trim().parse().ok()).unwrap_or(0);
+    // Refused without root.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
+    Inherited {
+        open_files,
+        oom_score_adj,
+    }
+}

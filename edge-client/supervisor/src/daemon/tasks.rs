@@ -1,0 +1,348 @@
+//! The life of tasks: starting, reaping, ending.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::event::epoll::{self, EventFlags};
+
+use super::{Daemon, GRAVE_PAUSE, Grave, Source, watch};
+use crate::cgroup::escape;
+use crate::cgroup_files::errno_text;
+use crate::container::{ContainerPlan, remove_files, start_contained};
+use crate::log_file::LogFile;
+use crate::protocol::{Refusal, Reply, ReplyBody, Started, TASKS_MAX, TaskExited};
+use crate::report::{Outcome, log_pipe};
+use crate::spawn::{Stdio, start_plain};
+use crate::spec::{Isolation, LogSpec, TaskSpec};
+use crate::task::{LogPipe, Phase, Starting, Task, start_ticks};
+use crate::{sys, users};
+
+/// How long a start may take, that of a container on a busy host included.
+const START_MAX: Duration = Duration::from_secs(30);
+/// How long the loop may wait for the remains of a failed start of the same name.
+const GRAVE_WAIT_MAX: Duration = Duration::from_millis(50);
+
+impl Daemon {
+    /// Forks a task. The answer to `asked_by` follows when the child has reported.
+    pub(super) fn start(&mut self, spec: &TaskSpec, asked_by: (u64, u64)) -> Result<(), Refusal> {
+        if self.closing.is_some() {
+            return Err(Refusal::ShuttingDown);
+        }
+        spec.check().map_err(Refusal::Invalid)?;
+        if self.by_id.contains_key(&spec.id) {
+            return Err(Refusal::TaskExists);
+        }
+        if self.tasks.len() >= TASKS_MAX {
+            return Err(Refusal::TooMany("tasks".to_owned()));
+        }
+        let name = escape(&spec.id);
+        self.wait_for_grave(&name);
+        if self.graves.iter().any(|grave| grave.name == name) {
+            return Err(Refusal::StartFailed(
+                "what an earlier task of this name left is still ending".to_owned(),
+            ));
+        }
+        let user = spec
+            .user
+            .as_deref()
+            .map(users::lookup)
+            .transpose()
+            .map_err(|err| Refusal::StartFailed(err.to_string()))?;
+        let failed = Refusal::StartFailed;
+        let (stdout, stdout_pipe) = open_output(spec.stdout.as_ref()).map_err(failed)?;
+        let (stderr, stderr_pipe) = open_output(spec.stderr.as_ref()).map_err(failed)?;
+        let stdin = open_null().map_err(failed)?;
+        let stdio = Stdio { stdin, stdout, stderr };
+
+        let (mut cgroup, mut limits_reason) = self.cgroups.create(&name, &spec.resources);
+        let join = match cgroup
+            .as_ref()
+            .map(crate::cgroup::TaskCgroup::open_join_files)
+            .transpose()
+        {
+            Ok(files) => files.unwrap_or_default(),
+            Err(reason) => {
+                cgroup.take().map(|cgroup| cgroup.remove());
+                limits_reason = Some(reason);
+                Vec::new()
+            }
+        };
+        let spawned = match &spec.isolation {
+            Isolation::None => start_plain(spec, user.as_ref(), &join, &stdio, self.inherited),
+            Isolation::Container(container) => match self.cgroups.container_path(&name).filter(|_| cgroup.is_some()) {
+                Some(cgroups_path) => {
+                    let plan = ContainerPlan {
+                        name: &name,
+                        dir: &self.containers_dir,
+                        cgroups_path,
+                        enforces_devices: self.cgroups.enforces_devices(),
+                        user: user.as_ref(),
+                        inherited: self.inherited,
+                    };
+                    start_contained(spec, container, &plan, stdio)
+                }
+                None => Err(format!(
+                    "isolation needs cgroups: {}",
+                    limits_reason.clone().unwrap_or_default()
+                )),
+            },
+        };
+        let (child, report) = match spawned {
+            Ok(spawned) => spawned,
+            Err(text) => {
+                self.bury(name, cgroup);
+                return Err(Refusal::StartFailed(text));
+            }
+        };
+        let number = self.next_number();
+        let _ = watch(&self.epoll, report.fd(), Source::Report, number, EventFlags::IN);
+        for (pipe, source) in [(&stdout_pipe, Source::Stdout), (&stderr_pipe, Source::Stderr)] {
+            if let Some(pipe) = pipe
+                && let Err(err) = watch(&self.epoll, pipe.fd(), source, number, EventFlags::IN)
+            {
+                self.log(&format!("watch a log of {}: {err}", spec.id));
+            }
+        }
+        let deadline = Instant::now() + START_MAX;
+        let task = Task {
+            id: spec.id.clone(),
+            name,
+            phase: Phase::Starting(Starting {
+                child,
+                report,
+                asked_by,
+                deadline,
+            }),
+            started: None,
+            cgroup,
+            limits_reason,
+            is_contained: matches!(spec.isolation, Isolation::Container(_)),
+            logs: [stdout_pipe, stderr_pipe],
+            log_bytes_dropped: 0,
+        };
+        self.by_id.insert(task.id.clone(), number);
+        self.by_pid.insert(child, number);
+        self.tasks.insert(number, task);
+        self.starting.insert(number);
+        Ok(())
+    }
+
+    /// Reads what the forked child has to say.
+    pub(super) fn settle_start(&mut self, number: u64, child_has_ended: bool) {
+        let Some(task) = self.tasks.get_mut(&number) else {
+            return;
+        };
+        let is_contained = task.is_contained;
+        let Phase::Starting(starting) = &mut task.phase else {
+            return;
+        };
+        let child = starting.child;
+        match starting.report.poll() {
+            Outcome::Pending if !child_has_ended => {}
+            Outcome::Closed | Outcome::Pending if !is_contained => self.started(number, child),
+            Outcome::Closed | Outcome::Pending => self.start_failed(number, "the container's helper ended early"),
+            Outcome::Contained(pid) => self.started(number, pid),
+            Outcome::Failed(text) => self.start_failed(number, &text),
+        }
+    }
+
+    fn started(&mut self, number: u64, pid: i32) {
+        let Some(task) = self.tasks.get_mut(&number) else {
+            return;
+        };
+        let started = Started {
+            pid,
+            start_ticks: start_ticks(pid),
+            started_at: SystemTime::now(),
+            limits_applied: task.limits_reason.is_none(),
+            limits_reason: task.limits_reason.clone(),
+        };
+        task.started = Some(started.clone());
+        let (name, is_contained) = (task.name.clone(), task.is_contained);
+        if let Phase::Starting(starting) = std::mem::replace(&mut task.phase, Phase::Running) {
+            let _ = epoll::delete(&self.epoll, starting.report.fd());
+            self.by_pid.remove(&starting.child);
+            let (connection, id) = starting.asked_by;
+            self.reply(
+                connection,
+                &Reply {
+                    id,
+                    body: Ok(ReplyBody::Started(started)),
+                },
+            );
+        }
+        self.by_pid.insert(pid, number);
+        self.starting.remove(&number);
+        if is_contained {
+            remove_files(&self.containers_dir, &name);
+        }
+    }
+
+    pub(super) fn start_failed(&mut self, number: u64, text: &str) {
+        let Some(task) = self.tasks.get(&number) else { return };
+        if let Phase::Starting(starting) = &task.phase {
+            let (child, (connection, id)) = (starting.child, starting.asked_by);
+            let _ = epoll::delete(&self.epoll, starting.report.fd());
+            // Ended already, or stuck: then it must not go on.
+            if self.by_pid.remove(&child).is_some() {
+                let _ = sys::kill(child, libc::SIGKILL);
+            }
+            self.reply(
+                connection,
+                &Reply {
+                    id,
+                    body: Err(Refusal::StartFailed(text.to_owned())),
+                },
+            );
+        }
+        self.forget(number);
+    }
+
+    /// Reaps everything that has ended: tasks, helpers, and orphans that fell to the subreaper.
+    pub(super) fn reap_all(&mut self) {
+        while let Some(pid) = sys::peek_exited() {
+            if !self.by_pid.contains_key(&pid) {
+                // It may be the first process of a container whose helper has reported, unread so far.
+                for number in self.starting.clone() {
+                    self.settle_start(number, false);
+                }
+            }
+            if let Some(number) = self.by_pid.get(&pid).copied() {
+                self.settle_start(number, true);
+            }
+            let number = self.by_pid.remove(&pid);
+            // While the zombie holds the number, its group can be nobody else's. Where there is a cgroup it finds more than that.
+            if let Some(task) = number.and_then(|number| self.tasks.get(&number))
+                && task.cgroup.is_none()
+            {
+                let _ = sys::kill(-pid, libc::SIGKILL);
+            }
+            let Some(exit) = sys::reap(pid) else { return };
+            let now = Instant::now();
+            match number.and_then(|number| Some((number, self.tasks.get_mut(&number)?))) {
+                Some((number, task)) => {
+                    task.main_process_ended(exit, now);
+                    self.ending.insert(number);
+                }
+                // An orphan: perhaps the last process of a task that is ending.
+                None => {
+                    for number in &self.ending {
+                        if let Some(Task {
+                            phase: Phase::Ending(ending),
+                            ..
+                        }) = self.tasks.get_mut(number)
+                        {
+                            ending.next_try = now;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn step_ending(&mut self, number: u64, now: Instant) {
+        let Some(task) = self.tasks.get_mut(&number) else {
+            return;
+        };
+        if !matches!(&task.phase, Phase::Ending(ending) if ending.next_try <= now) || !task.try_to_end(now) {
+            return;
+        }
+        for pipe in task.logs.iter().flatten() {
+            let _ = epoll::delete(&self.epoll, pipe.fd());
+        }
+        let Some(exit) = task.finish(&mut self.buffer) else {
+            return;
+        };
+        let event = TaskExited {
+            task_id: task.id.clone(),
+            exit,
+        };
+        let (name, cgroup) = (task.name.clone(), task.cgroup.take());
+        self.ending.remove(&number);
+        self.bury(name, cgroup);
+        self.publish(&event);
+    }
+
+    /// Moves one buffer from a task's pipe into its log.
+    pub(super) fn pump_log(&mut self, number: u64, which: usize) {
+        let Some(slot) = self.tasks.get_mut(&number).and_then(|task| task.logs.get_mut(which)) else {
+            return;
+        };
+        let Some(pipe) = slot else { return };
+        if pipe.pump(&mut self.buffer).is_none() {
+            let _ = epoll::delete(&self.epoll, pipe.fd());
+            let dropped = slot.take().map_or(0, |pipe| pipe.log.dropped);
+            if let Some(task) = self.tasks.get_mut(&number) {
+                task.log_bytes_dropped = task.log_bytes_dropped.saturating_add(dropped);
+            }
+        }
+    }
+
+    /// Removes a cgroup, later when it is not empty yet.
+    fn bury(&mut self, name: String, cgroup: Option<crate::cgroup::TaskCgroup>) {
+        if let Some(cgroup) = cgroup {
+            if !cgroup.is_empty() {
+                cgroup.kill_round();
+            } else if cgroup.remove() {
+                return;
+            }
+            self.graves.push(Grave {
+                name,
+                cgroup,
+                next_try: Instant::now() + Duration::from_millis(2),
+            });
+        }
+    }
+
+    /// A child that failed to start may need a moment to be gone; its name is wanted again only when a start is repeated at once.
+    fn wait_for_grave(&mut self, name: &str) {
+        let until = Instant::now() + GRAVE_WAIT_MAX;
+        while self.graves.iter().any(|grave| grave.name == name) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+            self.step_graves(Instant::now() + GRAVE_PAUSE);
+        }
+    }
+
+    /// Drops all that is held of a task.
+    pub(super) fn forget(&mut self, number: u64) {
+        if let Some(mut task) = self.tasks.remove(&number) {
+            for pipe in task.logs.iter().flatten() {
+                let _ = epoll::delete(&self.epoll, pipe.fd());
+            }
+            self.by_id.remove(&task.id);
+            self.starting.remove(&number);
+            self.ending.remove(&number);
+            if task.is_contained {
+                remove_files(&self.containers_dir, &task.name);
+            }
+            let (name, cgroup) = (std::mem::take(&mut task.name), task.cgroup.take());
+            self.bury(name, cgroup);
+        }
+    }
+}
+
+fn open_null() -> Result<OwnedFd, String> {
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map(OwnedFd::from)
+        .map_err(|err| format!("open /dev/null: {}", errno_text(&err)))
+}
+
+/// The writing end that a task gets as its output, and what becomes of it.
+fn open_output(log: Option<&LogSpec>) -> Result<(OwnedFd, Option<LogPipe>), String> {
+    let Some(spec) = log else {
+        return Ok((open_null()?, None));
+    };
+    let log = LogFile::open(spec).map_err(|err| {
+        format!(
+            "open log {}.* in {}: {}",
+            spec.prefix,
+            spec.dir.display(),
+            errno_text(&err)
+        )
+    })?;
+    let (read, write) = log_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
+    Ok((write, Some(LogPipe { pipe: read.into(), log })))
+}

@@ -1,0 +1,72 @@
+//! Becoming the supervisor: the first thing in main, before any runtime or thread exists.
+//!
+//! ```text
+//! agent (listens on the socket) --> `__supervisor detach` (new session) --> `__supervisor run`
+//!                                    ends at once, so the supervisor belongs to no agent
+//! ```
+//! The listening socket travels as standard input, so it takes connections from before the supervisor is up.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::daemon;
+
+/// First argument of a process that is to be a supervisor.
+pub(crate) const SUPERVISOR_ARG: &str = "__supervisor";
+
+/// What the supervisor is started with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunOptions {
+    pub(crate) node_id: String,
+    pub(crate) socket: PathBuf,
+    pub(crate) linger: Option<Duration>,
+    pub(crate) remove_dir: Option<PathBuf>,
+    pub(crate) cgroup_parent: String,
+}
+
+/// Call this first in `main`: when the process was started as a supervisor it becomes one and never returns.
+pub fn main_if_supervisor() {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == SUPERVISOR_ARG) {
+        let code = run_supervisor(args);
+        std::process::exit(i32::from(code != ExitCode::SUCCESS));
+    }
+}
+
+/// Runs as a supervisor with the arguments after `__supervisor`. Must be called while the process has one thread.
+pub fn run_supervisor(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["detach", options] => detach(options),
+        ["run", options] => serde_json::from_str(options)
+            .map_err(|err| err.to_string())
+            .and_then(daemon::run),
+        _ => Err("the supervisor is started by the agent, not by hand".to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("supervisor: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn detach(options: &str) -> Result<(), String> {
+    // Fails only for a leader of a group, whose child is free of it anyway.
+    let _ = rustix::process::setsid();
+    Command::new("/proc/self/exe")
+        .arg0("drover-supervisor")
+        .args([SUPERVISOR_ARG, "run", options])
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map(drop)
+        .map_err(|err| format!("start the supervisor: {err}"))
+}

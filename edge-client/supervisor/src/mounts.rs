@@ -1,0 +1,44 @@
+//! Removing the directory of a `-dev` agent after its end, without ever reaching through a mount.
+
+use std::path::{Path, PathBuf};
+
+/// Unmounts all that is mounted below `dir` and removes it. Refuses while anything is still mounted there.
+pub(crate) fn remove_dir_and_mounts(dir: &Path) -> Result<(), String> {
+    let dir = match dir.canonicalize() {
+        Ok(dir) => dir,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(format!("resolve {}: {err}", dir.display())),
+    };
+    if dir.components().count() < 3 {
+        return Err(format!("{} is too close to the root to be removed", dir.display()));
+    }
+    // The newest mount first: one may stand on another.
+    for mount in mounts_below(&dir)?.iter().rev() {
+        rustix::mount::unmount(
+            mount,
+            rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+        )
+        .map_err(|err| format!("unmount {}: {err}", mount.display()))?;
+    }
+    if let Some(mount) = mounts_below(&dir)?.first() {
+        return Err(format!("{} is still mounted", mount.display()));
+    }
+    std::fs::remove_dir_all(&dir).map_err(|err| format!("remove {}: {err}", dir.display()))
+}
+
+fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").map_err(|err| format!("read mountinfo: {err}"))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|escaped| {
+            let plain = escaped
+                .replace("\\040", " ")
+                .replace("\\011", "\t")
+                .replace("\\012", "\n")
+                .replace("\\134", "\\");
+            PathBuf::from(plain)
+        })
+        .filter(|mount| mount.starts_with(dir))
+        .collect())
+}

@@ -1,0 +1,124 @@
+//! Starting a plain task (`raw_exec`): fork, and in the child join the cgroup, take on the user, exec.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, Rlimit};
+
+use crate::cgroup_files::errno_text;
+use crate::report::{Report, Reporter, report_pipe};
+use crate::spec::TaskSpec;
+use crate::sys::{self, Forked};
+use crate::users::User;
+
+/// What a task gets back of the process that started the supervisor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inherited {
+    /// Limit of open files before the supervisor raised its own.
+    pub(crate) open_files: Rlimit,
+    /// Score for the kernel's choice under want of memory.
+    pub(crate) oom_score_adj: i32,
+}
+
+/// Standard input, output and error of a new process.
+#[derive(Debug)]
+pub(crate) struct Stdio {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Forks a plain task; its success or failure comes through the report.
+pub(crate) fn start_plain(
+    spec: &TaskSpec,
+    user: Option<&User>,
+    join: &[File],
+    stdio: &Stdio,
+    inherited: Inherited,
+) -> Result<(i32, Report), String> {
+    let env = environment(&spec.env, user);
+    let program = find_program(spec)?;
+    let to_c = |text: &str| CString::new(text).map_err(|_| "an argument contains a NUL byte".to_owned());
+    let c_program = to_c(&program.to_string_lossy())?;
+    let argv = spec.argv.iter().map(|arg| to_c(arg)).collect::<Result<Vec<_>, _>>()?;
+    let env = env
+        .iter()
+        .map(|(key, value)| to_c(&format!("{key}={value}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (report, mut reporter) = report_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
+    match sys::fork().map_err(|err| format!("fork/exec {}: {}", program.display(), errno_text(&err)))? {
+        Forked::Parent(pid) => Ok((pid, report)),
+        Forked::Child => {
+            let what = match prepare(spec, user, join, stdio, inherited) {
+                Ok(()) => sys::exec(&c_program, &argv, &env),
+                Err(err) => err,
+            };
+            let text = format!("fork/exec {}: {}", program.display(), errno_text(&what));
+            fail(&mut reporter, &text)
+        }
+    }
+}
+
+fn fail(reporter: &mut Reporter, text: &str) -> ! {
+    reporter.failed(text);
+    sys::exit_now(127)
+}
+
+/// All that happens in the child between fork and exec.
+fn prepare(spec: &TaskSpec, user: Option<&User>, join: &[File], stdio: &Stdio, inherited: Inherited) -> io::Result<()> {
+    sys::reset_signals();
+    rustix::process::setsid()?;
+    for mut file in join {
+        io::Write::write_all(&mut file, b"0")?;
+    }
+    // Refused to a plain user who wants less than it has: then it stays as it is.
+    let score = spec.oom_score_adj.unwrap_or(inherited.oom_score_adj);
+    let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
+    let _ = rustix::process::setrlimit(Resource::Nofile, inherited.open_files);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::stdio::dup2_stdin(&stdio.stdin)?;
+    rustix::stdio::dup2_stdout(&stdio.stdout)?;
+    rustix::stdio::dup2_stderr(&stdio.stderr)?;
+    if let Some(user) = user {
+        sys::set_user(user.uid, user.gid, &user.groups)?;
+    }
+    std::env::set_current_dir(&spec.cwd)
+}
+
+/// The task's environment with what a login would add.
+pub(crate) fn environment(env: &BTreeMap<String, String>, user: Option<&User>) -> BTreeMap<String, String> {
+    let mut env = env.clone();
+    if let Some(user) = user {
+        let name = user.name.clone().unwrap_or_else(|| user.uid.to_string());
+        env.entry("HOME".to_owned())
+            .or_insert_with(|| user.home.clone().unwrap_or_else(|| "/".to_owned()));
+        env.entry("USER".to_owned()).or_insert_with(|| name.clone());
+        env.entry("LOGNAME".to_owned()).or_insert(name);
+    }
+    env
+}
+
+/// The file to execute: as given when it has a slash, else the first on the task's `PATH`.
+fn find_program(spec: &TaskSpec) -> Result<PathBuf, String> {
+    let command = spec.argv.first().map(String::as_str).unwrap_or_default();
+    if command.contains('/') {
+        return Ok(PathBuf::from(command));
+    }
+    let path = spec.env.get("PATH").map_or(
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        String::as_str,
+    );
+    path.split(':')
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| Path::new(dir).join(command))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+        .ok_or_else(|| format!("exec: {command:?}: executable file not found in $PATH"))
+}

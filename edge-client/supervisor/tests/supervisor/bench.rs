@@ -1,0 +1,41 @@
+//! Figures, printed and held to wide bounds: cost of a start, memory per task.
+
+use std::time::{Duration, Instant};
+
+use crate::Case;
+use crate::support::Bed;
+
+pub const CASES: &[Case] = &[("a_start_is_cheap_and_a_task_small", a_start_is_cheap_and_a_task_small)];
+
+fn kib(pid: i32, key: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn a_start_is_cheap_and_a_task_small() {
+    let bed = Bed::new();
+    let supervisor = bed.client().supervisor_pid();
+    let (before, pss) = (kib(supervisor, "Private_Dirty:"), kib(supervisor, "Pss:"));
+    let mut times: Vec<Duration> = (0..60)
+        .map(|n| {
+            let spec = bed.script(&format!("sleeper-{n}"), "exec sleep 1000");
+            let begin = Instant::now();
+            bed.client().start_task(spec).unwrap();
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    let after = kib(supervisor, "Private_Dirty:");
+    println!(
+        "start: min {:?}, median {:?}; supervisor: {pss} KiB PSS, {} KiB more for 60 tasks",
+        times[0],
+        times[30],
+        after.saturating_sub(before)
+    );
+    assert!(times[30] < Duration::from_secs(1));
+    assert!(
+        after.saturating_sub(before) < 60 * 64,
+        "{before} KiB before, {after} KiB after"
+    );
+}

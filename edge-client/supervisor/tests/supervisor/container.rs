@@ -1,0 +1,181 @@
+//! Contained tasks.
+
+use drover_supervisor::{Bind, ClientError, ContainerSpec, Isolation, NamespaceMode, Refusal, TaskSpec};
+
+use crate::Case;
+use crate::support::{Bed, is_alive, is_root_or_skip, until};
+
+pub const CASES: &[Case] = &[
+    (
+        "a_contained_task_sees_its_own_world",
+        a_contained_task_sees_its_own_world,
+    ),
+    (
+        "a_contained_task_has_the_usual_rights",
+        a_contained_task_has_the_usual_rights,
+    ),
+    ("a_contained_task_ends_as_a_whole", a_contained_task_ends_as_a_whole),
+    ("a_bad_container_says_why", a_bad_container_says_why),
+    ("a_contained_task_is_limited", a_contained_task_is_limited),
+];
+
+fn contained(bed: &Bed, id: &str, script: &str) -> TaskSpec {
+    let mut spec = bed.script(id, script);
+    let root = bed.path(&format!("{id}-root"));
+    for dir in ["", "local", "tmp"] {
+        std::fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    std::fs::create_dir_all(bed.path("alloc")).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    for dir in [root.join("local"), bed.path("alloc")] {
+        std::fs::set_permissions(dir, PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    let host = |path: &str| Bind {
+        source: path.into(),
+        target: path.into(),
+        read_only: true,
+        optional: true,
+    };
+    let mut binds: Vec<Bind> = ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr"]
+        .map(host)
+        .to_vec();
+    binds.push(Bind {
+        source: bed.path("alloc"),
+        target: "/alloc".into(),
+        read_only: false,
+        optional: false,
+    });
+    spec.cwd = "/".into();
+    spec.isolation = Isolation::Container(ContainerSpec::new(root, binds));
+    spec
+}
+
+fn a_contained_task_sees_its_own_world() {
+    if !is_root_or_skip("a_contained_task_sees_its_own_world") {
+        return;
+    }
+    let bed = Bed::new();
+    let script = "echo $$; ls -d /proc/[0-9]* | wc -l; touch /usr/x 2>&1; echo mine >/local/f && cat /local/f; \
+                  echo shared >/alloc/f; touch /tmp/y && echo tmp; hostname; test -e /root || echo no root; ls /sys/class >/dev/null && echo sys; exit 5";
+    let exit = bed.run(contained(&bed, "world", script));
+    assert_eq!((exit.exit_code, exit.signal), (5, 0));
+    let log = bed.log("world.stdout.0");
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines[0], "1", "{log}");
+    assert!(lines[1].parse::<u32>().unwrap() <= 4, "{log}");
+    assert!(lines[2].contains("Read-only file system"), "{log}");
+    assert_eq!(&lines[3..5], ["mine", "tmp"], "{log}");
+    assert_eq!(lines[5], rustix::system::uname().nodename().to_str().unwrap(), "{log}");
+    assert_eq!(&lines[6..], ["no root", "sys"], "{log}");
+    assert_eq!(std::fs::read_to_string(bed.path("alloc/f")).unwrap(), "shared\n");
+    assert_eq!(
+        std::fs::read_to_string(bed.path("world-root/local/f")).unwrap(),
+        "mine\n"
+    );
+    assert_eq!(bed.log("world.stderr.0"), "");
+    // Nothing of the making is left, the environment least of all.
+    for dir in ["containers/bundle", "containers/state"] {
+        assert_eq!(std::fs::read_dir(bed.path(dir)).unwrap().count(), 0, "{dir}");
+    }
+}
+
+fn a_contained_task_has_the_usual_rights() {
+    if !is_root_or_skip("a_contained_task_has_the_usual_rights") {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = contained(
+        &bed,
+        "rights",
+        "id -u; grep -E '^(CapEff|CapAmb|NoNewPrivs)' /proc/self/status; echo $USER; umask; cat /dev/mem 2>&1 | head -c 100 | tail -1; readlink /proc/self/ns/ipc",
+    );
+    spec.user = Some("nobody".to_owned());
+    bed.run(spec);
+    let log = bed.log("rights.stdout.0");
+    assert!(
+        log.starts_with("65534\nCapEff:\t00000000a80405fb\nCapAmb:\t00000000a80405fb\nNoNewPrivs:\t1\nnobody\n0022\n"),
+        "{log}"
+    );
+    let own_ipc = std::fs::read_link("/proc/self/ns/ipc").unwrap();
+    assert!(!log.contains(own_ipc.to_str().unwrap()), "{log}");
+
+    let mut spec = contained(&bed, "host", "echo $$; readlink /proc/self/ns/ipc");
+    if let Isolation::Container(container) = &mut spec.isolation {
+        (container.pid_mode, container.ipc_mode) = (NamespaceMode::Host, NamespaceMode::Host);
+    }
+    let started = bed.client().start_task(spec).unwrap();
+    bed.exit("host");
+    let log = bed.log("host.stdout.0");
+    assert_eq!(log, format!("{}\n{}\n", started.pid, own_ipc.display()));
+}
+
+fn a_contained_task_ends_as_a_whole() {
+    if !is_root_or_skip("a_contained_task_ends_as_a_whole") {
+        return;
+    }
+    let mut bed = Bed::new();
+    let script = "trap 'exit 11' TERM; setsid sleep 1000 & echo ready; while :; do sleep 0.01; done";
+    let first = bed.client().start_task(contained(&bed, "first", script)).unwrap();
+    let second = bed.client().start_task(contained(&bed, "second", script)).unwrap();
+    for task in ["first.stdout.0", "second.stdout.0"] {
+        until("it runs", || bed.log(task).contains("ready").then_some(()));
+    }
+    bed.lose_agent();
+    bed.reconnect();
+    assert!(first.start_ticks > 0 && is_alive(first.pid) && is_alive(second.pid));
+    bed.client().signal("first", 15).unwrap();
+    assert_eq!(bed.exit("first").exit_code, 11);
+    bed.client().kill_all("second").unwrap();
+    assert_eq!(bed.exit("second").signal, 9);
+    let left: Vec<_> = bed
+        .cgroups()
+        .into_iter()
+        .filter(|dir| dir.join("first").exists() || dir.join("second").exists())
+        .collect();
+    assert_eq!(left, Vec::<std::path::PathBuf>::new());
+}
+
+fn a_bad_container_says_why() {
+    if !is_root_or_skip("a_bad_container_says_why") {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = contained(&bed, "bad", "");
+    spec.argv = vec!["/nope".to_owned()];
+    let text = match bed.client().start_task(spec).unwrap_err() {
+        ClientError::Refused(Refusal::StartFailed(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    assert!(text.contains("executable '/nope' not found in $PATH"), "{text}");
+    let mut spec = contained(&bed, "bad", "");
+    if let Isolation::Container(container) = &mut spec.isolation {
+        container.binds.push(Bind {
+            source: "/no/such".into(),
+            target: "/x".into(),
+            read_only: true,
+            optional: false,
+        });
+    }
+    let text = bed.client().start_task(spec).unwrap_err().to_string();
+    assert_eq!(text, "bind /no/such: no such file or directory");
+    assert_eq!(bed.client().list().unwrap(), vec![]);
+    // The same id may be used at once again, when what the failed start left is gone.
+    let started = until("the id is free", || {
+        bed.client().start_task(contained(&bed, "bad", "exit 1")).ok()
+    });
+    assert!(started.pid > 1);
+    assert_eq!(bed.exit("bad").exit_code, 1);
+}
+
+fn a_contained_task_is_limited() {
+    if !is_root_or_skip("a_contained_task_is_limited") {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = contained(&bed, "hog", "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done");
+    spec.resources.memory_bytes = Some(24 << 20);
+    let started = bed.client().start_task(spec).unwrap();
+    assert!(started.limits_applied, "{started:?}");
+    let exit = bed.exit("hog");
+    assert_eq!((exit.signal, exit.oom_killed), (9, true));
+}

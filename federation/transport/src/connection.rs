@@ -1,0 +1,192 @@
+//! A connection to one machine: calls, streams in both directions, proofs of a shared secret, and its end.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use drover_certs::Secret;
+use quinn::Side;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+
+use crate::clock::Clock;
+use crate::close::{CloseCode, Closed, reason_bytes};
+use crate::protocol::Protocol;
+use crate::stream::{Stream, StreamError};
+
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-drover-proof/1";
+
+/// The wall clock may be set while a connection lasts, so a certificate's end is looked at again at least this often.
+const END_CHECK: Duration = Duration::from_secs(600);
+
+/// A connection. Copies are the same one; when the last copy and the last stream are gone, it is closed.
+#[derive(Clone)]
+pub struct Connection(Arc<Inner>);
+
+struct Inner {
+    quinn: quinn::Connection,
+    protocol: Protocol,
+    /// Closes the connection when its time has come. Ended with the last copy, since it holds the connection itself.
+    timer: AbortHandle,
+    /// The seat that an enrolment takes until its connection is gone.
+    _seat: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
+}
+
+/// When a connection ends by itself.
+pub(crate) enum End {
+    /// With the other side's certificate.
+    Certificate {
+        not_after: std::time::SystemTime,
+        clock: Clock,
+    },
+    /// After so long.
+    After(Duration),
+}
+
+/// TLS gave no keying material, or the connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection gives no keying material for a proof")]
+pub struct ProofError;
+
+impl Connection {
+    pub(crate) fn new(
+        quinn: quinn::Connection,
+        protocol: Protocol,
+        end: End,
+        seat: Option<OwnedSemaphorePermit>,
+    ) -> Connection {
+        let timer = tokio::spawn(close_at(quinn.clone(), end)).abort_handle();
+        Connection(Arc::new(Inner {
+            quinn,
+            protocol,
+            timer,
+            _seat: seat,
+        }))
+    }
+
+    /// What is spoken on it.
+    pub fn protocol(&self) -> Protocol {
+        self.0.protocol
+    }
+
+    /// Where the other side is now. An edge's address may change while the connection lasts: no key for anything.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.0.quinn.remote_address()
+    }
+
+    /// The present estimate of the time there and back.
+    pub fn round_trip(&self) -> Duration {
+        self.0.quinn.rtt()
+    }
+
+    /// One question, one answer, on a stream of their own. An answer of more than `answer_max` bytes is an error. The time that it
+    /// may take is the caller's to bound; dropping the future breaks the stream off.
+    pub async fn call(&self, request: &[u8], answer_max: usize) -> Result<Bytes, StreamError> {
+        let mut stream = self.open_stream().await?;
+        // Whoever answers without reading to the end stops the request; the answer counts all the same.
+        match stream.send_frame(request).await {
+            Ok(()) => stream.finish(),
+            Err(StreamError::Stopped(_)) => {}
+            Err(error) => return Err(error),
+        }
+        stream.recv_frame(answer_max).await?.ok_or(StreamError::NoAnswer)
+    }
+
+    /// Opens a stream. Waits while the other side has as many open as it allows. The other side learns of it with the first frame.
+    pub async fn open_stream(&self) -> Result<Stream, Closed> {
+        let (sender, receiver) = self.0.quinn.open_bi().await?;
+        Ok(Stream::new(sender, receiver, self.clone()))
+    }
+
+    /// The next stream that the other side has opened. Safe to drop and call again.
+    pub async fn accept_stream(&self) -> Result<Stream, Closed> {
+        let (sender, receiver) = self.0.quinn.accept_bi().await?;
+        Ok(Stream::new(sender, receiver, self.clone()))
+    }
+
+    /// Ends the connection and all its streams at once; the other side reads code and reason.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.0.quinn.close(code.into(), &reason_bytes(reason));
+    }
+
+    /// Waits for the end of the connection and says why it ended. Holding this future keeps the connection.
+    pub async fn closed(&self) -> Closed {
+        self.0.quinn.closed().await.into()
+    }
+
+    /// Why the connection has ended; `None` while it lasts.
+    pub fn close_reason(&self) -> Option<Closed> {
+        self.0.quinn.close_reason().map(Closed::from)
+    }
+
+    /// This side's proof that it knows `secret`. It counts on this connection and for this side only: it cannot be relayed or
+    /// sent back.
+    pub fn prove(&self, secret: &Secret) -> Result<[u8; 32], ProofError> {
+        Ok(secret.mac(&self.exported(self.0.quinn.side())?))
+    }
+
+    /// Whether `proof` is the other side's proof that it knows `secret`. Takes the same time wherever they differ.
+    pub fn check_proof(&self, secret: &Secret, proof: &[u8]) -> bool {
+        let other = if self.0.quinn.side().is_client() {
+            Side::Server
+        } else {
+            Side::Client
+        };
+        self.exported(other)
+            .is_ok_and(|exported| secret.verify_mac(&exported, proof))
+    }
+
+    /// Key material that only the two ends of this connection have, another for each direction.
+    fn exported(&self, prover: Side) -> Result<[u8; 32], ProofError> {
+        let context: &[u8] = if prover.is_client() { b"dialler" } else { b"listener" };
+        let mut material = [0; 32];
+        self.0
+            .quinn
+            .export_keying_material(&mut material, EXPORTER_LABEL, context)
+            .map_err(|_| ProofError)?;
+        Ok(material)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Connection({:?}, {})",
+            self.0.protocol,
+            self.0.quinn.remote_address()
+        )
+    }
+}
+
+async fn close_at(connection: quinn::Connection, end: End) {
+    match end {
+        End::After(time) => {
+            tokio::time::sleep(time).await;
+            connection.close(
+                CloseCode::ENROLMENT_OVER.into(),
+                b"an enrolment takes less time than this",
+            );
+        }
+        End::Certificate { not_after, clock } => {
+            while let Ok(left) = not_after.duration_since(clock.now()) {
+                tokio::time::sleep(left.min(END_CHECK) + Duration::from_millis(1)).await;
+            }
+            connection.close(
+                CloseCode::CERTIFICATE_ENDED.into(),
+                b"the other side's certificate has ended",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

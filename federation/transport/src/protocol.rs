@@ -1,0 +1,65 @@
+//! The protocols that share one port, and who may speak each.
+
+use drover_certs::{Identity, RegionName, Role};
+
+use crate::close::CloseCode;
+use crate::peer::Refusal;
+
+/// A protocol, told apart by its ALPN name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Consensus between the servers of one region.
+    Raft,
+    /// RPC between servers, of one region or of two.
+    Server,
+    /// An edge client and the servers of its region.
+    Edge,
+    /// Getting or renewing a certificate: also for those who have none, or an expired one.
+    Enrol,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Protocol; 4] = [Protocol::Raft, Protocol::Server, Protocol::Edge, Protocol::Enrol];
+
+    /// The ALPN name.
+    pub fn alpn(self) -> &'static [u8] {
+        match self {
+            Protocol::Raft => b"drover-raft/1",
+            Protocol::Server => b"drover-server/1",
+            Protocol::Edge => b"drover-edge/1",
+            Protocol::Enrol => b"drover-enrol/1",
+        }
+    }
+
+    pub(crate) fn from_alpn(name: &[u8]) -> Option<Protocol> {
+        Protocol::ALL.into_iter().find(|protocol| protocol.alpn() == name)
+    }
+
+    /// Whether both ends are servers, which open many streams at once.
+    pub(crate) fn is_between_servers(self) -> bool {
+        matches!(self, Protocol::Raft | Protocol::Server)
+    }
+
+    /// Whether a caller with this proved identity may dial this protocol at a server of `region`.
+    pub(crate) fn admits(self, caller: &Identity, region: &RegionName) -> Result<(), Refusal> {
+        let (role, own_region_only) = match self {
+            Protocol::Raft => (Role::Server, true),
+            Protocol::Server => (Role::Server, false),
+            Protocol::Edge => (Role::Client, true),
+            // Both roles renew here; the region is that of the signer.
+            Protocol::Enrol => (caller.role, true),
+        };
+        if caller.role != role {
+            return Err(Refusal::new(
+                CloseCode::WRONG_ROLE,
+                format!("this protocol is for a {role}, not for {caller}"),
+            ));
+        }
+        if own_region_only && caller.region != *region {
+            let reason = format!("this server is of region {region}, {caller} is not");
+            return Err(Refusal::new(CloseCode::WRONG_REGION, reason));
+        }
+        Ok(())
+    }
+}

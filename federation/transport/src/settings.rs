@@ -1,0 +1,67 @@
+//! The numbers of every connection: timers, stream counts, windows. Each is a bound on what one peer can make us hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{IdleTimeout, TransportConfig, VarInt};
+
+use crate::protocol::Protocol;
+
+/// How often the dialling side sends something when nothing else is sent: often enough to keep a NAT's entry.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A connection from which nothing is heard for so long is gone.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Bidirectional streams that the other side may have open on an edge's connection. Memory is set aside for each of them.
+const EDGE_STREAMS_MAX: u32 = 64;
+/// The same between servers.
+const SERVER_STREAMS_MAX: u32 = 1024;
+/// Unidirectional streams; one is used, for the welcome.
+const UNI_STREAMS_MAX: u32 = 4;
+/// Bytes of one stream that may wait for its reader.
+const STREAM_WINDOW_MAX: u32 = 256 * 1024;
+/// Bytes of all streams of a connection that may wait for their readers, and bytes sent but not yet acknowledged.
+const EDGE_WINDOW_MAX: u32 = 1024 * 1024;
+/// The same between servers.
+const SERVER_WINDOW_MAX: u32 = 8 * 1024 * 1024;
+/// Wanted size of the socket's buffers; the system gives what it allows.
+pub(crate) const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Settings of a connection that this side dials.
+pub(crate) fn dialled(protocol: Protocol) -> Arc<TransportConfig> {
+    let mut config = bounded();
+    config.keep_alive_interval(Some(KEEP_ALIVE));
+    if protocol.is_between_servers() {
+        config.max_concurrent_bidi_streams(SERVER_STREAMS_MAX.into());
+        config.receive_window(SERVER_WINDOW_MAX.into());
+        config.send_window(SERVER_WINDOW_MAX.into());
+    }
+    Arc::new(config)
+}
+
+/// Settings of an accepted connection until its protocol is known: those of an edge.
+pub(crate) fn accepted() -> Arc<TransportConfig> {
+    Arc::new(bounded())
+}
+
+/// Raises an accepted connection's bounds once it has turned out to be a server's.
+pub(crate) fn widen_for(protocol: Protocol, connection: &quinn::Connection) {
+    if protocol.is_between_servers() {
+        connection.set_max_concurrent_bi_streams(SERVER_STREAMS_MAX.into());
+        connection.set_receive_window(SERVER_WINDOW_MAX.into());
+        connection.set_send_window(SERVER_WINDOW_MAX.into());
+    }
+}
+
+fn bounded() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    let idle_ms = u32::try_from(IDLE_TIMEOUT.as_millis()).expect("the idle timeout is a small constant");
+    config
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
+        .max_concurrent_bidi_streams(EDGE_STREAMS_MAX.into())
+        .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
+        .stream_receive_window(STREAM_WINDOW_MAX.into())
+        .receive_window(EDGE_WINDOW_MAX.into())
+        .send_window(EDGE_WINDOW_MAX.into())
+        .datagram_receive_buffer_size(None);
+    config
+}
