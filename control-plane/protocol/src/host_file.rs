@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The only version of the form.
-pub const VERSION: u32 = 1;
+pub const HOST_FILE_VERSION: u32 = 1;
 /// The longest file that is read, in bytes.
 pub const BYTES_MAX: usize = 16 << 10;
 
 /// What a server says of itself to its own host. Its debug form shows the secret: don't print it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFile {
-    /// [`VERSION`].
+    /// [`HOST_FILE_VERSION`].
     pub version: u32,
     /// The server's region.
     pub region: String,
@@ -25,7 +25,7 @@ pub struct HostFile {
     /// 32 random bytes made at the server's start, 64 hexadecimal digits.
     pub secret: String,
     /// Where it takes RPCs, as `address:port`.
-    pub rpc: Vec<String>,
+    pub rpc: String,
     /// Where it answers HTTP, as `address:port`; empty when it does not.
     #[serde(default)]
     pub http: String,
@@ -35,7 +35,7 @@ pub struct HostFile {
 
 impl std::fmt::Debug for HostFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HostFile({} at {:?}, pid {})", self.region, self.rpc, self.pid)
+        write!(f, "HostFile({} at {}, pid {})", self.region, self.rpc, self.pid)
     }
 }
 
@@ -46,7 +46,7 @@ pub enum HostFileError {
     #[error("can't be read")]
     Form(#[source] serde_json::Error),
     /// Written by another version.
-    #[error("has version {0}, this is version {VERSION}")]
+    #[error("has version {0}, this is version {HOST_FILE_VERSION}")]
     Version(u32),
     /// A field has a value that it can't have.
     #[error("its {0} makes no sense")]
@@ -68,7 +68,7 @@ impl HostFile {
             return Err(HostFileError::TooLarge(text.len()));
         }
         let file: HostFile = serde_json::from_slice(text).map_err(HostFileError::Form)?;
-        if file.version != VERSION {
+        if file.version != HOST_FILE_VERSION {
             return Err(HostFileError::Version(file.version));
         }
         let is_hex = |digits: &str| digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -101,17 +101,17 @@ pub fn parse_file_name(name: &str) -> Option<(u16, u64)> {
 }
 
 /// Where the server of that user writes its file.
-pub fn directory(uid: u32, xdg_runtime_dir: Option<&str>) -> PathBuf {
-    match xdg_runtime_dir.filter(|dir| Path::new(dir).is_absolute()) {
+pub fn directory(uid: u32, xdg_runtime_dir: Option<&Path>) -> PathBuf {
+    match xdg_runtime_dir.filter(|dir| dir.is_absolute()) {
         _ if uid == 0 => PathBuf::from("/run/drover"),
-        Some(dir) => Path::new(dir).join("drover"),
+        Some(dir) => dir.join("drover"),
         None => PathBuf::from(format!("/tmp/drover-{uid}")),
     }
 }
 
 /// Where an agent of that user looks, best first, and who must own directory and file: itself, root, and under sudo the
 /// user that called it.
-pub fn directories(uid: u32, sudo_uid: Option<u32>, xdg_runtime_dir: Option<&str>) -> Vec<(PathBuf, u32)> {
+pub fn directories(uid: u32, sudo_uid: Option<u32>, xdg_runtime_dir: Option<&Path>) -> Vec<(PathBuf, u32)> {
     let mut found = vec![(directory(uid, xdg_runtime_dir), uid)];
     if uid != 0 {
         found.push((directory(0, None), 0));
@@ -128,11 +128,11 @@ mod tests {
 
     fn file() -> HostFile {
         HostFile {
-            version: VERSION,
+            version: HOST_FILE_VERSION,
             region: "global".to_owned(),
             fingerprint: "ab".repeat(32),
             secret: "cd".repeat(32),
-            rpc: vec!["127.0.0.1:4647".to_owned()],
+            rpc: "127.0.0.1:4647".to_owned(),
             http: "127.0.0.1:4646".to_owned(),
             pid: 7,
         }
@@ -164,9 +164,9 @@ mod tests {
     fn names_and_places() {
         assert_eq!(parse_file_name(&file_name(4647, 4026531840)), Some((4647, 4026531840)));
         assert_eq!(parse_file_name("4647.json"), None);
-        assert_eq!(directory(0, Some("/run/user/0")), PathBuf::from("/run/drover"));
-        assert_eq!(directory(5, Some("/run/user/5")), PathBuf::from("/run/user/5/drover"));
-        assert_eq!(directory(5, Some("relative")), PathBuf::from("/tmp/drover-5"));
+        assert_eq!(directory(0, Some(Path::new("/run/user/0"))), PathBuf::from("/run/drover"));
+        assert_eq!(directory(5, Some(Path::new("/run/user/5"))), PathBuf::from("/run/user/5/drover"));
+        assert_eq!(directory(5, Some(Path::new("relative"))), PathBuf::from("/tmp/drover-5"));
         let owners = |uid, sudo| directories(uid, sudo, None).into_iter().map(|(_, owner)| owner).collect::<Vec<_>>();
         assert_eq!(owners(0, None), [0]);
         assert_eq!(owners(0, Some(5)), [0, 5, 5]);

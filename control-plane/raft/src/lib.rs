@@ -16,3 +16,6 @@ mod store;
 mod types;
 
 pub use node::{Leadership, ProposeError, RaftNode, Settings, StartError};
+
+#[cfg(test)]
+mod storage_suite;

@@ -105,6 +105,7 @@ pub struct RaftNode {
     raft: openraft::Raft<TypeConfig, Machine>,
     published: Arc<Published>,
     leadership: watch::Receiver<Leadership>,
+    store: Arc<Store>,
     settings: Arc<Settings>,
 }
 
@@ -120,6 +121,7 @@ impl RaftNode {
     ) -> Result<Self, StartError> {
         let log_dir = settings.dir.join("log");
         let store = Store::open(&log_dir).map_err(|source| StartError::OpenLog { dir: log_dir, source })?;
+        let store = Arc::new(store);
         let snapshot_dir = settings.dir.join("snapshots");
         let machine = Machine::open(snapshot_dir.clone())
             .map_err(|source| StartError::ReadSnapshots { dir: snapshot_dir, source })?;
@@ -140,11 +142,11 @@ impl RaftNode {
         };
         let config = config.validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
         let raft =
-            openraft::Raft::new(settings.node_id, Arc::new(config), Alone, LogStore::new(Arc::new(store)), machine)
+            openraft::Raft::new(settings.node_id, Arc::new(config), Alone, LogStore::new(store.clone()), machine)
                 .await
                 .map_err(|e| StartError::Raft { reason: e.to_string() })?;
         let leadership = follow_leadership(&raft, fatal);
-        Ok(Self { raft, published, leadership, settings: Arc::new(settings) })
+        Ok(Self { raft, published, leadership, store, settings: Arc::new(settings) })
     }
 
     /// Forms a region of this server alone, unless it is part of one already.
@@ -231,7 +233,7 @@ impl RaftNode {
         let index = |id: &Option<crate::types::LogId>| id.map_or(0, |id| id.index).to_string();
         BTreeMap::from([
             ("applied_index".to_owned(), index(&metrics.last_applied)),
-            ("commit_index".to_owned(), index(&metrics.committed)),
+            ("commit_index".to_owned(), index(&metrics.local_committed)),
             ("last_log_index".to_owned(), metrics.last_log_index.unwrap_or(0).to_string()),
             ("last_snapshot_index".to_owned(), index(&metrics.snapshot)),
             ("state".to_owned(), format!("{:?}", metrics.state)),
@@ -240,10 +242,13 @@ impl RaftNode {
         ])
     }
 
-    /// Stops taking part; the log is closed when the last clone is gone.
+    /// Stops taking part and closes the log.
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "log did not close cleanly");
         }
     }
 }

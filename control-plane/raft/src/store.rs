@@ -41,15 +41,22 @@ impl Store {
     pub fn open(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("store").enable_time().build()?;
-        let guard = runtime.enter();
-        let tree = TreeBuilder::new()
-            .with_path(dir.to_path_buf())
-            .with_max_memtable_size(MEMTABLE_BYTES)
-            .with_block_cache_capacity(BLOCK_CACHE_BYTES)
-            .build()
-            .map_err(|e| store_error("open log store", e))?;
-        drop(guard);
-        let tree = std::sync::Arc::new(tree);
+        let opened = {
+            let _guard = runtime.enter();
+            TreeBuilder::new()
+                .with_path(dir.to_path_buf())
+                .with_max_memtable_size(MEMTABLE_BYTES)
+                .with_block_cache_capacity(BLOCK_CACHE_BYTES)
+                .build()
+        };
+        let tree = match opened {
+            Ok(tree) => std::sync::Arc::new(tree),
+            Err(error) => {
+                // The caller may be async, where a runtime must not be waited for.
+                runtime.shutdown_background();
+                return Err(store_error("open log store", error));
+            }
+        };
         let (flush_queue, waiting) = mpsc::sync_channel(FLUSH_QUEUE_MAX);
         let flusher = std::thread::Builder::new().name("log-flush".to_owned()).spawn({
             let tree = tree.clone();
@@ -96,6 +103,15 @@ impl Store {
         self.commit(Durability::Eventual, f).await
     }
 
+    /// Closes the tree and frees its lock. Everything acknowledged is on disk already: this only saves work at the next
+    /// start. Later reads and writes fail.
+    pub async fn close(&self) -> io::Result<()> {
+        let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
+        let tree = self.tree.clone();
+        let closed = runtime.spawn(async move { tree.close().await }).await;
+        closed.map_err(io::Error::other)?.map_err(|e| store_error("close log store", e))
+    }
+
     async fn commit(
         &self,
         durability: Durability,
@@ -121,13 +137,6 @@ impl Drop for Store {
             let _ = flusher.join();
         }
         if let Some(runtime) = self.runtime.take() {
-            let tree = self.tree.clone();
-            runtime.spawn(async move {
-                if let Err(error) = tree.close().await {
-                    tracing::warn!(%error, "log store did not close cleanly");
-                }
-            });
-            // Not waited for: closing only saves work at the next start, everything acknowledged is on disk.
             runtime.shutdown_background();
         }
     }

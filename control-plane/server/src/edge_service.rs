@@ -30,7 +30,7 @@ const WATCH_RECHECK: Duration = Duration::from_secs(300);
 
 /// Serves one edge until its connection ends.
 pub async fn serve(server: Server, peer: Peer) {
-    let Ok(node_id) = peer.identity.node().parse::<NodeId>() else {
+    let Ok(node_id) = peer.identity.node.parse::<NodeId>() else {
         peer.connection.close(drover_transport::CloseCode::CERTIFICATE_REFUSED, "the certificate names no node");
         return;
     };

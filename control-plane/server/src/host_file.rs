@@ -53,7 +53,7 @@ fn try_write(content: &Content, rpc_port: u16) -> io::Result<PathBuf> {
     make_own_directory(&dir, uid)?;
     let netns = fs::metadata("/proc/self/ns/net")?.ino();
     let path = dir.join(file_name(rpc_port, netns));
-    write_private(&path, &serde_json::to_vec(content).map_err(io::Error::other)?)?;
+    write_private(&path, content.to_json().as_bytes())?;
     Ok(path)
 }
 

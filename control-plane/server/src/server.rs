@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_certs::{Authority, Identity, RegionName, Role};
-use drover_raft::{ProposeError, RaftNode};
+use drover_raft::{Leadership, ProposeError, RaftNode};
 use drover_state::{Answer, Command, Snapshot};
 use drover_transport::{Accepted, CloseCode, Endpoint, EndpointOptions, Protocol};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::edge_calls::EdgeConnections;
 use crate::error::Error;
@@ -133,8 +134,14 @@ impl Server {
     /// # Errors
     /// Nobody leads, and `stale` was not asked for.
     pub async fn read(&self, stale: bool) -> Result<Reading, Error> {
-        if !stale {
-            self.with_leader(async || self.inner.raft.read_barrier().await).await?;
+        let mut wait = self.leader_wait();
+        while !stale {
+            wait.before_attempt();
+            match self.inner.raft.read_barrier().await {
+                Ok(()) => break,
+                Err(ProposeError::NotLeader { .. }) => wait.for_change().await?,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(self.reading())
     }
@@ -158,28 +165,20 @@ impl Server {
     /// # Errors
     /// Nobody leads, the state refuses it, or the server is stopping.
     pub async fn propose(&self, command: Command) -> Result<(u64, Answer), Error> {
-        match self.with_leader(async || self.inner.raft.propose(&command).await).await? {
-            (_, Answer::Refused(refusal)) => Err(refusal.into()),
-            done => Ok(done),
+        let mut wait = self.leader_wait();
+        loop {
+            wait.before_attempt();
+            match self.inner.raft.propose(&command).await {
+                Ok((_, Answer::Refused(refusal))) => return Err(refusal.into()),
+                Ok(done) => return Ok(done),
+                Err(ProposeError::NotLeader { .. }) => wait.for_change().await?,
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
-    /// Tries until there is a leader, or the wait is over.
-    async fn with_leader<T>(&self, attempt: impl AsyncFn() -> Result<T, ProposeError>) -> Result<T, Error> {
-        let deadline = Instant::now() + LEADER_WAIT_MAX;
-        let mut leadership = self.inner.raft.leadership();
-        loop {
-            leadership.mark_unchanged();
-            match attempt().await {
-                Err(ProposeError::NotLeader { .. }) => {
-                    let changed = tokio::time::timeout_at(deadline, leadership.changed()).await;
-                    if !matches!(changed, Ok(Ok(()))) {
-                        return Err(Error::NoLeader);
-                    }
-                }
-                result => return Ok(result?),
-            }
-        }
+    fn leader_wait(&self) -> LeaderWait {
+        LeaderWait { leadership: self.inner.raft.leadership(), deadline: Instant::now() + LEADER_WAIT_MAX }
     }
 
     /// The leader's RPC address, when there is one.
@@ -225,6 +224,27 @@ impl Server {
     /// A fresh id.
     pub fn fresh_id<T: From<[u8; 16]>>(&self, make: fn([u8; 16]) -> T) -> T {
         make(chance::bytes16())
+    }
+}
+
+/// The wait of one request for a leader.
+struct LeaderWait {
+    leadership: watch::Receiver<Leadership>,
+    deadline: Instant,
+}
+
+impl LeaderWait {
+    /// A change from here on counts.
+    fn before_attempt(&mut self) {
+        self.leadership.mark_unchanged();
+    }
+
+    /// Waits for another leader; an error when that takes too long.
+    async fn for_change(&mut self) -> Result<(), Error> {
+        match timeout_at(self.deadline, self.leadership.changed()).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Error::NoLeader),
+        }
     }
 }
 

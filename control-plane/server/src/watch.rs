@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, NodeId};
 use drover_state::event::{Change, Events};
-use drover_state::snapshot::Table;
+use drover_state::Table;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 

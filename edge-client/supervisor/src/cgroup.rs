@@ -100,13 +100,11 @@ impl NodeCgroups {
     /// Another living supervisor of the same node, which would fight with this one. One that is just ending is waited for.
     pub(crate) fn other_supervisor(&self) -> Option<i32> {
         let own = i32::try_from(std::process::id()).ok()?;
+        // Only where tasks leave the supervisor's cgroup: in the other hierarchies they stay in it.
+        let tracked = self.task(OWN)?.tracked;
         let until = Instant::now() + Duration::from_secs(1);
         loop {
-            let dirs = self.node_dirs();
-            let other = dirs
-                .iter()
-                .flat_map(|dir| processes(&dir.join(OWN)))
-                .find(|pid| *pid != own);
+            let other = processes(&tracked).into_iter().find(|pid| *pid != own);
             if other.is_none() || Instant::now() >= until {
                 return other;
             }
@@ -126,6 +124,7 @@ impl NodeCgroups {
                 let _ = std::fs::remove_dir(&dir);
             }
         }
+        self.hand_down();
     }
 
     /// Leaves the own cgroup and removes what this node has; what others still use stays.
@@ -216,6 +215,21 @@ impl NodeCgroups {
         (Some(task), reason)
     }
 
+    /// On v2 a controller must be handed down level by level, from the root to the node's directory.
+    fn hand_down(&self) {
+        let Layout::V2 { root } = &self.layout else { return };
+        let mut level = root.clone();
+        for part in std::iter::once(None).chain(self.path.components().map(Some)) {
+            if let Some(part) = part {
+                level.push(part);
+            }
+            // One by one: a missing controller must not keep back the others.
+            for controller in ["+cpu", "+memory", "+pids"] {
+                let _ = write(&level.join("cgroup.subtree_control"), controller);
+            }
+        }
+    }
+
     fn make(&self, dir: &Path) -> std::io::Result<()> {
         match std::fs::create_dir(dir) {
             Ok(()) => return Ok(()),
@@ -223,20 +237,10 @@ impl NodeCgroups {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
             Err(_) => {}
         }
-        if let (Some(parent), Layout::V2 { root }) = (dir.parent(), &self.layout) {
-            // On v2 a controller must be handed down level by level.
+        if let Some(parent) = dir.parent() {
             std::fs::create_dir_all(parent)?;
-            let mut level = root.clone();
-            let below = parent.strip_prefix(root).unwrap_or(Path::new("")).components();
-            for part in std::iter::once(None).chain(below.map(Some)) {
-                if let Some(part) = part {
-                    level.push(part);
-                }
-                for controller in ["+cpu", "+memory", "+pids"] {
-                    let _ = write(&level.join("cgroup.subtree_control"), controller);
-                }
-            }
         }
+        self.hand_down();
         std::fs::create_dir_all(dir)
     }
 }
@@ -342,12 +346,9 @@ impl TaskCgroup {
 
     /// Removes it from every hierarchy; true when nothing is left.
     pub(crate) fn remove(&self) -> bool {
-        self.all
-            .iter()
-            .chain(&self.joined)
-            .filter(|dir| !remove_tree(dir))
-            .count()
-            == 0
+        // All of them, also when one resists.
+        let dirs = self.all.iter().chain(&self.joined);
+        dirs.filter(|dir| !remove_tree(dir)).count() == 0
     }
 
     /// What it uses now.

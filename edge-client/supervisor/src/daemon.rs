@@ -4,6 +4,7 @@ mod requests;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::cgroup::{NodeCgroups, TaskCgroup};
 use crate::connection::Connection;
 use crate::entry::RunOptions;
-use crate::protocol::{Reply, ReplyBody};
+use crate::protocol::{Reply, ReplyBody, TASKS_MAX};
 use crate::spawn::Inherited;
 use crate::task::{Phase, Task};
 use crate::{mounts, socket, sys};
@@ -73,6 +74,7 @@ struct Daemon {
     signals: OwnedFd,
     cgroups: NodeCgroups,
     inherited: Inherited,
+    tasks_max: usize,
     containers_dir: PathBuf,
     tasks: BTreeMap<u64, Task>,
     by_id: BTreeMap<String, u64>,
@@ -119,6 +121,7 @@ impl Daemon {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(text("become subreaper"))?;
         let _ = rustix::thread::set_name(c"drover-tasks");
         let _ = std::env::set_current_dir("/");
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
         let cgroups = NodeCgroups::detect(&options.cgroup_parent, &options.node_id);
         if let Some(pid) = cgroups.other_supervisor() {
@@ -132,9 +135,11 @@ impl Daemon {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(text("create epoll"))?;
         let containers_dir = options.socket.with_file_name("containers");
         let _ = std::fs::remove_dir_all(&containers_dir);
+        let inherited = raise_own_limits();
         let now = Instant::now();
         let mut daemon = Daemon {
-            inherited: raise_own_limits(),
+            inherited,
+            tasks_max: tasks_max(),
             containers_dir,
             options,
             epoll,
@@ -394,7 +399,8 @@ impl Daemon {
     fn log(&mut self, line: &str) {
         self.log_lines = self.log_lines.saturating_add(1);
         if self.log_lines <= LOG_LINES_MAX {
-            eprintln!("supervisor: {line}");
+            // Not eprintln, which panics when the disk is full.
+            let _ = writeln!(std::io::stderr(), "supervisor: {line}");
         }
     }
 }
@@ -407,6 +413,16 @@ fn watch(
     flags: epoll::EventFlags,
 ) -> Result<(), rustix::io::Errno> {
     epoll::add(epoll, fd, epoll::EventData::new_u64(number << 3 | source as u64), flags)
+}
+
+/// Most tasks that the limit of open files allows: without descriptors left, the loop could not even accept its agent.
+fn tasks_max() -> usize {
+    /// Two pipes, two log files, two directories.
+    const FILES_PER_TASK: u64 = 6;
+    const FILES_KEPT: u64 = 100;
+    let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let tasks = files.saturating_sub(FILES_KEPT) / FILES_PER_TASK;
+    usize::try_from(tasks).unwrap_or(usize::MAX).clamp(1, TASKS_MAX)
 }
 
 /// Makes room for many pipes and keeps the kernel from choosing the supervisor under want of memory; tasks get the old values back.

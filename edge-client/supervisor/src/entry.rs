@@ -7,6 +7,7 @@
 //! The listening socket travels as standard input, so it takes connections from before the supervisor is up.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -51,7 +52,7 @@ pub fn run_supervisor(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("supervisor: {reason}");
+            let _ = writeln!(std::io::stderr(), "supervisor: {reason}");
             ExitCode::FAILURE
         }
     }

@@ -25,6 +25,7 @@ mod cgroup;
 mod cgroup_files;
 mod connection;
 mod container;
+mod descendants;
 mod log_file;
 mod mounts;
 mod report;

@@ -7,9 +7,10 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::cgroup::TaskCgroup;
+use crate::descendants;
 use crate::log_file::LogFile;
 use crate::protocol::{Exit, Started, TaskState, TaskStatus};
 use crate::report::Report;
@@ -63,6 +64,7 @@ pub(crate) struct Starting {
 #[derive(Debug)]
 pub(crate) struct Ending {
     exit: RawExit,
+    at: SystemTime,
     pub(crate) next_try: Instant,
     pause: Duration,
     give_up: Instant,
@@ -124,11 +126,10 @@ impl Task {
     pub(crate) fn kill_round(&self) {
         match (&self.cgroup, &self.phase) {
             (Some(cgroup), _) => cgroup.kill_round(),
-            // A running task is not reaped yet, so its number still names its own session's group.
+            // A running task is not reaped yet, so its number still names its own session.
             (None, Phase::Running) => {
                 if let Some(pid) = self.pid() {
-                    let _ = sys::kill(-pid, libc::SIGKILL);
-                    let _ = sys::kill(pid, libc::SIGKILL);
+                    descendants::kill(pid);
                 }
             }
             (None, Phase::Starting(starting)) => {
@@ -142,6 +143,7 @@ impl Task {
     pub(crate) fn main_process_ended(&mut self, exit: RawExit, now: Instant) {
         self.phase = Phase::Ending(Ending {
             exit,
+            at: SystemTime::now(),
             next_try: now,
             pause: RETRY_FIRST,
             give_up: now + ENDING_MAX,
@@ -170,7 +172,7 @@ impl Task {
         let Phase::Ending(ending) = &self.phase else {
             return None;
         };
-        let raw = ending.exit;
+        let (raw, at) = (ending.exit, ending.at);
         for mut pipe in self.logs.iter_mut().filter_map(Option::take) {
             let mut drained = 0;
             while drained < DRAIN_BYTES_MAX {
@@ -185,7 +187,7 @@ impl Task {
             exit_code: raw.code,
             signal: raw.signal,
             oom_killed: self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0),
-            at: std::time::SystemTime::now(),
+            at,
         };
         self.phase = Phase::Exited(exit.clone());
         Some(exit)

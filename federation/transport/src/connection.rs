@@ -72,6 +72,11 @@ impl Connection {
         }))
     }
 
+    /// Whether both are copies of the same connection.
+    pub fn same_as(&self, other: &Connection) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What is spoken on it.
     pub fn protocol(&self) -> Protocol {
         self.0.protocol

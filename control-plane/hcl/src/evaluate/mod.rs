@@ -8,6 +8,8 @@ mod collection;
 mod operators;
 mod template;
 
+pub(crate) use call::type_constraint;
+
 use crate::problem::Problem;
 use crate::scope::{PROBLEMS_MAX, Scope, VALUE_DEPTH_MAX};
 use crate::source::{Source, Span};

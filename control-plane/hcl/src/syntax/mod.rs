@@ -2,6 +2,7 @@
 //! the one in `tree`, and `diagnose` puts its refusals into words.
 
 pub(crate) mod tree;
+pub(crate) mod walk;
 
 mod build;
 mod diagnose;

@@ -10,12 +10,12 @@ use crate::cgroup::escape;
 use crate::cgroup_files::errno_text;
 use crate::container::{ContainerPlan, remove_files, start_contained};
 use crate::log_file::LogFile;
-use crate::protocol::{Refusal, Reply, ReplyBody, Started, TASKS_MAX, TaskExited};
+use crate::protocol::{Refusal, Reply, ReplyBody, Started, TaskExited};
 use crate::report::{Outcome, log_pipe};
 use crate::spawn::{Stdio, start_plain};
 use crate::spec::{Isolation, LogSpec, TaskSpec};
 use crate::task::{LogPipe, Phase, Starting, Task, start_ticks};
-use crate::{sys, users};
+use crate::{descendants, sys, users};
 
 /// How long a start may take, that of a container on a busy host included.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ impl Daemon {
         if self.by_id.contains_key(&spec.id) {
             return Err(Refusal::TaskExists);
         }
-        if self.tasks.len() >= TASKS_MAX {
+        if self.tasks.len() >= self.tasks_max {
             return Err(Refusal::TooMany("tasks".to_owned()));
         }
         let name = escape(&spec.id);
@@ -211,11 +211,11 @@ impl Daemon {
                 self.settle_start(number, true);
             }
             let number = self.by_pid.remove(&pid);
-            // While the zombie holds the number, its group can be nobody else's. Where there is a cgroup it finds more than that.
+            // While the zombie holds the number, its session can be nobody else's. A cgroup finds more than that.
             if let Some(task) = number.and_then(|number| self.tasks.get(&number))
                 && task.cgroup.is_none()
             {
-                let _ = sys::kill(-pid, libc::SIGKILL);
+                descendants::kill(pid);
             }
             let Some(exit) = sys::reap(pid) else { return };
             let now = Instant::now();

@@ -3,6 +3,8 @@
 //! Every case starts one (or more) supervisors in a directory of its own, ends them, and checks that no cgroup is left.
 //! Arguments are those of the usual harness as far as they are used: a name filter, `--list`, `--exact`.
 
+#![allow(clippy::unwrap_used)]
+
 mod bench;
 mod container;
 mod lifecycle;

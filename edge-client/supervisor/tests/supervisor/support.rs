@@ -109,10 +109,15 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        if self.client.is_none() && self.options.socket.exists() {
+        let is_lost = self.client.as_ref().is_none_or(|client| !client.is_connected());
+        if is_lost && self.options.socket.exists() {
             self.client = Client::connect_or_start(self.options.clone()).ok();
         }
-        let ended = self.client.take().map(|client| client.shutdown(true));
+        let ended = self
+            .client
+            .take()
+            .filter(Client::is_connected)
+            .map(|client| client.shutdown(true));
         if !std::thread::panicking() {
             if let Some(ended) = ended {
                 ended.unwrap();

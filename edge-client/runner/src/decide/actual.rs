@@ -1,0 +1,404 @@
+//! What is: the tasks of one alloc as far as the edge knows, kept on disk, and how facts change it.
+
+use std::time::Duration;
+
+use drover_drivers::{Exit, TaskHandle};
+use drover_model::Timestamp;
+use drover_model::alloc::{AllocUpdate, ClientStatus};
+use drover_model::policy::RestartPolicy;
+use drover_model::task::Task;
+use drover_model::task_state::{TaskPhase, TaskState};
+use serde::{Deserialize, Serialize};
+
+use super::health::HealthWatch;
+use super::lifecycle::{Progress, Role};
+use super::moment::Now;
+use super::restart::{RestartWindow, UNRECOVERABLE, Verdict, jitter};
+use super::wanted::Wanted;
+use super::{client_status, events};
+
+/// The description of a batch alloc that ran too long.
+pub const RAN_TOO_LONG: &str = "allocation exceeded max_run_duration";
+
+/// Where a task stands inside the edge; the servers see [`TaskPhase`].
+///
+/// ```text
+/// Waiting -> Starting -> Running -> Ended -> Dead
+///    ^          |                     |
+///    +----------+---- Backoff <-------+
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// It has not had its turn.
+    #[default]
+    Waiting,
+    /// It is being started.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// Its process has ended; the supervisor shall forget it. Then it is dead, or starts again at `restart_at`.
+    Ended,
+    /// It starts again at `restart_at`.
+    Backoff,
+    /// It is over.
+    Dead,
+}
+
+/// A task that is being ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kill {
+    /// When it is (or was) asked to end, on the steady clock.
+    pub signal_at: Duration,
+    /// It was asked.
+    pub is_signalled: bool,
+    /// When it is ended without asking.
+    pub hard_at: Duration,
+    /// How often that was tried.
+    pub hard_tries: u32,
+}
+
+/// One task as the edge knows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskActual {
+    /// Its name.
+    pub name: String,
+    /// What is reported of it.
+    pub state: TaskState,
+    /// Where it stands.
+    pub stage: Stage,
+    /// What the driver knows it by, while there is something to know.
+    pub handle: Option<TaskHandle>,
+    /// When it last started, on the steady clock.
+    pub started: Option<Duration>,
+    /// When it starts again; none when it does not.
+    pub restart_at: Option<Duration>,
+    /// Its restarts.
+    pub window: RestartWindow,
+    /// Its end, while it is being ended.
+    pub kill: Option<Kill>,
+}
+
+/// One alloc as the edge knows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllocActual {
+    /// The boot in which the steady times below were taken; another one makes them worthless.
+    pub boot_id: String,
+    /// In the order of the job file.
+    pub tasks: Vec<TaskActual>,
+    /// Its directories are being made, or were made.
+    pub prepare_begun: bool,
+    /// Its directories are there.
+    pub is_prepared: bool,
+    /// What its end left mounted is gone.
+    pub cleanup_begun: bool,
+    /// Its health.
+    pub health: HealthWatch,
+    /// The first start of a task, on the steady clock.
+    pub first_start: Option<Duration>,
+    /// It ran longer than its job allows.
+    pub ran_too_long: bool,
+    /// The servers have forgotten it: it ends and goes.
+    pub is_removed: bool,
+}
+
+/// Why a task did not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartFailure {
+    /// The driver does not understand the task's settings.
+    Validation(String),
+    /// Something that the task needs can't be had.
+    Setup(String),
+    /// The driver says no; trying again changes nothing.
+    DriverFinal(String),
+    /// The driver could not.
+    Driver(String),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// The alloc's directories are there, or can't be made.
+    Prepared(Result<(), String>),
+    /// A task's process runs.
+    Started {
+        /// Which.
+        task: String,
+        /// How the driver knows it.
+        handle: TaskHandle,
+    },
+    /// A task did not start.
+    NotStarted {
+        /// Which.
+        task: String,
+        /// Why.
+        failure: StartFailure,
+    },
+    /// A task's process has ended.
+    Exited {
+        /// Which.
+        task: String,
+        /// How.
+        exit: Exit,
+    },
+    /// A task of an earlier life of the agent is not there any more, and nobody knows how it ended.
+    Lost {
+        /// Which.
+        task: String,
+        /// In words; empty when it is only known that it was being started.
+        reason: String,
+    },
+    /// The supervisor has forgotten an ended task.
+    Forgotten {
+        /// Which.
+        task: String,
+    },
+}
+
+impl AllocActual {
+    /// An alloc that has just come.
+    pub fn new(wanted: &Wanted, boot_id: &str, now: Now) -> Self {
+        let task = |task: &Task| {
+            let mut state = TaskState::default();
+            state.push_event(events::received(now.wall));
+            TaskActual { name: task.name.clone(), state, ..TaskActual::default() }
+        };
+        Self {
+            boot_id: boot_id.to_owned(),
+            tasks: wanted.group().map_or_else(Vec::new, |group| group.tasks.iter().map(task).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// Read back by a later agent. After a boot the steady clock began anew, so every wait is over.
+    pub fn restored(mut self, boot_id: &str, now: Now) -> Self {
+        if self.boot_id != boot_id {
+            self.boot_id = boot_id.to_owned();
+            self.first_start = self.first_start.map(|_| now.steady);
+            self.health.began = self.health.began.map(|_| now.steady);
+            self.health.well_since = None;
+            for task in &mut self.tasks {
+                task.started = None;
+                task.kill = None;
+                task.restart_at = task.restart_at.map(|_| now.steady);
+                task.window.began = task.window.began.map(|_| now.steady);
+            }
+        }
+        if !self.is_prepared {
+            self.prepare_begun = false;
+        }
+        self.cleanup_begun = false;
+        self
+    }
+
+    /// Takes note of something that happened.
+    pub fn observe(&mut self, wanted: &Wanted, fact: Fact, now: Now) {
+        match fact {
+            Fact::Prepared(Ok(())) => self.is_prepared = true,
+            Fact::Prepared(Err(reason)) => {
+                for task in &mut self.tasks {
+                    task.state.push_event(events::setup_failure(now.wall, &reason));
+                    task.die(true, now.wall);
+                }
+            }
+            Fact::Started { task, handle } => {
+                if let Some(task) = self.task_mut(&task) {
+                    task.on_started(handle, now);
+                    self.first_start.get_or_insert(now.steady);
+                }
+            }
+            Fact::NotStarted { task, failure } => self.with(wanted, &task, |task, its| task.on_not_started(its, failure, now)),
+            Fact::Exited { task, exit } => self.with(wanted, &task, |task, its| task.on_exited(its, exit, now)),
+            Fact::Lost { task, reason } => {
+                if let Some(task) = self.task_mut(&task) {
+                    task.on_lost(&reason, now.wall);
+                }
+            }
+            Fact::Forgotten { task } => {
+                if let Some(task) = self.task_mut(&task) {
+                    task.on_forgotten();
+                }
+            }
+        }
+    }
+
+    /// The task of that name.
+    pub fn task(&self, name: &str) -> Option<&TaskActual> {
+        self.tasks.iter().find(|task| task.name == name)
+    }
+
+    fn task_mut(&mut self, name: &str) -> Option<&mut TaskActual> {
+        self.tasks.iter_mut().find(|task| task.name == name)
+    }
+
+    fn with(&mut self, wanted: &Wanted, name: &str, change: impl FnOnce(&mut TaskActual, Its<'_>)) {
+        let Some(its) = wanted.group().and_then(|group| group.task(name)) else { return };
+        let its = Its {
+            policy: &its.restart_policy,
+            is_done_on_success: wanted.job.kind.is_batch() || Role::of(its).is_meant_to_end(),
+            seed: u64::from_le_bytes(wanted.alloc.id.as_bytes().first_chunk().copied().unwrap_or_default()),
+        };
+        if let Some(task) = self.task_mut(name) {
+            change(task, its);
+        }
+    }
+
+    /// How far each task has come, as far as others wait for it.
+    pub fn progress(&self, wanted: &Wanted) -> Vec<Progress> {
+        let its = |name: &str| wanted.group().and_then(|group| group.task(name));
+        self.tasks
+            .iter()
+            .map(|task| Progress {
+                role: its(&task.name).map_or(Role::Main, Role::of),
+                is_leader: its(&task.name).is_some_and(|its| its.leader),
+                has_started: !task.state.started_at.is_never(),
+                is_dead: task.state.state == TaskPhase::Dead,
+                has_failed: task.state.failed,
+            })
+            .collect()
+    }
+
+    /// Nothing of it runs, and nothing of it will.
+    pub fn is_over(&self) -> bool {
+        self.tasks.iter().all(|task| task.stage == Stage::Dead)
+    }
+
+    /// What the servers are told.
+    pub fn update(&self, wanted: &Wanted, now: Now) -> AllocUpdate {
+        let (mut client_status, mut description) = client_status::of(self.tasks.iter().map(|task| &task.state));
+        if self.ran_too_long && client_status.is_terminal() {
+            (client_status, description) = (ClientStatus::Complete, RAN_TOO_LONG);
+        }
+        AllocUpdate {
+            alloc_id: wanted.alloc.id,
+            client_status,
+            client_description: description.to_owned(),
+            task_states: self.tasks.iter().map(|task| (task.name.clone(), task.state.clone())).collect(),
+            healthy: self.health.healthy,
+            health_at: self.health.decided_at,
+            network_status: None,
+            at: now.wall,
+        }
+    }
+}
+
+/// What a task's job says about its end.
+struct Its<'a> {
+    policy: &'a RestartPolicy,
+    is_done_on_success: bool,
+    seed: u64,
+}
+
+impl TaskActual {
+    fn on_started(&mut self, handle: TaskHandle, now: Now) {
+        self.stage = Stage::Running;
+        self.state.state = TaskPhase::Running;
+        let at = if handle.started_at.is_never() { now.wall } else { handle.started_at };
+        if self.state.started_at.is_never() {
+            self.state.started_at = at;
+        }
+        self.started = Some(now.steady);
+        self.restart_at = None;
+        self.window.first_start(now.steady);
+        self.handle = Some(handle);
+        self.state.push_event(events::started(at));
+    }
+
+    fn on_not_started(&mut self, its: Its<'_>, failure: StartFailure, now: Now) {
+        let is_final = !matches!(failure, StartFailure::Driver(_));
+        self.state.push_event(match &failure {
+            StartFailure::Validation(text) => events::failed_validation(now.wall, text),
+            StartFailure::Setup(text) => events::setup_failure(now.wall, text),
+            StartFailure::DriverFinal(text) | StartFailure::Driver(text) => events::driver_failure(now.wall, text),
+        });
+        self.stage = Stage::Ended;
+        self.handle = None;
+        if self.kill.is_some() {
+            self.die(false, now.wall);
+        } else if is_final {
+            self.state.push_event(events::not_restarting(now.wall, UNRECOVERABLE));
+            self.die(true, now.wall);
+        } else {
+            self.judge(its, now);
+        }
+        // There is nothing that the supervisor could forget.
+        self.on_forgotten();
+    }
+
+    fn on_exited(&mut self, its: Its<'_>, exit: Exit, now: Now) {
+        if !matches!(self.stage, Stage::Running | Stage::Starting) {
+            return;
+        }
+        let at = if exit.at.is_never() { now.wall } else { exit.at };
+        self.state.push_event(events::terminated(at, &exit));
+        self.stage = Stage::Ended;
+        if self.kill.is_some() {
+            self.state.push_event(events::killed(now.wall));
+            self.finish(false, at);
+        } else if exit.is_success() && its.is_done_on_success {
+            self.finish(false, at);
+        } else {
+            self.judge(its, now);
+        }
+    }
+
+    /// Restart or not, by the policy.
+    fn judge(&mut self, its: Its<'_>, now: Now) {
+        let jitter = jitter(its.seed ^ self.state.restarts.wrapping_mul(0x9e37_79b9) ^ now.steady.as_nanos() as u64);
+        match self.window.judge(its.policy, now.steady, jitter) {
+            Verdict::Restart { delay, reason } => {
+                self.state.push_event(events::restarting(now.wall, delay, reason));
+                self.state.state = TaskPhase::Pending;
+                self.state.restarts += 1;
+                self.state.last_restart = now.wall;
+                self.restart_at = Some(now.steady + delay);
+            }
+            Verdict::GiveUp { reason } => {
+                self.state.push_event(events::not_restarting(now.wall, &reason));
+                self.finish(true, now.wall);
+            }
+        }
+    }
+
+    fn on_lost(&mut self, reason: &str, at: Timestamp) {
+        self.handle = None;
+        match self.stage {
+            Stage::Running | Stage::Starting if self.kill.is_some() => {
+                self.state.push_event(events::killed(at));
+                self.die(false, at);
+            }
+            Stage::Running | Stage::Starting => {
+                if !reason.is_empty() {
+                    self.state.push_event(events::failed_restoring(at, reason));
+                }
+                self.state.state = TaskPhase::Pending;
+                self.stage = Stage::Waiting;
+            }
+            Stage::Ended => self.on_forgotten(),
+            Stage::Waiting | Stage::Backoff | Stage::Dead => {}
+        }
+    }
+
+    fn on_forgotten(&mut self) {
+        self.handle = None;
+        if self.stage == Stage::Ended {
+            self.stage = if self.restart_at.is_some() { Stage::Backoff } else { Stage::Dead };
+        }
+    }
+
+    /// It is over for the servers; the supervisor still knows it.
+    fn finish(&mut self, failed: bool, at: Timestamp) {
+        self.state.state = TaskPhase::Dead;
+        self.state.failed = failed;
+        self.state.finished_at = at;
+        self.restart_at = None;
+    }
+
+    /// It is over, and there is nothing that anybody else knows of it.
+    pub(super) fn die(&mut self, failed: bool, at: Timestamp) {
+        self.finish(failed, at);
+        self.stage = Stage::Dead;
+    }
+}
