@@ -32,6 +32,8 @@ pub struct Deployment {
 pub struct GroupState {
     pub auto_revert: bool,
     pub require_progress_by: String,
+    /// Nanoseconds.
+    pub progress_deadline: i64,
     pub promoted: bool,
     pub desired_canaries: u64,
     pub desired_total: u64,

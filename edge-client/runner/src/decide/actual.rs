@@ -78,6 +78,8 @@ pub struct TaskActual {
     pub window: RestartWindow,
     /// Its end, while it is being ended.
     pub kill: Option<Kill>,
+    /// The supervisor was asked to forget it.
+    pub forget_begun: bool,
 }
 
 /// One alloc as the edge knows it.
@@ -190,6 +192,7 @@ impl AllocActual {
             self.prepare_begun = false;
         }
         self.cleanup_begun = false;
+        self.tasks.iter_mut().for_each(|task| task.forget_begun = false);
         self
     }
 
@@ -383,6 +386,7 @@ impl TaskActual {
 
     fn on_forgotten(&mut self) {
         self.handle = None;
+        self.forget_begun = false;
         if self.stage == Stage::Ended {
             self.stage = if self.restart_at.is_some() { Stage::Backoff } else { Stage::Dead };
         }

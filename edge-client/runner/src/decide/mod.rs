@@ -106,7 +106,8 @@ pub fn decide(wanted: &Wanted, actual: &mut AllocActual, limits: Limits, now: No
     }
     for task in &mut actual.tasks {
         advance_kill(task, group.task(&task.name), &mut decision, now);
-        if task.stage == Stage::Ended {
+        if task.stage == Stage::Ended && !task.forget_begun {
+            task.forget_begun = true;
             decision.actions.push(Action::Forget { task: task.name.clone() });
         }
     }
@@ -128,32 +129,54 @@ fn watch_run_time(wanted: &Wanted, group: &Group, actual: &mut AllocActual, deci
     }
 }
 
+/// Why tasks of the alloc are to end.
+struct Ends {
+    /// The servers, or the job's run time, want it.
+    is_wanted: bool,
+    /// A task has failed.
+    failed: Option<String>,
+    leader_is_dead: bool,
+    mains_are_dead: bool,
+}
+
+impl Ends {
+    fn of(wanted: &Wanted, actual: &AllocActual, progress: &[Progress]) -> Ends {
+        Ends {
+            is_wanted: !wanted.shall_run() || actual.is_removed || actual.ran_too_long,
+            failed: failed_task(actual, progress),
+            leader_is_dead: progress.iter().any(|task| task.is_leader && task.is_dead),
+            mains_are_dead: progress.iter().filter(|task| task.role == Role::Main).all(|task| task.is_dead),
+        }
+    }
+
+    /// All tasks end, not only the sidecars.
+    fn are_for_all(&self) -> bool {
+        self.is_wanted || self.failed.is_some() || self.leader_is_dead
+    }
+}
+
 /// Begins the end of every task that shall end now.
 fn end_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, limits: Limits, now: Now) {
     let progress = actual.progress(wanted);
-    let shall_end = !wanted.shall_run() || actual.is_removed || actual.ran_too_long;
-    let failed = failed_task(actual, &progress);
-    let leader_is_dead = progress.iter().any(|task| task.is_leader && task.is_dead);
-    let mains_are_dead = progress.iter().filter(|task| task.role == Role::Main).all(|task| task.is_dead);
-    if !(shall_end || failed.is_some() || leader_is_dead || mains_are_dead) {
+    let ends = Ends::of(wanted, actual, &progress);
+    let places = if ends.are_for_all() {
+        next_to_end(&progress)
+    } else if ends.mains_are_dead {
+        progress.iter().enumerate().filter(|(_, task)| task.role.is_sidecar()).map(|(place, _)| place).collect()
+    } else {
         return;
-    }
-    for place in next_to_end(&progress) {
-        let (Some(task), Some(progress)) = (actual.tasks.get_mut(place), progress.get(place)) else { continue };
-        // Main tasks that have all ended take only the sidecars along.
-        if task.kill.is_some() || !(shall_end || failed.is_some() || leader_is_dead || progress.role.is_sidecar()) {
+    };
+    for place in places {
+        let (Some(task), Some(its)) = (actual.tasks.get_mut(place), progress.get(place)) else { continue };
+        // One that is being started can only be ended once it runs.
+        if its.is_dead || task.kill.is_some() || task.stage == Stage::Starting {
             continue;
         }
-        if task.stage == Stage::Starting {
-            // It can only be ended once it runs (or does not).
-            continue;
-        }
-        let reason = match &failed {
-            _ if shall_end && !leader_is_dead => None,
-            _ if leader_is_dead && !progress.is_leader => Some(events::leader_dead(now.wall)),
+        let reason = match &ends.failed {
+            _ if ends.leader_is_dead => Some(events::leader_dead(now.wall)),
+            _ if ends.is_wanted => None,
             Some(name) => Some(events::sibling_failed(now.wall, name)),
-            None if mains_are_dead => Some(events::main_tasks_dead(now.wall)),
-            None => None,
+            None => Some(events::main_tasks_dead(now.wall)),
         };
         if let Some(event) = reason {
             task.state.push_event(event);
@@ -224,7 +247,7 @@ fn advance_kill(task: &mut TaskActual, its: Option<&Task>, decision: &mut Decisi
 /// Starts every task whose turn has come.
 fn start_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, decision: &mut Decision, now: Now) {
     let progress = actual.progress(wanted);
-    let shall_run = wanted.shall_run() && !actual.is_removed && !actual.ran_too_long;
+    let shall_run = !Ends::of(wanted, actual, &progress).are_for_all();
     let has_run = progress.iter().any(|task| task.has_started);
     if !actual.is_prepared {
         if shall_run && !actual.prepare_begun && !actual.is_over() {
@@ -247,7 +270,7 @@ fn start_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, decisio
                 task.state.push_event(events::building_directory(now.wall));
                 decision.actions.push(Action::Start { task: task.name.clone() });
             }
-            Stage::Backoff => match task.restart_at {
+            Stage::Backoff if shall_run || is_poststop => match task.restart_at {
                 Some(at) if now.steady < at => decision.wake(at),
                 _ => {
                     task.stage = Stage::Starting;
@@ -255,7 +278,7 @@ fn start_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, decisio
                     decision.actions.push(Action::Start { task: task.name.clone() });
                 }
             },
-            Stage::Waiting | Stage::Starting | Stage::Running | Stage::Ended | Stage::Dead => {}
+            Stage::Waiting | Stage::Starting | Stage::Running | Stage::Ended | Stage::Backoff | Stage::Dead => {}
         }
     }
 }
