@@ -40,3 +40,6 @@ pub use problem::{Place, Problem};
 pub use scope::{Limits, Scope};
 pub use source::{Position, Source, Span};
 pub use value::Value;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,36 @@
-//! drover-jobspec
+//! Job text (HCL or JSON) to a complete, checked job.
+//!
+//! `parse_hcl` or `parse_json` gives the job in the API's shape with null for what is not set; `canonicalize` fills and
+//! checks it. Everything that can be wrong is collected and told at once. Pure: variables and files are handed in.
+
+mod duration;
+
+mod suggest;
+
+pub mod shape;
+
+pub mod shapes;
+
+pub mod decode;
+
+pub mod opaque;
+
+pub mod parse;
+
+pub mod json;
+
+pub mod canonicalize;
+
+pub mod check;
+
+pub mod multierror;
+
+pub mod init;
+
+pub mod fuzz;
+
+pub use canonicalize::{Canonical, canonicalize};
+pub use check::unsupported;
+pub use json::{JsonError, parse_json};
+pub use multierror::{multierror, warnings_text};
+pub use parse::parse_hcl;

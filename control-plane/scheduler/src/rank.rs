@@ -44,8 +44,8 @@ pub struct Pick {
 
 /// A group's view of the node table: what is known per row, kept up to date with the changes of the table.
 #[derive(Clone, Debug)]
-pub struct Ranking<'a> {
-    group: &'a Group,
+pub struct Ranking {
+    group: Group,
     rules: Rules,
     asks_ports: bool,
     refusals: Vec<Option<String>>,
@@ -56,9 +56,9 @@ pub struct Ranking<'a> {
     seen: usize,
 }
 
-impl<'a> Ranking<'a> {
+impl Ranking {
     /// Asks every row once. `base` carries the counts that are the same for all groups.
-    pub fn new(table: &mut NodeTable<'_>, job: &Job, group: &'a Group, base: &AllocMetric) -> Self {
+    pub fn new(table: &mut NodeTable<'_>, job: &Job, group: &Group, base: &AllocMetric) -> Self {
         let rules = Rules::new(job, group);
         let mut by_class: BTreeMap<&str, Option<String>> = BTreeMap::new();
         let mut refusals = Vec::with_capacity(table.len());
@@ -73,7 +73,7 @@ impl<'a> Ranking<'a> {
         }
         let affinities = Affinities::new(job, group);
         let mut ranking = Self {
-            group,
+            group: group.clone(),
             asks_ports: network::asks_ports(group),
             refusals,
             affinities: (0..table.len()).map(|row| affinities.score(table.node(row))).collect(),
@@ -101,7 +101,7 @@ impl<'a> Ranking<'a> {
             let best = self.best(table, penalized);
             let Some((row, _)) = best.first() else { return Err(self.base.clone()) };
             let row = *row;
-            match fit::give(table.node(row), table.capacity(row), table.used(row), self.group, seeds) {
+            match fit::give(table.node(row), table.capacity(row), table.used(row), &self.group, seeds) {
                 Ok(resources) => {
                     let score_meta_data = best.into_iter().map(|(_, score)| score).collect();
                     return Ok(Pick { row, resources, metric: AllocMetric { score_meta_data, ..self.base.clone() } });
@@ -117,7 +117,7 @@ impl<'a> Ranking<'a> {
         self.catch_up(table);
         let RowState::Fits(binpack) = self.states[row] else { return None };
         let resources =
-            fit::give(table.node(row), table.capacity(row), table.used(row), self.group, seeds).ok()?;
+            fit::give(table.node(row), table.capacity(row), table.used(row), &self.group, seeds).ok()?;
         let score = self.score(table, row, binpack, &BTreeSet::new());
         let metric = AllocMetric {
             nodes_evaluated: 1,
@@ -182,7 +182,7 @@ impl<'a> Ranking<'a> {
         // The draw made here is not the one the alloc gets; only whether there is one counts.
         let mut seeds = Seeds::new(0, b"look");
         let node = table.node(row);
-        match fit::give(node, table.capacity(row), table.used(row), self.group, &mut seeds) {
+        match fit::give(node, table.capacity(row), table.used(row), &self.group, &mut seeds) {
             Ok(resources) => {
                 let mut used = table.used(row).totals;
                 used.add(resources.totals());

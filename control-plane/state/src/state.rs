@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use drover_model::alloc::Alloc;
 use drover_model::deployment::Deployment;
-use drover_model::eval::Eval;
+use drover_model::eval::{Eval, EvalStatus};
 use drover_model::job::Job;
 use drover_model::node::Node;
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId};
@@ -41,6 +41,8 @@ pub struct State {
 
     // Secondary indexes: derived, not part of the image.
     pub(crate) of_job: OrdMap<JobKey, Arc<OfJob>>,
+    pub(crate) blocked_evals: OrdSet<EvalId>,
+    pub(crate) active_deployments: OrdSet<DeploymentId>,
     pub(crate) allocs_of_node: OrdMap<NodeId, OrdSet<AllocId>>,
     pub(crate) allocs_of_eval: OrdMap<EvalId, OrdSet<AllocId>>,
     pub(crate) allocs_of_deployment: OrdMap<DeploymentId, OrdSet<AllocId>>,
@@ -175,6 +177,9 @@ impl State {
         if let Some(old) = &old {
             self.forget_eval(old);
         }
+        if eval.status == EvalStatus::Blocked {
+            self.blocked_evals.insert(eval.id);
+        }
         self.with_job(eval.job_key(), |of_job| {
             of_job.evals.insert(eval.id);
             of_job.open_evals += usize::from(!eval.status.is_terminal());
@@ -188,6 +193,9 @@ impl State {
     }
 
     fn forget_eval(&mut self, old: &Eval) {
+        if old.status == EvalStatus::Blocked {
+            self.blocked_evals.remove(&old.id);
+        }
         self.with_job(old.job_key(), |of_job| {
             of_job.evals.remove(&old.id);
             of_job.open_evals -= usize::from(!old.status.is_terminal());
@@ -237,6 +245,9 @@ impl State {
         if let Some(old) = &old {
             self.forget_deployment(old);
         }
+        if deployment.status.is_active() {
+            self.active_deployments.insert(deployment.id);
+        }
         self.with_job(deployment.job_key(), |of_job| {
             of_job.deployments.insert(deployment.id);
             of_job.active_deployments += usize::from(deployment.status.is_active());
@@ -250,6 +261,9 @@ impl State {
     }
 
     fn forget_deployment(&mut self, old: &Deployment) {
+        if old.status.is_active() {
+            self.active_deployments.remove(&old.id);
+        }
         self.with_job(old.job_key(), |of_job| {
             of_job.deployments.remove(&old.id);
             of_job.active_deployments -= usize::from(old.status.is_active());

@@ -1,6 +1,7 @@
 //! Bodies: attributes get their values, `dynamic` blocks become what they describe.
 
 use super::collection::items;
+use super::template::TEMPLATE_SUMMARY;
 use super::{Evaluator, Failed};
 use crate::decoded::{Attribute, Block, Body, Label};
 use crate::source::Span;
@@ -13,6 +14,7 @@ impl Evaluator<'_> {
         let mut body = Body { span: tree.span, ..Body::default() };
         for attribute in &tree.attributes {
             let value_span = attribute.value.span;
+            let before = self.problems.len();
             match self.evaluate(&attribute.value) {
                 Ok(value) => body.attributes.push(Attribute {
                     name: attribute.name.clone(),
@@ -21,7 +23,12 @@ impl Evaluator<'_> {
                     name_span: attribute.name_span,
                     value_span,
                 }),
-                Err(Failed) if self.scope.map_attributes.contains(&attribute.name) && !is_opaque => {
+                // A hole that does not fit leaves a text unknown, but the map known.
+                Err(Failed)
+                    if self.scope.map_attributes.contains(&attribute.name)
+                        && !is_opaque
+                        && self.problems[before..].iter().any(|problem| problem.summary != TEMPLATE_SUMMARY) =>
+                {
                     let brace = Span::new(value_span.start, value_span.start + 1);
                     let _: Result<(), Failed> =
                         self.fail_at(brace, "Unsuitable value type", "Unsuitable value: value must be known");

@@ -6,6 +6,9 @@ use crate::source::Span;
 use crate::syntax::tree::{Expr, Hole, Part};
 use crate::value::Value;
 
+/// The heading of a problem with a value that is no text.
+pub(super) const TEMPLATE_SUMMARY: &str = "Invalid template interpolation value";
+
 impl Evaluator<'_> {
     /// The value of a hole; a reference nobody knows stays as it was written.
     pub(super) fn hole(&mut self, hole: &Hole) -> Outcome {
@@ -40,13 +43,13 @@ impl Evaluator<'_> {
                 let value = self.hole(hole)?;
                 if value.is_null() {
                     let detail = "The expression result is null. Cannot include a null value in a string template.";
-                    return self.fail_at(hole.value.span, "Invalid template interpolation value", detail);
+                    return self.fail_at(hole.value.span, TEMPLATE_SUMMARY, detail);
                 }
                 match value.to_text() {
                     Ok(text) => self.push(out, &text, span),
                     Err(problem) => {
                         let detail = format!("Cannot include the given value in a string template: {problem}.");
-                        self.fail_at(hole.value.span, "Invalid template interpolation value", detail)
+                        self.fail_at(hole.value.span, TEMPLATE_SUMMARY, detail)
                     }
                 }
             }

@@ -1,8 +1,10 @@
 //! `format` and `formatlist`: printf as HCL has it.
 
+use std::iter::{Peekable, Skip};
+use std::str::CharIndices;
+
 use super::encoding::json_text;
 use super::{Answer, Fault, Function, any_or_null, open, string, text_at};
-use crate::number::Number;
 use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
 
@@ -118,15 +120,6 @@ fn read_verb(text: &str, offset: usize) -> Result<(Verb, Option<usize>, &str), S
     let mut verb = Verb::default();
     let mut index = None;
     let mut chars = text.char_indices().skip(1).peekable();
-    let mut number = |chars: &mut std::iter::Peekable<_>| -> Option<usize> {
-        let chars: &mut std::iter::Peekable<std::iter::Skip<std::str::CharIndices>> = chars;
-        let mut value = None;
-        while let Some(digit) = chars.peek().and_then(|(_, c)| c.to_digit(10)) {
-            value = Some(value.unwrap_or(0usize).saturating_mul(10).saturating_add(digit as usize));
-            chars.next();
-        }
-        value
-    };
     loop {
         match chars.peek().map(|(_, c)| *c) {
             Some('+') => verb.has_plus = true,
@@ -138,12 +131,12 @@ fn read_verb(text: &str, offset: usize) -> Result<(Verb, Option<usize>, &str), S
         }
         chars.next();
     }
-    verb.width = number(&mut chars);
+    verb.width = digits(&mut chars);
     if chars.next_if(|(_, c)| *c == '.').is_some() {
-        verb.precision = Some(number(&mut chars).unwrap_or(0));
+        verb.precision = Some(digits(&mut chars).unwrap_or(0));
     }
     if chars.next_if(|(_, c)| *c == '[').is_some() {
-        let position = number(&mut chars).filter(|position| *position > 0);
+        let position = digits(&mut chars).filter(|position| *position > 0);
         let is_closed = chars.next_if(|(_, c)| *c == ']').is_some();
         match position {
             Some(position) if is_closed => index = Some(position - 1),
@@ -165,12 +158,22 @@ fn read_verb(text: &str, offset: usize) -> Result<(Verb, Option<usize>, &str), S
     Ok((verb, index, &text[end..]))
 }
 
+/// Decimal digits as a number.
+fn digits(chars: &mut Peekable<Skip<CharIndices>>) -> Option<usize> {
+    let mut value = None;
+    while let Some(digit) = chars.peek().and_then(|(_, c)| c.to_digit(10)) {
+        value = Some(value.unwrap_or(0usize).saturating_mul(10).saturating_add(digit as usize));
+        chars.next();
+    }
+    value
+}
+
 fn write_verb(verb: &Verb, value: &Value) -> Result<String, String> {
     match verb.letter {
         'v' => {
             let text = match value {
                 Value::String(text) if !verb.has_sharp => text.clone(),
-                Value::Number(number) if !verb.has_sharp => return Ok(write_number(verb, &plain(number))),
+                Value::Number(number) if !verb.has_sharp => return Ok(write_number(verb, &number.to_string())),
                 other => json_text(other)?,
             };
             Ok(pad(verb, &text, false))
@@ -214,10 +217,6 @@ fn write_verb(verb: &Verb, value: &Value) -> Result<String, String> {
             Ok(write_number(verb, &float_text(verb, number.as_f64())))
         }
     }
-}
-
-fn plain(number: &Number) -> String {
-    number.to_string()
 }
 
 fn float_text(verb: &Verb, value: f64) -> String {

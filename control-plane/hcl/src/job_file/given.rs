@@ -1,7 +1,7 @@
 //! The value of each variable: default, then environment, then variable files, then flags; the last one wins, and
 //! each one given must fit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Inputs;
@@ -54,7 +54,7 @@ pub(super) fn resolve(
 ) -> (BTreeMap<String, Value>, Vec<Problem>) {
     let declared: BTreeMap<&str, &Variable> =
         variables.iter().map(|variable| (variable.name.as_str(), variable)).collect();
-    let mut found = Found { given: BTreeMap::new(), problems: Vec::new(), limits: inputs.limits };
+    let mut found = Found { tried: BTreeSet::new(), given: BTreeMap::new(), problems: Vec::new(), limits: inputs.limits };
     for (name, text) in &inputs.env {
         // The environment may hold names for other jobs, so an unknown one is fine.
         if let Some(variable) = name.strip_prefix(ENV_PREFIX).and_then(|name| declared.get(name)) {
@@ -83,6 +83,9 @@ pub(super) fn resolve(
             Some(Given { value, origin: Origin::Default, place: Place::At(variable.default_span) })
         });
         let Some(given) = given else {
+            if found.tried.contains(&variable.name) {
+                continue;
+            }
             found.problems.push(Problem::nowhere(
                 format!("Unset variable \"{}\"", variable.name),
                 "A used variable must be set or have a default value; see https://developer.hashicorp.com/nomad/docs/reference/hcl2/variables  for details.",
@@ -96,6 +99,8 @@ pub(super) fn resolve(
 }
 
 struct Found {
+    /// Names that were given a value, fit or not: an unfit one is not also unset.
+    tried: BTreeSet<String>,
     given: BTreeMap<String, Given>,
     problems: Vec<Problem>,
     limits: Limits,
@@ -104,6 +109,7 @@ struct Found {
 impl Found {
     /// A value given as text: as it is for text, numbers and variables without a type, else a constant expression.
     fn text(&mut self, variable: &Variable, text: &str, origin: Origin) {
+        self.tried.insert(variable.name.clone());
         let (from, kind) = match origin {
             Origin::Env => ("env", "environment"),
             Origin::Default | Origin::VarFile | Origin::Flag => ("arguments", "-var"),
@@ -164,6 +170,7 @@ impl Found {
             let place = Place::Other { source: file.clone(), span };
             match declared.get(name.as_str()) {
                 Some(variable) => {
+                    self.tried.insert(name.clone());
                     let given = Given { value, origin: Origin::VarFile, place };
                     let detail = format!("The received value for {name}");
                     self.keep(variable, given, "Invalid value for variable".to_string(), &detail);
@@ -179,7 +186,7 @@ impl Found {
         }
     }
 
-    fn hcl_entries(&self, file: &Source) -> Result<Vec<(String, Value, Span)>, Vec<Problem>> {
+    fn hcl_entries(&mut self, file: &Source) -> Result<Vec<(String, Value, Span)>, Vec<Problem>> {
         let tree = syntax::read_body(file, self.limits)?;
         let scope = Scope { limits: self.limits, ..Scope::default() };
         let mut evaluator = Evaluator::constant(file, &scope);
@@ -193,6 +200,9 @@ impl Found {
         }
         let mut entries = Vec::new();
         for attribute in &tree.attributes {
+            if tree.blocks.is_empty() {
+                self.tried.insert(attribute.name.clone());
+            }
             if let Ok(value) = evaluator.evaluate(&attribute.value) {
                 entries.push((attribute.name.clone(), value, attribute.value.span));
             }

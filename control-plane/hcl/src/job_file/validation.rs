@@ -22,9 +22,11 @@ pub(super) fn validate(source: &Source, variable: &Variable, given: &Given, limi
 }
 
 fn check(evaluator: &mut Evaluator, variable: &Variable, given: &Given, rule: &BlockTree) {
-    // The caller looks at all problems at the end, so the marks of failure are dropped here.
-    let mut fail = |evaluator: &mut Evaluator, problem: Problem| drop(evaluator.fail(problem));
-    let mut missing = |evaluator: &mut Evaluator, name: &str| {
+    let fail = |evaluator: &mut Evaluator, problem: Problem| {
+        // The caller looks at all problems at the end.
+        let _ = evaluator.fail(problem);
+    };
+    let missing = |evaluator: &mut Evaluator, name: &str| {
         let detail = format!("The argument \"{name}\" is required, but no definition was found.");
         fail(evaluator, Problem::new(rule.open_brace_span.at_start(), "Missing required argument", detail));
     };

@@ -10,7 +10,7 @@ use hcl_edit::template::{Element, HeredocTemplate, Template};
 
 use super::template::{TemplateKind, parts, unescape};
 use super::tree::{
-    AttributeTree, BlockTree, BodyTree, CallTree, Expr, ExprKind, ForTree, Hole, Operator, Part, Step, StepKind,
+    AttributeTree, BlockTree, BodyTree, CallTree, Expr, ExprKind, ForTree, Operator, Part, Step, StepKind,
 };
 use crate::decoded::Label;
 use crate::number::Number;
@@ -81,6 +81,8 @@ impl Builder<'_> {
             Expression::Null(_) => ExprKind::Literal(Value::Null),
             Expression::Bool(value) => ExprKind::Literal(Value::Bool(**value)),
             Expression::Number(_) => self.number(span),
+            // A heredoc without a line went to the parser as a quoted text, see `read`.
+            Expression::String(_) if self.source.slice(span).starts_with("<<") => ExprKind::Literal(Value::text("")),
             Expression::String(_) => {
                 span = Span::new(span.start + 1, span.end.saturating_sub(1));
                 ExprKind::Literal(Value::String(unescape(self.source.slice(span), TemplateKind::Quoted)))

@@ -1,12 +1,12 @@
-//! Runs the parser, and helps it over two kinds of text that it refuses although they are fine or have a better
-//! error: names given twice, and heredoc lines that begin with the end word. In both cases single bytes of a copy
-//! are changed for the parser; `build` reads the real text by the spans.
+//! Runs the parser, and helps it over three kinds of text that it refuses or misreads: names given twice, heredoc
+//! lines that begin with the end word, and heredocs without a line. Bytes of a copy are changed for the parser,
+//! never their number; `build` reads the real text by the spans.
 
 use hcl_edit::parser::{Error, parse_body, parse_expr};
 
 use super::build::Builder;
-use super::diagnose::diagnose;
-use super::scan::{Scan, scan};
+use super::diagnose::{Wanted, diagnose};
+use super::scan::scan;
 use super::tree::{BodyTree, Expr};
 use crate::problem::Problem;
 use crate::scope::Limits;
@@ -17,7 +17,7 @@ const REPEATED_NAMES_MAX: usize = 16;
 
 /// Reads a whole file.
 pub(crate) fn read_body(source: &Source, limits: Limits) -> Result<BodyTree, Vec<Problem>> {
-    let body = read(source, limits, parse_body)?;
+    let body = read(source, limits, parse_body, Wanted::Body)?;
     let mut builder = Builder { source, problems: Vec::new() };
     let tree = builder.body(&body, Span::new(0, source.text.len()));
     if builder.problems.is_empty() { Ok(tree) } else { Err(builder.problems) }
@@ -25,13 +25,18 @@ pub(crate) fn read_body(source: &Source, limits: Limits) -> Result<BodyTree, Vec
 
 /// Reads one expression, as in the value of a `-var` flag.
 pub(crate) fn read_expression(source: &Source, limits: Limits) -> Result<Expr, Vec<Problem>> {
-    let expression = read(source, limits, parse_expr)?;
+    let expression = read(source, limits, parse_expr, Wanted::Expression)?;
     let mut builder = Builder { source, problems: Vec::new() };
     let tree = builder.expression(&expression);
     if builder.problems.is_empty() { Ok(tree) } else { Err(builder.problems) }
 }
 
-fn read<T>(source: &Source, limits: Limits, parser: fn(&str) -> Result<T, Error>) -> Result<T, Vec<Problem>> {
+fn read<T>(
+    source: &Source,
+    limits: Limits,
+    parser: fn(&str) -> Result<T, Error>,
+    wanted: Wanted,
+) -> Result<T, Vec<Problem>> {
     if source.text.len() > limits.source_bytes {
         let detail = format!("The text has {} bytes, more than the {} allowed.", source.text.len(), limits.source_bytes);
         return Err(vec![Problem::new(Span::default(), "Text too large", detail)]);
@@ -45,15 +50,16 @@ fn read<T>(source: &Source, limits: Limits, parser: fn(&str) -> Result<T, Error>
     for at in &found.false_ends {
         copy[*at] = if copy[*at] == b'x' { b'y' } else { b'x' };
     }
-    parse_renaming(source, copy, &found, parser).map_err(|problem| vec![problem])
+    for span in &found.empty_heredocs {
+        // The parser would read on to the next end word; a quoted text of the same width stands in.
+        copy[span.start..span.end].fill(b'x');
+        copy[span.start] = b'"';
+        copy[span.end - 1] = b'"';
+    }
+    parse_renaming(copy, parser).map_err(|error| vec![diagnose(source, &error, &found, wanted)])
 }
 
-fn parse_renaming<T>(
-    source: &Source,
-    mut copy: Vec<u8>,
-    found: &Scan,
-    parser: fn(&str) -> Result<T, Error>,
-) -> Result<T, Problem> {
+fn parse_renaming<T>(mut copy: Vec<u8>, parser: fn(&str) -> Result<T, Error>) -> Result<T, Error> {
     let mut renamed = 0;
     loop {
         let text = String::from_utf8_lossy(&copy);
@@ -64,7 +70,7 @@ fn parse_renaming<T>(
         let at = error.location().offset();
         let is_repeated = error.message().contains("found redefined");
         if !is_repeated || renamed == REPEATED_NAMES_MAX || !rename(&mut copy, at, renamed) {
-            return Err(diagnose(source, &error, found));
+            return Err(error);
         }
         renamed += 1;
     }

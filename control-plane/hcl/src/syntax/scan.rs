@@ -19,6 +19,8 @@ pub(crate) struct Scan {
     pub unclosed_quote: Option<Span>,
     /// Bytes (all ASCII) that must be changed so that the parser does not end a heredoc early.
     pub false_ends: Vec<usize>,
+    /// Heredocs that end on their first line, from `<<` to the end word.
+    pub empty_heredocs: Vec<Span>,
 }
 
 enum Mode<'s> {
@@ -112,21 +114,26 @@ impl<'s> Scanner<'s> {
         }
         let next_line = self.text.len() - rest.len() + line.len();
         self.push(Mode::Heredoc { open, word }, next_line - open);
-        self.line_start(word);
+        if self.line_start(word) {
+            self.found.empty_heredocs.push(Span::new(open, self.at));
+        }
     }
 
-    /// At the start of a heredoc line: ends the heredoc, or notes a false end.
-    fn line_start(&mut self, word: &str) {
+    /// At the start of a heredoc line: ends the heredoc and says so, or notes a false end.
+    fn line_start(&mut self, word: &str) -> bool {
         let rest = &self.text[self.at..];
         let line = rest.split('\n').next().unwrap_or_default();
         let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let Some(after) = line[indent..].strip_prefix(word) else { return };
+        let Some(after) = line[indent..].strip_prefix(word) else { return false };
         if after.trim_end_matches('\r').is_empty() {
             self.modes.pop();
             self.at += indent + word.len();
-        } else if !after.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-') && word.is_ascii() {
+            return true;
+        }
+        if !after.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-') && word.is_ascii() {
             self.found.false_ends.push(self.at + indent);
         }
+        false
     }
 
     fn step_text(&mut self) -> bool {
@@ -194,6 +201,7 @@ mod tests {
     fn finds_false_heredoc_ends() {
         assert_eq!(scan("a = <<E\nE b\n E\n").false_ends, [8]);
         assert_eq!(scan("a = <<E\nEb\nE\n").false_ends, [0usize; 0]);
+        assert_eq!(scan("a = <<E\n E\n").empty_heredocs, [Span::new(4, 10)]);
         assert!(scan("a = <<E\nx\n").unclosed_heredoc.is_some());
         assert!(scan("a = \"x\nb").unclosed_quote.is_some());
     }

@@ -9,7 +9,6 @@ use crate::value::Value;
 pub(crate) struct Reference<'t> {
     pub name: &'t str,
     pub span: Span,
-    pub name_span: Span,
     /// The name taken from the root, as `x` of `local.x`.
     pub member: Option<&'t str>,
 }
@@ -26,12 +25,12 @@ fn walk<'t>(expr: &'t Expr, found: &mut Vec<Reference<'t>>) {
         ExprKind::Literal(_) => {}
         ExprKind::Template(parts) => walk_parts(parts, found),
         ExprKind::Wrapped(hole) => walk(&hole.value, found),
-        ExprKind::Reference { name, name_span, steps } => {
+        ExprKind::Reference { name, steps, .. } => {
             let member = match steps.first().map(|step| &step.kind) {
                 Some(StepKind::Attribute(member) | StepKind::Literal(Value::String(member))) => Some(member.as_str()),
                 _ => None,
             };
-            found.push(Reference { name, span: expr.span, name_span: *name_span, member });
+            found.push(Reference { name, span: expr.span, member });
             walk_steps(steps, found);
         }
         ExprKind::Access { base, steps } => {

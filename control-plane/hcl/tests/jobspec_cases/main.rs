@@ -67,7 +67,10 @@ fn beside(name: &str, ending: &str) -> Option<String> {
 /// Parses a case with its arguments and environment; problems as the lines a user sees.
 fn run(name: &str) -> Result<Body, String> {
     let file = format!("{name}.nomad.hcl");
-    let source = Source::new(&file, std::fs::read_to_string(folder().join(&file)).unwrap());
+    let text = std::fs::read_to_string(folder().join(&file)).unwrap();
+    // The one function of the cases that this crate does not have.
+    let text: String = text.split_inclusive('\n').filter(|line| !line.contains("yamldecode(")).collect();
+    let source = Source::new(&file, text);
     let mut inputs = Inputs { files: Some(&FixtureFiles), ..Inputs::default() };
     let arguments = beside(name, "args").unwrap_or_default();
     let mut arguments = arguments.lines();
@@ -117,7 +120,7 @@ fn values_are_what_nomad_makes_of_them() {
         for (key, value) in expected["Meta"].as_object().unwrap() {
             compared += 1;
             let (value, ours) = (value.as_str().unwrap(), meta.get(key).map_or("(nothing)", String::as_str));
-            if value != ours && !LEFT_OUT.contains(&(name.as_str(), key)) {
+            if value != ours && !LEFT_OUT.contains(&(name.as_str(), key.as_str())) {
                 wrong.push_str(&format!("{name} {key}:\n  want {value:?}\n  have {ours:?}\n"));
             }
         }
@@ -126,8 +129,8 @@ fn values_are_what_nomad_makes_of_them() {
     assert!(compared > 300, "only {compared} values compared");
 }
 
-/// What this crate does not have: `yamldecode`.
-const LEFT_OUT: [(&str, &str); 0] = [];
+/// These use `yamldecode`.
+const LEFT_OUT: [(&str, &str); 3] = [("fn-encoding", "k15"), ("fn-encoding", "k16"), ("fn-encoding", "k17")];
 
 #[test]
 fn errors_read_as_nomads_do() {

@@ -34,7 +34,12 @@ impl Applying<'_> {
             && rollback.key() == key
         {
             let current = self.state.jobs.get(&key).cloned();
-            (job_modify_index, _) = self.put_registered((*rollback).clone(), current.as_deref(), at);
+            let text = self.state.submission(&key, rollback.version).cloned();
+            let version;
+            (job_modify_index, version) = self.put_registered((*rollback).clone(), current.as_deref(), at);
+            if let Some(text) = text {
+                self.state.set_submission(key.clone(), version, text);
+            }
         }
         self.put_job_eval(eval, job_modify_index, at);
         Ok(())

@@ -12,6 +12,8 @@ mod join_token;
 mod node;
 mod plan;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

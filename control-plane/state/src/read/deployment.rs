@@ -18,6 +18,11 @@ impl State {
         self.deployments.values()
     }
 
+    /// The deployments that have not ended, by id.
+    pub fn active_deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.active_deployments.iter().filter_map(|id| self.deployments.get(id))
+    }
+
     /// The deployments of a job by id, also those of an earlier job of the same name.
     pub fn deployments_of_job<'a>(&'a self, key: &JobKey) -> impl Iterator<Item = &'a Arc<Deployment>> + use<'a> {
         let ids = self

@@ -27,6 +27,11 @@ impl State {
             .filter_map(|id| self.evals.get(id))
     }
 
+    /// The evals that wait for room, by id.
+    pub fn blocked_evals(&self) -> impl Iterator<Item = &Arc<Eval>> {
+        self.blocked_evals.iter().filter_map(|id| self.evals.get(id))
+    }
+
     /// Some eval of the job has not ended.
     pub fn has_open_eval(&self, key: &JobKey) -> bool {
         self.of_job.get(key).is_some_and(|of_job| of_job.open_evals > 0)

@@ -39,3 +39,30 @@ fn a_start_is_cheap_and_a_task_small() {
         "{before} KiB before, {after} KiB after"
     );
 }
+
+fn many_short_tasks_pass_through() {
+    const THREADS: usize = 4;
+    const EACH: usize = 50;
+    let bed = Bed::new();
+    let mut events = bed.client().events().unwrap();
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let bed = &bed;
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let mut spec = bed.script(&format!("short-{thread}-{n}"), "");
+                    spec.argv = vec!["/bin/true".to_owned()];
+                    bed.client().start_task(spec).unwrap();
+                }
+            });
+        }
+        for _ in 0..THREADS * EACH {
+            let event = events.next().unwrap();
+            assert_eq!(event.exit.exit_code, 0);
+            bed.client().remove(&event.task_id).unwrap();
+        }
+    });
+    println!("{} short tasks in {:?}", THREADS * EACH, begin.elapsed());
+    assert_eq!(bed.client().list().unwrap(), vec![]);
+}

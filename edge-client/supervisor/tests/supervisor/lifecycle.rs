@@ -192,11 +192,9 @@ fn what_a_task_leaves_behind_is_ended() {
     if is_root_or_skip("what_a_task_leaves_behind_is_ended (own session)") {
         assert!(!is_alive(pid), "ended before the exit was told");
     } else {
-        rustix::process::kill_process(
-            rustix::process::Pid::from_raw(pid).unwrap(),
-            rustix::process::Signal::KILL,
-        )
-        .unwrap();
+        // Without cgroups it is found only if it had not left the session yet.
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 

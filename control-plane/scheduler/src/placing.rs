@@ -1,0 +1,164 @@
+//! Turns what shall be placed into allocs on nodes, and keeps the reasons of what could not be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use drover_model::alloc::{Alloc, AllocHealth, ClientStatus, DesiredStatus};
+use drover_model::group::Group;
+use drover_model::job::Job;
+use drover_model::metric::AllocMetric;
+use drover_model::plan::PlanStop;
+use drover_model::{AllocId, JobKey, NodeId};
+
+use crate::feasible::Candidates;
+use crate::rank::{self, Pick, Ranking};
+use crate::reconcile::Place;
+use crate::reschedule;
+use crate::schedule::{Placed, Work};
+use crate::table::NodeTable;
+
+/// The placements of one plan.
+pub(crate) struct Placing<'w, 'a> {
+    work: &'w mut Work<'a>,
+    table: NodeTable<'a>,
+    /// Counts that every metric carries.
+    base: AllocMetric,
+    failed: BTreeMap<String, AllocMetric>,
+    queued: BTreeMap<String, i64>,
+    rankings: BTreeMap<(u64, String), Ranking>,
+}
+
+impl<'w, 'a> Placing<'w, 'a> {
+    pub(crate) fn new(work: &'w mut Work<'a>, candidates: Candidates<'a>, key: &JobKey, job: Option<&Job>) -> Self {
+        let tie_seed = work.seeds.next();
+        let base = AllocMetric {
+            nodes_in_pool: candidates.nodes.len() as i64,
+            node_pool: job.map(|job| job.node_pool.clone()).unwrap_or_default(),
+            nodes_available: candidates.per_datacenter,
+            ..AllocMetric::default()
+        };
+        let table = NodeTable::new(work.snapshot, candidates.nodes, key, tie_seed);
+        Self { work, table, base, failed: BTreeMap::new(), queued: BTreeMap::new(), rankings: BTreeMap::new() }
+    }
+
+    /// Stops an alloc whatever can be placed.
+    pub(crate) fn stop(&mut self, alloc: &Alloc, stop: PlanStop) {
+        self.table.stop(alloc);
+        self.work.plan.stops.push(stop);
+    }
+
+    /// Places one alloc, or notes why it can't be.
+    pub(crate) fn place(&mut self, place: Place) {
+        let job = Arc::clone(&place.job);
+        let Some(group) = job.group(&place.group) else { return };
+        if let Some(metric) = self.failed.get_mut(&place.group) {
+            // What did not fit once does not fit twice.
+            metric.coalesced_failures += 1;
+            rank::add_missing(metric, group);
+            *self.queued.entry(place.group).or_default() += 1;
+            return;
+        }
+        let replaced = place.previous.as_ref().filter(|_| place.stops_previous.is_some());
+        if let Some(previous) = replaced {
+            self.table.stop(previous);
+        }
+        match self.pick(&job, group, &place) {
+            Ok(pick) => {
+                self.table.place(pick.row, &group.name, &pick.resources);
+                let id = AllocId::from_random(self.work.seeds.next_bytes());
+                if let (Some(previous), Some(why)) = (&place.previous, place.stops_previous) {
+                    self.work.plan.stops.push(PlanStop {
+                        alloc_id: previous.id,
+                        desired_status: DesiredStatus::Stop,
+                        desired_description: why.to_owned(),
+                        next_alloc: Some(id),
+                        ..PlanStop::default()
+                    });
+                }
+                let alloc = self.alloc(id, &job, group, &place, pick);
+                self.work.plan.placements.push(alloc);
+            }
+            Err(mut metric) => {
+                if let Some(previous) = replaced {
+                    self.table.keep(previous);
+                }
+                rank::add_missing(&mut metric, group);
+                self.failed.insert(place.group.clone(), metric);
+                *self.queued.entry(place.group).or_default() += 1;
+            }
+        }
+    }
+
+    fn pick(&mut self, job: &Job, group: &Group, place: &Place) -> Result<Pick, AllocMetric> {
+        let key = (job.version, group.name.clone());
+        let (table, base) = (&mut self.table, &self.base);
+        let ranking = self.rankings.entry(key).or_insert_with(|| Ranking::new(table, job, group, base));
+        let previous = place.previous.as_deref();
+        let wanted = previous.filter(|_| group.ephemeral_disk.sticky && !place.is_reschedule);
+        let row = wanted.and_then(|previous| self.table.row(previous.node_id));
+        if let Some(pick) = row.and_then(|row| ranking.pick_on(&mut self.table, row, self.work.seeds)) {
+            return Ok(pick);
+        }
+        let penalized = previous.map(penalized).unwrap_or_default();
+        ranking.pick(&mut self.table, &penalized, self.work.seeds)
+    }
+
+    fn alloc(&self, id: AllocId, job: &Job, group: &Group, place: &Place, pick: Pick) -> Alloc {
+        let node = self.table.node(pick.row);
+        let now = self.work.context.now;
+        let tracker = place.previous.as_ref().filter(|_| place.is_reschedule);
+        Alloc {
+            id,
+            namespace: job.namespace.clone(),
+            eval_id: Some(self.work.eval.id),
+            name: place.name.clone(),
+            node_id: node.id,
+            node_name: node.name.clone(),
+            job_id: job.id.clone(),
+            job_version: job.version,
+            job_create_index: job.create_index,
+            task_group: group.name.clone(),
+            allocated_resources: pick.resources,
+            metrics: pick.metric,
+            deployment_id: place.deployment_id,
+            deployment_status: place.is_canary.then(|| AllocHealth { canary: true, ..AllocHealth::default() }),
+            previous_allocation: place.previous.as_ref().map(|previous| previous.id),
+            reschedule_tracker: tracker
+                .map(|previous| reschedule::tracker_of_next(previous, group.reschedule_policy.as_ref(), now)),
+            create_time: now,
+            modify_time: now,
+            ..Alloc::default()
+        }
+    }
+
+    pub(crate) fn finish(self) -> Placed {
+        let mut placed = Placed { waits: !self.failed.is_empty(), ..Placed::default() };
+        for ((_, group), ranking) in &self.rankings {
+            if !self.failed.contains_key(group) {
+                continue;
+            }
+            placed.escaped |= ranking.escapes_class();
+            for row in 0..self.table.len() {
+                let class = &self.table.node(row).computed_class;
+                if !class.is_empty() {
+                    *placed.class_eligibility.entry(class.clone()).or_default() |= !ranking.is_refused(row);
+                }
+            }
+        }
+        if placed.escaped {
+            placed.class_eligibility.clear();
+        }
+        placed.failed = self.failed;
+        placed.queued = self.queued;
+        placed
+    }
+}
+
+/// The nodes on which the alloc and those before it have failed.
+fn penalized(previous: &Alloc) -> BTreeSet<NodeId> {
+    if previous.client_status != ClientStatus::Failed {
+        return BTreeSet::new();
+    }
+    let events = previous.reschedule_tracker.iter().flat_map(|tracker| &tracker.events);
+    events.map(|event| event.prev_node_id).chain([previous.node_id]).collect()
+}
