@@ -87,7 +87,10 @@ impl Source {
         if start.line == end.line {
             format!("{}:{},{}-{}", self.name, start.line, start.column, end.column)
         } else {
-            format!("{}:{},{}-{},{}", self.name, start.line, start.column, end.line, end.column)
+            format!(
+                "{}:{},{}-{},{}",
+                self.name, start.line, start.column, end.line, end.column
+            )
         }
     }
 

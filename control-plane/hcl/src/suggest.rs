@@ -13,7 +13,7 @@ pub(crate) fn near<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Opt
         .map(|name| (distance(wrong.as_bytes(), name.as_bytes()), name))
         .min()?;
     // One slip in a short name, two in a longer one.
-    (close.0 > 0 && close.0 <= 2 && close.0 * 2 <= wrong.len()).then_some(close.1)
+    (close.0 > 0 && close.0 <= 2 && close.0 * 2 <= wrong.len() + 1).then_some(close.1)
 }
 
 /// How many letters must be added, dropped or changed.
@@ -38,7 +38,11 @@ mod tests {
     #[test]
     fn suggests_only_what_is_near() {
         let check = |wrong: &str, expected: Option<&str>| {
-            assert_eq!(near(wrong, ["upper", "lower", "join", "sha256"].into_iter()), expected, "{wrong}");
+            assert_eq!(
+                near(wrong, ["upper", "lower", "join", "sha256"].into_iter()),
+                expected,
+                "{wrong}"
+            );
         };
         check("uper", Some("upper"));
         check("jion", Some("join"));

@@ -39,9 +39,12 @@ impl Type {
             Value::Tuple(items) => Type::Tuple(items.iter().map(Type::of).collect()),
             Value::List(items) => Type::List(common(items.iter().map(Type::of).collect())),
             Value::Set(items) => Type::Set(common(items.iter().map(Type::of).collect())),
-            Value::Object(entries) => {
-                Type::Object(entries.iter().map(|(name, value)| (name.clone(), Type::of(value))).collect())
-            }
+            Value::Object(entries) => Type::Object(
+                entries
+                    .iter()
+                    .map(|(name, value)| (name.clone(), Type::of(value)))
+                    .collect(),
+            ),
             Value::Map(entries) => Type::Map(common(entries.values().map(Type::of).collect())),
         }
     }
@@ -104,8 +107,11 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
         }
         (Type::Object(a), Type::Object(b)) => {
             if a.len() == b.len() && a.keys().eq(b.keys()) {
-                let both: Option<BTreeMap<String, Type>> =
-                    a.iter().zip(b.values()).map(|((name, a), b)| Some((name.clone(), unify(a, b)?))).collect();
+                let both: Option<BTreeMap<String, Type>> = a
+                    .iter()
+                    .zip(b.values())
+                    .map(|((name, a), b)| Some((name.clone(), unify(a, b)?)))
+                    .collect();
                 if let Some(types) = both {
                     return Some(Type::Object(types));
                 }
@@ -187,7 +193,9 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, String> {
                 [one] => return Err(format!("attribute \"{one}\" is required")),
                 several => {
                     let names: Vec<String> = several.iter().map(|name| format!("\"{name}\"")).collect();
-                    let (last, rest) = names.split_last().map_or(("", Vec::new()), |(l, r)| (l.as_str(), r.to_vec()));
+                    let (last, rest) = names
+                        .split_last()
+                        .map_or(("", Vec::new()), |(l, r)| (l.as_str(), r.to_vec()));
                     return Err(format!("attributes {} and {last} are required", rest.join(", ")));
                 }
             }
@@ -211,9 +219,10 @@ fn convert_items(value: &Value, item: &Type) -> Option<Result<Vec<Value>, String
         Ok(item) => item,
         Err(problem) => return Some(Err(problem)),
     };
-    let converted = items.iter().enumerate().map(|(i, value)| {
-        convert(value, &item).map_err(|problem| format!("element {i}: {problem}"))
-    });
+    let converted = items
+        .iter()
+        .enumerate()
+        .map(|(i, value)| convert(value, &item).map_err(|problem| format!("element {i}: {problem}")));
     Some(converted.collect())
 }
 
@@ -222,7 +231,8 @@ fn concrete<'v>(item: &Type, values: impl Iterator<Item = &'v Value>) -> Result<
     if *item != Type::Any {
         return Ok(item.clone());
     }
-    unify_all(&values.map(Type::of).collect::<Vec<_>>()).ok_or_else(|| "all elements must have the same type".to_string())
+    unify_all(&values.map(Type::of).collect::<Vec<_>>())
+        .ok_or_else(|| "all elements must have the same type".to_string())
 }
 
 #[cfg(test)]
@@ -241,7 +251,10 @@ mod tests {
             Err("element 1: a number is required".to_string())
         );
         let object = Type::Object([("x".to_string(), Type::String)].into());
-        assert_eq!(convert(&Value::Object(BTreeMap::new()), &object), Err("attribute \"x\" is required".to_string()));
+        assert_eq!(
+            convert(&Value::Object(BTreeMap::new()), &object),
+            Err("attribute \"x\" is required".to_string())
+        );
         assert_eq!(
             convert(&Value::from("x"), &Type::List(Box::new(Type::String))),
             Err("list of string required, but have string".to_string())

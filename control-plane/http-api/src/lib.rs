@@ -1,1 +1,44 @@
-//! drover-http-api
+//! The HTTP API: paths, parameters, JSON and status codes in front of [`drover_server::Server`].
+//!
+//! It decides nothing: each handler reads a snapshot or makes one call of the server, and lays the result out as
+//! clients know it. What is routed stands in one table, [`routes::ROUTES`]; a path that is not in it is answered
+//! `no route for`. Left out: compression, filter expressions, ACLs.
+
+pub mod api;
+pub mod routes;
+pub mod serve;
+
+pub mod body;
+pub mod call;
+pub mod path;
+pub mod query;
+
+pub mod blocking;
+pub mod ids;
+pub mod page;
+pub mod problem;
+pub mod reply;
+
+mod router;
+
+mod agent;
+mod allocs;
+mod deployments;
+mod evals;
+mod job_plan;
+mod job_statuses;
+mod job_text;
+mod job_write;
+mod jobs;
+mod join_tokens;
+mod logs;
+mod nodes;
+mod operator;
+mod search;
+mod stats;
+
+pub mod views;
+
+pub use api::{AgentFacts, Api};
+pub use router::router;
+pub use serve::serve;

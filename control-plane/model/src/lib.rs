@@ -29,5 +29,7 @@ pub mod metric;
 pub mod plan;
 pub mod task_state;
 
+pub mod unacted;
+
 pub use id::{AllocId, DeploymentId, EvalId, JobId, JobKey, JoinTokenId, Namespace, NodeId};
 pub use time::Timestamp;

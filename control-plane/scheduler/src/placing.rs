@@ -25,7 +25,7 @@ pub(crate) struct Placing<'w, 'a> {
     base: AllocMetric,
     failed: BTreeMap<String, AllocMetric>,
     queued: BTreeMap<String, i64>,
-    rankings: BTreeMap<(u64, String), Ranking>,
+    rankings: Rankings,
 }
 
 impl<'w, 'a> Placing<'w, 'a> {
@@ -63,21 +63,7 @@ impl<'w, 'a> Placing<'w, 'a> {
             self.table.stop(previous);
         }
         match self.pick(&job, group, &place) {
-            Ok(pick) => {
-                self.table.place(pick.row, &group.name, &pick.resources);
-                let id = AllocId::from_random(self.work.seeds.next_bytes());
-                if let (Some(previous), Some(why)) = (&place.previous, place.stops_previous) {
-                    self.work.plan.stops.push(PlanStop {
-                        alloc_id: previous.id,
-                        desired_status: DesiredStatus::Stop,
-                        desired_description: why.to_owned(),
-                        next_alloc: Some(id),
-                        ..PlanStop::default()
-                    });
-                }
-                let alloc = self.alloc(id, &job, group, &place, pick);
-                self.work.plan.placements.push(alloc);
-            }
+            Ok(pick) => self.commit(&job, group, &place, pick),
             Err(mut metric) => {
                 if let Some(previous) = replaced {
                     self.table.keep(previous);
@@ -89,10 +75,49 @@ impl<'w, 'a> Placing<'w, 'a> {
         }
     }
 
+    /// Places one alloc on a certain node; false when there is no room for it there.
+    pub(crate) fn place_on(&mut self, node: NodeId, place: Place) -> bool {
+        let job = Arc::clone(&place.job);
+        let (Some(group), Some(row)) = (job.group(&place.group), self.table.row(node)) else { return false };
+        let replaced = place.previous.as_ref().filter(|_| place.stops_previous.is_some());
+        if let Some(previous) = replaced {
+            self.table.stop(previous);
+        }
+        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, &job, group);
+        if let Some(mut pick) = ranking.pick_on(&mut self.table, row, self.work.seeds) {
+            for score in &mut pick.metric.score_meta_data {
+                // Only one node is looked at: nothing but the room left counts.
+                score.scores.retain(|part, _| part == "binpack");
+                score.norm_score = score.scores.values().sum();
+            }
+            self.commit(&job, group, &place, pick);
+            return true;
+        }
+        let refusal = ranking.refusal_on(&mut self.table, row);
+        if let Some(previous) = replaced {
+            self.table.keep(previous);
+        }
+        if let Some(metric) = refusal.filter(|metric| metric.nodes_exhausted > 0) {
+            let is_first = !self.failed.contains_key(&place.group);
+            let known = self.failed.entry(place.group.clone()).or_insert(metric);
+            known.coalesced_failures += i64::from(!is_first);
+            rank::add_missing(known, group);
+            *self.queued.entry(place.group).or_default() += 1;
+        }
+        false
+    }
+
+    /// Notes a group that constraints keep off every node.
+    pub(crate) fn note_if_refused_everywhere(&mut self, job: &Job, group: &Group) {
+        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group);
+        let rows = self.table.len();
+        if rows > 0 && (0..rows).all(|row| ranking.is_refused(row)) {
+            self.failed.entry(group.name.clone()).or_insert_with(|| ranking.counts().clone());
+        }
+    }
+
     fn pick(&mut self, job: &Job, group: &Group, place: &Place) -> Result<Pick, AllocMetric> {
-        let key = (job.version, group.name.clone());
-        let (table, base) = (&mut self.table, &self.base);
-        let ranking = self.rankings.entry(key).or_insert_with(|| Ranking::new(table, job, group, base));
+        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group);
         let previous = place.previous.as_deref();
         let wanted = previous.filter(|_| group.ephemeral_disk.sticky && !place.is_reschedule);
         let row = wanted.and_then(|previous| self.table.row(previous.node_id));
@@ -101,6 +126,23 @@ impl<'w, 'a> Placing<'w, 'a> {
         }
         let penalized = previous.map(penalized).unwrap_or_default();
         ranking.pick(&mut self.table, &penalized, self.work.seeds)
+    }
+
+    /// Puts a chosen alloc into the plan, and the stop of the one it replaces.
+    fn commit(&mut self, job: &Job, group: &Group, place: &Place, pick: Pick) {
+        self.table.place(pick.row, &group.name, &pick.resources);
+        let id = AllocId::from_random(self.work.seeds.next_bytes());
+        if let (Some(previous), Some(why)) = (&place.previous, place.stops_previous) {
+            self.work.plan.stops.push(PlanStop {
+                alloc_id: previous.id,
+                desired_status: DesiredStatus::Stop,
+                desired_description: why.to_owned(),
+                next_alloc: Some(id),
+                ..PlanStop::default()
+            });
+        }
+        let alloc = self.alloc(id, job, group, place, pick);
+        self.work.plan.placements.push(alloc);
     }
 
     fn alloc(&self, id: AllocId, job: &Job, group: &Group, place: &Place, pick: Pick) -> Alloc {
@@ -152,6 +194,19 @@ impl<'w, 'a> Placing<'w, 'a> {
         placed.queued = self.queued;
         placed
     }
+}
+
+type Rankings = BTreeMap<(u64, String), Ranking>;
+
+fn ranking_of<'r>(
+    rankings: &'r mut Rankings,
+    table: &mut NodeTable<'_>,
+    base: &AllocMetric,
+    job: &Job,
+    group: &Group,
+) -> &'r mut Ranking {
+    let key = (job.version, group.name.clone());
+    rankings.entry(key).or_insert_with(|| Ranking::new(table, job, group, base))
 }
 
 /// The nodes on which the alloc and those before it have failed.

@@ -135,6 +135,11 @@ impl Ranking {
         (metric.nodes_filtered > 0 || metric.nodes_exhausted > 0).then_some(metric)
     }
 
+    /// The counts of nodes that were filtered or had no room.
+    pub fn counts(&self) -> &AllocMetric {
+        &self.base
+    }
+
     /// True when constraints rule the row out, whatever room it has.
     pub fn is_refused(&self, row: usize) -> bool {
         self.refusals[row].is_some()

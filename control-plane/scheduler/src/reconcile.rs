@@ -118,7 +118,7 @@ pub fn reconcile(input: &Input<'_>, job: Option<&Arc<Job>>, key: &JobKey, seeds:
 }
 
 /// An alloc that was to end on a node that is gone will never say so itself.
-fn mark_lost(snapshot: &Snapshot, alloc: &Arc<Alloc>, out: &mut Reconciled) {
+pub(crate) fn mark_lost(snapshot: &Snapshot, alloc: &Arc<Alloc>, out: &mut Reconciled) {
     if alloc.desired_status == DesiredStatus::Run || alloc.is_client_terminal() || !sort::is_node_gone(snapshot, alloc) {
         return;
     }
@@ -132,7 +132,7 @@ fn mark_lost(snapshot: &Snapshot, alloc: &Arc<Alloc>, out: &mut Reconciled) {
     out.stops.push((Arc::clone(alloc), stop));
 }
 
-fn stop(alloc: &Arc<Alloc>, why: &str, client_status: Option<ClientStatus>) -> (Arc<Alloc>, PlanStop) {
+pub(crate) fn stop(alloc: &Arc<Alloc>, why: &str, client_status: Option<ClientStatus>) -> (Arc<Alloc>, PlanStop) {
     let stop = PlanStop {
         alloc_id: alloc.id,
         desired_status: DesiredStatus::Stop,
@@ -143,7 +143,7 @@ fn stop(alloc: &Arc<Alloc>, why: &str, client_status: Option<ClientStatus>) -> (
     (Arc::clone(alloc), stop)
 }
 
-fn stop_groups(snapshot: &Snapshot, groups: BTreeMap<&str, Vec<&Arc<Alloc>>>, out: &mut Reconciled) {
+pub(crate) fn stop_groups(snapshot: &Snapshot, groups: BTreeMap<&str, Vec<&Arc<Alloc>>>, out: &mut Reconciled) {
     for (group, allocs) in groups {
         let mut stopped = 0;
         for alloc in allocs.into_iter().filter(|alloc| alloc.desired_status == DesiredStatus::Run) {

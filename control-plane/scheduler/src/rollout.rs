@@ -102,7 +102,8 @@ fn is_of(deployment: &Deployment, job: &Job) -> bool {
 
 /// How a group's new versions roll out; none when all allocs change at once.
 pub fn strategy<'a>(job: &Job, group: &'a Group) -> Option<&'a UpdateStrategy> {
-    group.update.as_ref().filter(|update| job.kind == JobType::Service && update.max_parallel > 0)
+    let has_deployments = matches!(job.kind, JobType::Service | JobType::System);
+    group.update.as_ref().filter(|update| has_deployments && update.max_parallel > 0)
 }
 
 /// Where the deployment of the newest version stands for one group.

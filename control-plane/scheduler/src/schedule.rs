@@ -53,9 +53,10 @@ pub fn schedule(snapshot: &Snapshot, eval: &Eval, context: &Context) -> Outcome 
         snapshot_index: snapshot.index(),
         ..Plan::default()
     };
-    let placed = match kind {
-        JobType::Service | JobType::Batch => work.generic(job, &key),
-        JobType::System | JobType::SysBatch => system::run(&mut work, job, &key),
+    let placed = match (kind, job.filter(|job| !job.stop)) {
+        (JobType::System | JobType::SysBatch, Some(job)) => system::run(&mut work, job, &key),
+        // Ending a job is the same for all types.
+        (JobType::Service | JobType::Batch | JobType::System | JobType::SysBatch, _) => work.generic(job, &key),
     };
     work.finish(job.map(|job| &**job), placed)
 }

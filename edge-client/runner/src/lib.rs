@@ -4,3 +4,16 @@
 //! became of it. Nobody polls: exits, timers and the servers' wishes wake the runner.
 
 pub mod decide;
+
+pub mod task_config;
+pub mod task_env;
+
+pub mod alloc_dir;
+pub mod hooks;
+
+pub mod alloc_runner;
+pub mod signal;
+
+pub use alloc_runner::{AllocHandle, Edge, Report, spawn};
+pub use decide::actual::AllocActual;
+pub use decide::wanted::Wanted;

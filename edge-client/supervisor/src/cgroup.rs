@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup_files::{Layout, directories, errno_text, number, processes, remove_tree, table, write};
 use crate::protocol::Stats;
+use crate::spawn::Entry;
 use crate::spec::Resources;
 use crate::sys;
 
@@ -230,6 +231,28 @@ impl NodeCgroups {
         }
     }
 
+    /// Whether a spare process is worth its while: where joining is slow and a cgroup can be renamed.
+    pub(crate) fn wants_spare(&self) -> bool {
+        matches!(self.layout, Layout::V1 { .. })
+    }
+
+    /// Gives the cgroup of a spare the name and the limits of a task. None when the kernel refuses; what is left is to be buried.
+    pub(crate) fn rename(
+        &self,
+        spare: &TaskCgroup,
+        name: &str,
+        resources: &Resources,
+    ) -> Option<(TaskCgroup, Option<String>)> {
+        let task = self.task(name)?;
+        for (from, to) in spare.joined.iter().zip(&task.joined) {
+            // The kernel refuses an existing one, also an empty one.
+            let _ = std::fs::remove_dir(to);
+            std::fs::rename(from, to).ok()?;
+        }
+        let reason = task.set_limits(resources).err();
+        Some((task, reason))
+    }
+
     fn make(&self, dir: &Path) -> std::io::Result<()> {
         match std::fs::create_dir(dir) {
             Ok(()) => return Ok(()),
@@ -287,16 +310,20 @@ impl TaskCgroup {
         Ok(())
     }
 
-    /// The files to which a process writes `0` to join.
-    pub(crate) fn open_join_files(&self) -> Result<Vec<File>, String> {
+    /// How a process gets into it.
+    pub(crate) fn entry(&self) -> Result<Entry, String> {
         let open = |dir: &PathBuf| {
             let path = dir.join("cgroup.procs");
-            File::options()
-                .write(true)
-                .open(&path)
-                .map_err(|err| format!("open {}: {}", path.display(), errno_text(&err)))
+            let file = File::options().write(true).open(&path);
+            file.map_err(|err| format!("open {}: {}", path.display(), errno_text(&err)))
         };
-        self.joined.iter().map(open).collect()
+        let join = self.joined.iter().map(open).collect::<Result<_, _>>()?;
+        let born_in = if self.is_v2 {
+            File::open(&self.tracked).ok()
+        } else {
+            None
+        };
+        Ok(Entry { join, born_in })
     }
 
     /// Whether no process is left in it.

@@ -17,6 +17,7 @@ use crate::cgroup::{NodeCgroups, TaskCgroup};
 use crate::connection::Connection;
 use crate::entry::RunOptions;
 use crate::protocol::{Reply, ReplyBody, TASKS_MAX};
+use crate::spare::Spare;
 use crate::spawn::Inherited;
 use crate::task::{Phase, Task};
 use crate::{mounts, socket, sys};
@@ -83,6 +84,10 @@ struct Daemon {
     starting: BTreeSet<u64>,
     ending: BTreeSet<u64>,
     graves: Vec<Grave>,
+    /// A process kept ready, where that makes starts faster.
+    spare: Option<Spare>,
+    wants_spare: bool,
+    spare_at: Instant,
     connections: BTreeMap<u64, Connection>,
     /// Since when no connection is there.
     alone_since: Instant,
@@ -136,6 +141,7 @@ impl Daemon {
         let containers_dir = options.socket.with_file_name("containers");
         let _ = std::fs::remove_dir_all(&containers_dir);
         let inherited = raise_own_limits();
+        let wants_spare = cgroups.wants_spare();
         let now = Instant::now();
         let mut daemon = Daemon {
             inherited,
@@ -152,6 +158,9 @@ impl Daemon {
             starting: BTreeSet::new(),
             ending: BTreeSet::new(),
             graves: Vec::new(),
+            spare: None,
+            wants_spare,
+            spare_at: now,
             connections: BTreeMap::new(),
             alone_since: now,
             closing: None,
@@ -254,6 +263,7 @@ impl Daemon {
     /// Starts the end of the supervisor: all tasks first.
     fn close(&mut self, asked_by: Option<(u64, u64)>, removes_dir: bool) {
         if self.closing.is_none() {
+            self.drop_spare();
             let now = Instant::now();
             self.closing = Some(Closing {
                 asked_by,
@@ -302,8 +312,15 @@ impl Daemon {
             .chain(closing)
             .chain(self.graves.iter().map(|grave| grave.next_try))
             .chain(self.alone_deadline())
+            .chain(self.spare_deadline())
             .min()
             .map(|at| at.max(now))
+    }
+
+    /// When a spare may be forked; a start under way must be over first.
+    fn spare_deadline(&self) -> Option<Instant> {
+        let is_due = self.wants_spare && self.spare.is_none() && self.starting.is_empty() && self.closing.is_none();
+        is_due.then_some(self.spare_at)
     }
 
     /// When being alone ends the supervisor.
@@ -331,6 +348,7 @@ impl Daemon {
             self.step_ending(number, now);
         }
         self.step_graves(now);
+        self.step_spare(now);
         let silent: Vec<u64> = self
             .connections
             .iter()

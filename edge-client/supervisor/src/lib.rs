@@ -30,6 +30,7 @@ mod log_file;
 mod mounts;
 mod report;
 mod socket;
+mod spare;
 mod spawn;
 #[allow(unsafe_code)]
 mod sys;

@@ -54,6 +54,10 @@ pub(crate) fn report_pipe() -> io::Result<(Report, Reporter)> {
 }
 
 impl Reporter {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
     /// Says why the start failed.
     pub(crate) fn failed(&mut self, text: &str) {
         let mut line: String = text

@@ -33,49 +33,101 @@ pub(crate) struct Stdio {
     pub(crate) stderr: OwnedFd,
 }
 
+/// How a new process gets into its cgroup.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// Files to which it writes `0`.
+    pub(crate) join: Vec<File>,
+    /// A cgroup v2 directory that it can be born in, which is faster.
+    pub(crate) born_in: Option<File>,
+}
+
 /// Forks a plain task; its success or failure comes through the report.
 pub(crate) fn start_plain(
     spec: &TaskSpec,
     user: Option<&User>,
-    join: &[File],
+    entry: &Entry,
     stdio: &Stdio,
     inherited: Inherited,
 ) -> Result<(i32, Report), String> {
-    let env = environment(&spec.env, user);
-    let program = find_program(spec)?;
-    let to_c = |text: &str| CString::new(text).map_err(|_| "an argument contains a NUL byte".to_owned());
-    let c_program = to_c(&program.to_string_lossy())?;
-    let argv = spec.argv.iter().map(|arg| to_c(arg)).collect::<Result<Vec<_>, _>>()?;
-    let env = env
-        .iter()
-        .map(|(key, value)| to_c(&format!("{key}={value}")))
-        .collect::<Result<Vec<_>, _>>()?;
+    let program = Program::find(spec, user)?;
     let (report, mut reporter) = report_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
-    match sys::fork().map_err(|err| format!("fork/exec {}: {}", program.display(), errno_text(&err)))? {
+    let born = entry.born_in.as_ref().and_then(|dir| sys::fork_into(dir).ok());
+    let join: &[File] = if born.is_some() { &[] } else { &entry.join };
+    let forked = born.map_or_else(sys::fork, Ok);
+    match forked.map_err(|err| format!("fork/exec {}: {}", program.path, errno_text(&err)))? {
         Forked::Parent(pid) => Ok((pid, report)),
         Forked::Child => {
-            let what = match prepare(spec, user, join, stdio, inherited) {
-                Ok(()) => sys::exec(&c_program, &argv, &env),
-                Err(err) => err,
-            };
-            let text = format!("fork/exec {}: {}", program.display(), errno_text(&what));
-            fail(&mut reporter, &text)
+            sys::reset_signals();
+            if let Err(err) = enter(join) {
+                fail(
+                    &mut reporter,
+                    &format!("fork/exec {}: {}", program.path, errno_text(&err)),
+                );
+            }
+            program.become_it(spec, user, stdio, inherited, &mut reporter)
         }
     }
 }
 
-fn fail(reporter: &mut Reporter, text: &str) -> ! {
-    reporter.failed(text);
-    sys::exit_now(127)
-}
-
-/// All that happens in the child between fork and exec.
-fn prepare(spec: &TaskSpec, user: Option<&User>, join: &[File], stdio: &Stdio, inherited: Inherited) -> io::Result<()> {
-    sys::reset_signals();
+/// In a child: a session of its own, and the cgroup.
+pub(crate) fn enter(join: &[File]) -> io::Result<()> {
     rustix::process::setsid()?;
     for mut file in join {
         io::Write::write_all(&mut file, b"0")?;
     }
+    Ok(())
+}
+
+/// In a child: the last words.
+pub(crate) fn fail(reporter: &mut Reporter, text: &str) -> ! {
+    reporter.failed(text);
+    sys::exit_now(127)
+}
+
+/// What is to be executed, in the kernel's form.
+pub(crate) struct Program {
+    path: String,
+    c_path: CString,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Program {
+    /// Finds the file and prepares arguments and environment.
+    pub(crate) fn find(spec: &TaskSpec, user: Option<&User>) -> Result<Program, String> {
+        let path = find_file(spec)?.to_string_lossy().into_owned();
+        let to_c = |text: &str| CString::new(text).map_err(|_| "an argument contains a NUL byte".to_owned());
+        let env = environment(&spec.env, user);
+        Ok(Program {
+            c_path: to_c(&path)?,
+            argv: spec.argv.iter().map(|arg| to_c(arg)).collect::<Result<_, _>>()?,
+            env: env
+                .iter()
+                .map(|(key, value)| to_c(&format!("{key}={value}")))
+                .collect::<Result<_, _>>()?,
+            path,
+        })
+    }
+
+    /// In a child that is in its session and cgroup: takes on everything else of the task, then executes.
+    pub(crate) fn become_it(
+        &self,
+        spec: &TaskSpec,
+        user: Option<&User>,
+        stdio: &Stdio,
+        inherited: Inherited,
+        reporter: &mut Reporter,
+    ) -> ! {
+        let err = match prepare(spec, user, stdio, inherited) {
+            Ok(()) => sys::exec(&self.c_path, &self.argv, &self.env),
+            Err(err) => err,
+        };
+        fail(reporter, &format!("fork/exec {}: {}", self.path, errno_text(&err)))
+    }
+}
+
+fn prepare(spec: &TaskSpec, user: Option<&User>, stdio: &Stdio, inherited: Inherited) -> io::Result<()> {
     // Refused to a plain user who wants less than it has: then it stays as it is.
     let score = spec.oom_score_adj.unwrap_or(inherited.oom_score_adj);
     let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
@@ -104,7 +156,7 @@ pub(crate) fn environment(env: &BTreeMap<String, String>, user: Option<&User>) -
 }
 
 /// The file to execute: as given when it has a slash, else the first on the task's `PATH`.
-fn find_program(spec: &TaskSpec) -> Result<PathBuf, String> {
+fn find_file(spec: &TaskSpec) -> Result<PathBuf, String> {
     let command = spec.argv.first().map(String::as_str).unwrap_or_default();
     if command.contains('/') {
         return Ok(PathBuf::from(command));

@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -33,6 +33,34 @@ pub(crate) fn fork() -> io::Result<Forked> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// Splits the process with the child born in a cgroup (v2 only). Fails where the kernel or the layout does not have that.
+pub(crate) fn fork_into(cgroup: impl AsRawFd) -> io::Result<Forked> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup.
+    let args: [u64; 11] = [CLONE_INTO_CGROUP, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0, 0, 0, cgroup];
+    // SAFETY: without CLONE_VM and without a stack this is a fork, and the same holds as in `fork`. The C library's own
+    // bookkeeping (thread ids, atfork handlers) is skipped: the child uses none of it before exec.
+    match unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => i32::try_from(pid).map(Forked::Parent).map_err(io::Error::other),
+    }
+}
+
+/// Closes every descriptor from 3 on except those named. Only for a child that never touches the closed ones again.
+pub(crate) fn close_all_but(keep: &mut Vec<i32>) {
+    keep.sort_unstable();
+    let mut from = 3;
+    for fd in keep.iter().copied().chain([i32::MAX]) {
+        if from < fd {
+            // SAFETY: what is closed belongs to the parent's values, which this child neither uses nor drops.
+            unsafe { libc::syscall(libc::SYS_close_range, from as libc::c_uint, (fd - 1) as libc::c_uint, 0) };
+        }
+        from = fd.saturating_add(1);
     }
 }
 

@@ -5,8 +5,10 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// A user to run as.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Login name, where the number has one.
     pub name: Option<String>,

@@ -1,1 +1,14 @@
-//! drover-harness
+//! Starts real agents for tests and measurements, waits for conditions, and leaves nothing behind.
+//!
+//! Ports come from the operating system, data lives in a temporary directory, nothing sleeps for a fixed time to be
+//! "ready": every wait is for a condition, with a deadline that names what did not happen.
+
+pub mod agent;
+pub mod binaries;
+pub mod config;
+pub mod processes;
+pub mod wait;
+
+pub use agent::Agent;
+pub use config::AgentConfig;
+pub use wait::wait_for;

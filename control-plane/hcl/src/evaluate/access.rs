@@ -9,7 +9,12 @@ use crate::value::Value;
 
 impl Evaluator<'_> {
     fn find(&self, name: &str) -> Option<&Value> {
-        let frame = self.frames.iter().rev().find(|(frame, _)| frame == name).map(|(_, value)| value);
+        let frame = self
+            .frames
+            .iter()
+            .rev()
+            .find(|(frame, _)| frame == name)
+            .map(|(_, value)| value);
         frame.or_else(|| self.scope.variables.get(name))
     }
 
@@ -58,10 +63,7 @@ impl Evaluator<'_> {
     pub(super) fn is_kept(&self, expr: &Expr) -> bool {
         match &expr.kind {
             ExprKind::Reference { name, steps, .. } => {
-                self.scope.keep_unknown
-                    && !self.is_constant
-                    && steps.iter().all(is_fixed)
-                    && self.find(name).is_none()
+                self.scope.keep_unknown && !self.is_constant && steps.iter().all(is_fixed) && self.find(name).is_none()
             }
             _ => false,
         }
@@ -84,9 +86,9 @@ impl Evaluator<'_> {
                 }
                 StepKind::AttributeSplat => {
                     // `.*` carries on only over `.name` and `.0`; an index in brackets picks from the result.
-                    let dots = steps[at..].iter().take_while(|step| {
-                        is_fixed(step) && self.source.slice(step.span).starts_with('.')
-                    });
+                    let dots = steps[at..]
+                        .iter()
+                        .take_while(|step| is_fixed(step) && self.source.slice(step.span).starts_with('.'));
                     let end = at + dots.count();
                     value = self.splat(value, &steps[at..end], step.span)?;
                     at = end;
@@ -118,9 +120,11 @@ fn take_step<'v>(value: &'v Value, step: &Step) -> Result<&'v Value, Problem> {
     match &step.kind {
         StepKind::Attribute(name) => take_attribute(value, name, step.span),
         StepKind::Literal(key) => take_index(value, key, step.span),
-        StepKind::Index(_) | StepKind::AttributeSplat | StepKind::FullSplat => {
-            Err(Problem::new(step.span, "Invalid index", "The key must be evaluated first."))
-        }
+        StepKind::Index(_) | StepKind::AttributeSplat | StepKind::FullSplat => Err(Problem::new(
+            step.span,
+            "Invalid index",
+            "The key must be evaluated first.",
+        )),
     }
 }
 

@@ -36,13 +36,21 @@ impl Evaluator<'_> {
             "Function \"{}\" expects{qualifier} {wanted} argument(s). Missing value for \"{name}\".",
             call.name
         );
-        self.fail(crate::problem::Problem::new(call.close_span, "Not enough function arguments", detail))
+        self.fail(crate::problem::Problem::new(
+            call.close_span,
+            "Not enough function arguments",
+            detail,
+        ))
     }
 
     fn too_many(&mut self, call: &CallTree, wanted: usize) -> Failed {
         let first = call.arguments.get(wanted).map_or(call.close_span, |extra| extra.span);
         let detail = format!("Function \"{}\" expects only {wanted} argument(s).", call.name);
-        self.fail(crate::problem::Problem::new(first.to(call.close_span), "Too many function arguments", detail))
+        self.fail(crate::problem::Problem::new(
+            first.to(call.close_span),
+            "Too many function arguments",
+            detail,
+        ))
     }
 
     fn call_function(&mut self, call: &CallTree, span: Span) -> Outcome {
@@ -63,7 +71,9 @@ impl Evaluator<'_> {
         let mut converted = Vec::with_capacity(arguments.len());
         let mut result = Ok(());
         for (i, (value, place)) in arguments.iter().enumerate() {
-            let Some(parameter) = function.parameters.get(i).or(function.rest.as_ref()) else { break };
+            let Some(parameter) = function.parameters.get(i).or(function.rest.as_ref()) else {
+                break;
+            };
             match parameter.accept(value) {
                 Ok(value) => converted.push(value),
                 Err(problem) => {
@@ -136,9 +146,8 @@ impl Evaluator<'_> {
         }
         // Running out of what may be produced must not be hidden by `try`.
         self.charge(1, call.name_span)?;
-        let reason = format!(
-            "no expression succeeded:{reasons}\n\nAt least one expression must produce a successful result"
-        );
+        let reason =
+            format!("no expression succeeded:{reasons}\n\nAt least one expression must produce a successful result");
         self.call_failed(call, &reason)
     }
 
@@ -183,13 +192,15 @@ pub(crate) fn type_constraint(expr: &Expr, is_any_allowed: bool) -> Result<Type,
             "number" => Ok(Type::Number),
             "any" if is_any_allowed => Ok(Type::Any),
             "any" => wrong("The keyword \"any\" cannot be used in this type specification: an exact type is required."),
-            "list" | "set" | "map" => {
-                wrong(&format!("The {name} type constructor requires one argument specifying the element type."))
-            }
+            "list" | "set" | "map" => wrong(&format!(
+                "The {name} type constructor requires one argument specifying the element type."
+            )),
             "object" => wrong(
                 "The object type constructor requires one argument specifying the attribute types and values as a map.",
             ),
-            "tuple" => wrong("The tuple type constructor requires one argument specifying the element types as a list."),
+            "tuple" => {
+                wrong("The tuple type constructor requires one argument specifying the element types as a list.")
+            }
             _ => wrong(&format!("The keyword \"{name}\" is not a valid type specification.")),
         },
         // A type in quotes is the old way to write it.
@@ -200,7 +211,9 @@ pub(crate) fn type_constraint(expr: &Expr, is_any_allowed: bool) -> Result<Type,
             _ => wrong(&format!("The keyword \"{name}\" is not a valid type specification.")),
         },
         ExprKind::Call(call) => constructed_type(call, expr.span, is_any_allowed),
-        _ => wrong("A type specification is either a primitive type keyword (bool, number, string) or a complex type constructor call, like list(string)."),
+        _ => wrong(
+            "A type specification is either a primitive type keyword (bool, number, string) or a complex type constructor call, like list(string).",
+        ),
     }
 }
 
@@ -222,7 +235,10 @@ fn constructed_type(call: &CallTree, span: Span, is_any_allowed: bool) -> Result
             let types: Result<Vec<Type>, _> = items.iter().map(|item| type_constraint(item, is_any_allowed)).collect();
             types.map(Type::Tuple)
         }
-        ("tuple", _) => Err((argument.span, "Tuple type constructor requires a list of element types.".to_string())),
+        ("tuple", _) => Err((
+            argument.span,
+            "Tuple type constructor requires a list of element types.".to_string(),
+        )),
         ("object", ExprKind::Object(entries)) => {
             let mut types = BTreeMap::new();
             for (key, value) in entries {
@@ -242,9 +258,10 @@ fn constructed_type(call: &CallTree, span: Span, is_any_allowed: bool) -> Result
             let detail = "Optional attribute modifier is only for type constraints, not for exact types.";
             Err((call.name_span, detail.to_string()))
         }
-        ("bool" | "string" | "number" | "any", _) => {
-            Err((call.name_span, format!("Primitive type keyword \"{name}\" does not expect arguments.")))
-        }
+        ("bool" | "string" | "number" | "any", _) => Err((
+            call.name_span,
+            format!("Primitive type keyword \"{name}\" does not expect arguments."),
+        )),
         _ => Err((span, format!("Keyword \"{name}\" is not a valid type constructor."))),
     }
 }

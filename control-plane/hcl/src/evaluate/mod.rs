@@ -16,6 +16,9 @@ use crate::source::{Source, Span};
 use crate::syntax::tree::{Expr, ExprKind};
 use crate::value::Value;
 
+/// The heading of the problem with a text that produces too much.
+const EXPANSION_SUMMARY: &str = "Expansion too large";
+
 /// The problem is already noted; go on with the neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failed;
@@ -31,6 +34,8 @@ pub(crate) struct Evaluator<'e> {
     frames: Vec<(String, Value)>,
     /// What may still be produced, see `Limits::expansion_units`.
     units_left: usize,
+    /// Whether more than that was asked for: everything fails from then on.
+    is_exhausted: bool,
     /// Whether only constants may stand here: no names, no functions.
     is_constant: bool,
 }
@@ -43,13 +48,17 @@ impl<'e> Evaluator<'e> {
             problems: Vec::new(),
             frames: Vec::new(),
             units_left: scope.limits.expansion_units,
+            is_exhausted: false,
             is_constant: false,
         }
     }
 
     /// An evaluator for places where neither names nor functions may be used.
     pub fn constant(source: &'e Source, scope: &'e Scope<'e>) -> Evaluator<'e> {
-        Evaluator { is_constant: true, ..Evaluator::new(source, scope) }
+        Evaluator {
+            is_constant: true,
+            ..Evaluator::new(source, scope)
+        }
     }
 
     pub fn with_units(mut self, units_left: usize) -> Evaluator<'e> {
@@ -101,14 +110,17 @@ impl<'e> Evaluator<'e> {
 
     /// Takes from what may still be produced; the first time nothing is left is a problem.
     fn charge(&mut self, units: usize, span: Span) -> Result<(), Failed> {
-        if self.units_left >= units && self.units_left > 0 {
+        if self.units_left >= units && !self.is_exhausted {
             self.units_left -= units;
             return Ok(());
         }
-        if self.units_left > 0 {
-            self.units_left = 0;
-            let detail = format!("The text expands to more than {} values.", self.scope.limits.expansion_units);
-            self.problems.push(Problem::new(span, "Expansion too large", detail));
+        if !self.is_exhausted {
+            self.is_exhausted = true;
+            let detail = format!(
+                "The text expands to more than {} values.",
+                self.scope.limits.expansion_units
+            );
+            self.problems.push(Problem::new(span, EXPANSION_SUMMARY, detail));
         }
         Err(Failed)
     }
@@ -129,7 +141,12 @@ impl<'e> Evaluator<'e> {
     fn apart(&mut self, work: impl FnOnce(&mut Self) -> Outcome) -> Result<Value, Vec<Problem>> {
         let before = std::mem::take(&mut self.problems);
         let outcome = work(self);
-        let inside = std::mem::replace(&mut self.problems, before);
+        let mut inside = std::mem::replace(&mut self.problems, before);
+        if self.is_exhausted {
+            // Running out ends everything; nobody may catch it.
+            self.problems
+                .extend(inside.extract_if(.., |problem| problem.summary == EXPANSION_SUMMARY));
+        }
         outcome.map_err(|Failed| inside)
     }
 

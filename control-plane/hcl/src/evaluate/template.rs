@@ -57,7 +57,12 @@ impl Evaluator<'_> {
                 let holds = self.condition(condition)?;
                 self.parts(if holds { yes } else { no }, out, span)
             }
-            Part::For { key_name, value_name, collection, body } => {
+            Part::For {
+                key_name,
+                value_name,
+                collection,
+                body,
+            } => {
                 let items = self.items_of(collection)?;
                 for (key, value) in items {
                     self.charge(1, span)?;
@@ -74,7 +79,7 @@ impl Evaluator<'_> {
         self.charge(1 + text.len() / 64, span)?;
         if out.len() + text.len() > TEXT_BYTES_MAX {
             let detail = format!("The text grows beyond {TEXT_BYTES_MAX} bytes.");
-            return self.fail_at(span, "Expansion too large", detail);
+            return self.fail_at(span, "Text too large", detail);
         }
         out.push_str(text);
         Ok(())

@@ -14,9 +14,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::Tuple(entries(a, 0)?.keys().map(Value::text).collect()))
     }),
     fixed("length", &[any("collection")], |a, _| length(&a[0])),
-    fixed("lookup", &[any("inputMap"), string("key"), any_or_null("default")], |a, _| lookup(a)),
+    fixed(
+        "lookup",
+        &[any("inputMap"), string("key"), any_or_null("default")],
+        |a, _| lookup(a),
+    ),
     open("merge", &[], any_or_null("maps"), |a, _| merge(a)),
-    fixed("values", &[any("mapping")], |a, _| Ok(Value::Tuple(entries(a, 0)?.values().cloned().collect()))),
+    fixed("values", &[any("mapping")], |a, _| {
+        Ok(Value::Tuple(entries(a, 0)?.values().cloned().collect()))
+    }),
     fixed("zipmap", &[texts("keys"), any("values")], |a, _| zipmap(a)),
 ];
 
@@ -24,7 +30,10 @@ fn entries(arguments: &[Value], place: usize) -> Result<&BTreeMap<String, Value>
     let argument = arguments.get(place).unwrap_or(&Value::Null);
     match argument.as_entries() {
         Some(entries) => Ok(entries),
-        None => Fault::argument(place, format!("a map or object is required, but have {}", argument.type_name())),
+        None => Fault::argument(
+            place,
+            format!("a map or object is required, but have {}", argument.type_name()),
+        ),
     }
 }
 
@@ -65,7 +74,10 @@ fn index(arguments: &[Value]) -> Answer {
                 None => Fault::call("invalid index"),
             }
         }
-        other => Fault::argument(0, format!("a list, tuple or map is required, but have {}", other.type_name())),
+        other => Fault::argument(
+            0,
+            format!("a list, tuple or map is required, but have {}", other.type_name()),
+        ),
     }
 }
 
@@ -83,7 +95,9 @@ fn lookup(arguments: &[Value]) -> Answer {
     match (entries.get(key), &arguments[0]) {
         (Some(value), _) => Ok(value.clone()),
         (None, Value::Map(_)) => {
-            let Type::Map(item) = Type::of(&arguments[0]) else { return Ok(default.clone()) };
+            let Type::Map(item) = Type::of(&arguments[0]) else {
+                return Ok(default.clone());
+            };
             convert(default, &item).map_err(|reason| Fault::Argument(2, reason))
         }
         (None, _) => Ok(default.clone()),
@@ -106,7 +120,11 @@ fn merge(arguments: &[Value]) -> Answer {
             }
         }
     }
-    Ok(if is_map { Value::Map(merged) } else { Value::Object(merged) })
+    Ok(if is_map {
+        Value::Map(merged)
+    } else {
+        Value::Object(merged)
+    })
 }
 
 fn zipmap(arguments: &[Value]) -> Answer {
@@ -116,7 +134,11 @@ fn zipmap(arguments: &[Value]) -> Answer {
         return Fault::argument(1, "values parameter must be a list or tuple value");
     }
     if keys.len() != values.len() {
-        let reason = format!("number of keys ({}) does not match number of values ({})", keys.len(), values.len());
+        let reason = format!(
+            "number of keys ({}) does not match number of values ({})",
+            keys.len(),
+            values.len()
+        );
         return Fault::call(reason);
     }
     Ok(Value::Object(keys.into_iter().zip(values.iter().cloned()).collect()))

@@ -6,16 +6,38 @@ use crate::value::Value;
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("formatdate", &[string("format"), string("time")], |a, _| {
         let time = Time::parse(text_at(a, 1)).map_err(|reason| Fault::Argument(1, reason))?;
-        format_date(text_at(a, 0), &time).map(Value::String).map_err(|reason| Fault::Argument(0, reason))
+        format_date(text_at(a, 0), &time)
+            .map(Value::String)
+            .map_err(|reason| Fault::Argument(0, reason))
     }),
-    fixed("timeadd", &[string("timestamp"), string("duration")], |a, _| timeadd(text_at(a, 0), text_at(a, 1))),
+    fixed("timeadd", &[string("timestamp"), string("duration")], |a, _| {
+        timeadd(text_at(a, 0), text_at(a, 1))
+    }),
 ];
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 const DAY_SECONDS: i64 = 86_400;
 
 /// A moment as its text says it, with the offset of its zone.
@@ -56,7 +78,10 @@ impl Time {
     fn parse_strict(text: &str) -> Option<Time> {
         let number = |range: std::ops::Range<usize>| {
             let digits = text.get(range)?;
-            digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<i64>().ok())?
+            digits
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| digits.parse::<i64>().ok())?
         };
         let mark = |at: usize, c: &str| (text.get(at..at + 1)? == c).then_some(());
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -87,13 +112,19 @@ impl Time {
                 };
                 let (hours, minutes) = rest.get(1..)?.split_once(':')?;
                 let two = |digits: &str| {
-                    (digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse::<i64>().ok())?
+                    (digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()))
+                        .then(|| digits.parse::<i64>().ok())?
                 };
                 sign * (two(hours).filter(|h| *h < 24)? * 60 + two(minutes).filter(|m| *m < 60)?)
             }
         };
         let local_seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
-        Some(Time { local_seconds, nanoseconds, offset_minutes, is_utc: rest == "Z" || offset_minutes == 0 })
+        Some(Time {
+            local_seconds,
+            nanoseconds,
+            offset_minutes,
+            is_utc: rest == "Z" || offset_minutes == 0,
+        })
     }
 
     fn zone(&self, colon: &str) -> String {
@@ -104,7 +135,10 @@ impl Time {
 }
 
 fn format_date(layout: &str, time: &Time) -> Result<String, String> {
-    let (days, of_day) = (time.local_seconds.div_euclid(DAY_SECONDS), time.local_seconds.rem_euclid(DAY_SECONDS));
+    let (days, of_day) = (
+        time.local_seconds.div_euclid(DAY_SECONDS),
+        time.local_seconds.rem_euclid(DAY_SECONDS),
+    );
     let (year, month, day) = date_of(days);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     let hour_of_12 = if hour % 12 == 0 { 12 } else { hour % 12 };
@@ -163,7 +197,9 @@ fn format_date(layout: &str, time: &Time) -> Result<String, String> {
 /// Copies text in quotes, where two quotes stand for one, and returns what follows.
 fn quoted<'l>(mut rest: &'l str, out: &mut String) -> Result<&'l str, String> {
     loop {
-        let Some(quote) = rest.find('\'') else { return Err("unterminated literal '".to_string()) };
+        let Some(quote) = rest.find('\'') else {
+            return Err("unterminated literal '".to_string());
+        };
         out.push_str(&rest[..quote]);
         rest = &rest[quote + 1..];
         match rest.strip_prefix('\'') {
@@ -182,8 +218,13 @@ fn timeadd(timestamp: &str, duration: &str) -> Answer {
         return Fault::argument(1, format!("invalid duration \"{duration}\""));
     };
     let nanoseconds = i128::from(time.local_seconds) * 1_000_000_000 + i128::from(time.nanoseconds) + added;
-    let (seconds, fraction) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
-    let Ok(seconds) = i64::try_from(seconds) else { return Fault::call("the time is out of range") };
+    let (seconds, fraction) = (
+        nanoseconds.div_euclid(1_000_000_000),
+        nanoseconds.rem_euclid(1_000_000_000),
+    );
+    let Ok(seconds) = i64::try_from(seconds) else {
+        return Fault::call("the time is out of range");
+    };
     let (year, month, day) = date_of(seconds.div_euclid(DAY_SECONDS));
     if !(0..=9999).contains(&year) {
         return Fault::call("the time is out of range");
@@ -218,7 +259,9 @@ fn parse_duration(text: &str) -> Option<i128> {
             return None;
         }
         rest = &rest[width..];
-        let unit_width = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit_width = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         let unit: i128 = match &rest[..unit_width] {
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,

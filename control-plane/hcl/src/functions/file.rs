@@ -10,7 +10,9 @@ use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    fixed("abspath", &[string("path")], |a, files| Ok(enabled(files)?.absolute(text_at(a, 0)).into())),
+    fixed("abspath", &[string("path")], |a, files| {
+        Ok(enabled(files)?.absolute(text_at(a, 0)).into())
+    }),
     fixed("basename", &[string("path")], |a, files| {
         enabled(files)?;
         Ok(basename(text_at(a, 0)).into())
@@ -42,7 +44,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("fileset", &[string("path"), string("pattern")], |a, files| {
         fileset(enabled(files)?, text_at(a, 0), text_at(a, 1))
     }),
-    fixed("pathexpand", &[string("path")], |a, files| Ok(expand(enabled(files)?, text_at(a, 0)).into())),
+    fixed("pathexpand", &[string("path")], |a, files| {
+        Ok(expand(enabled(files)?, text_at(a, 0)).into())
+    }),
 ];
 
 fn enabled(files: Option<&dyn Files>) -> Result<&dyn Files, Fault> {
@@ -79,7 +83,9 @@ fn basename(path: &str) -> String {
 }
 
 fn dirname(path: &str) -> String {
-    let Some(slash) = path.rfind('/') else { return ".".to_string() };
+    let Some(slash) = path.rfind('/') else {
+        return ".".to_string();
+    };
     clean(&path[..=slash])
 }
 

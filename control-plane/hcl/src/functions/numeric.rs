@@ -58,9 +58,16 @@ fn parseint(arguments: &[Value]) -> Answer {
     let mut value = Number::from_digits(false, "0", 10).ok_or_else(invalid)?;
     for c in digits.chars() {
         let digit = digit(c, base <= 36).filter(|digit| *digit < base).ok_or_else(invalid)?;
-        value = value.times(&radix).and_then(|value| value.plus(&Number::from(digit))).ok_or_else(invalid)?;
+        value = value
+            .times(&radix)
+            .and_then(|value| value.plus(&Number::from(digit)))
+            .ok_or_else(invalid)?;
     }
-    Ok(Value::Number(if is_negative && !value.is_zero() { value.negated() } else { value }))
+    Ok(Value::Number(if is_negative && !value.is_zero() {
+        value.negated()
+    } else {
+        value
+    }))
 }
 
 /// Above base 36 the capital letters are digits of their own.

@@ -28,7 +28,10 @@ fn unified(arguments: &[Value]) -> Result<Vec<BTreeSet<Value>>, Fault> {
     let mut all = Vec::new();
     for (place, argument) in arguments.iter().enumerate() {
         let Some(items) = argument.as_items() else {
-            return Fault::argument(place, format!("set of any single type required, but have {}", argument.type_name()));
+            return Fault::argument(
+                place,
+                format!("set of any single type required, but have {}", argument.type_name()),
+            );
         };
         sizes.push(items.len());
         all.extend(items.iter().cloned());
@@ -37,7 +40,10 @@ fn unified(arguments: &[Value]) -> Result<Vec<BTreeSet<Value>>, Fault> {
         return Fault::call("given sets must all have compatible element types");
     };
     let mut items = all.into_iter();
-    Ok(sizes.into_iter().map(|size| items.by_ref().take(size).collect()).collect())
+    Ok(sizes
+        .into_iter()
+        .map(|size| items.by_ref().take(size).collect())
+        .collect())
 }
 
 fn product(arguments: &[Value]) -> Answer {
@@ -56,9 +62,17 @@ fn product(arguments: &[Value]) -> Answer {
         }
         rows = rows
             .iter()
-            .flat_map(|row| items.iter().map(move |item| [row.as_slice(), std::slice::from_ref(item)].concat()))
+            .flat_map(|row| {
+                items
+                    .iter()
+                    .map(move |item| [row.as_slice(), std::slice::from_ref(item)].concat())
+            })
             .collect();
     }
     let rows = rows.into_iter().map(Value::Tuple);
-    Ok(if are_sets { set_of(rows) } else { Value::List(rows.collect()) })
+    Ok(if are_sets {
+        set_of(rows)
+    } else {
+        Value::List(rows.collect())
+    })
 }

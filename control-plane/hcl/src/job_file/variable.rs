@@ -24,12 +24,22 @@ pub(super) fn declared<'t>(
     blocks: &'t [BlockTree],
     limits: Limits,
 ) -> (Vec<Variable<'t>>, Vec<Problem>) {
-    let scope = Scope { limits, ..Scope::default() };
-    let mut reader = Reader { evaluator: Evaluator::constant(source, &scope), variables: Vec::new() };
+    let scope = Scope {
+        limits,
+        ..Scope::default()
+    };
+    let mut reader = Reader {
+        evaluator: Evaluator::constant(source, &scope),
+        variables: Vec::new(),
+    };
     for block in blocks {
         match block.kind.as_str() {
             "variable" => reader.long_form(block),
-            "variables" => block.body.attributes.iter().for_each(|default| reader.short_form(default)),
+            "variables" => block
+                .body
+                .attributes
+                .iter()
+                .for_each(|default| reader.short_form(default)),
             _ => {}
         }
     }
@@ -49,16 +59,19 @@ impl<'t> Reader<'t, '_> {
 
     fn declare(&mut self, variable: Variable<'t>) {
         if self.variables.iter().any(|known| known.name == variable.name) {
-            let _ = self
-                .evaluator
-                .fail(Problem::nowhere("Duplicate variable", "Duplicate a variable definition found."));
+            let _ = self.evaluator.fail(Problem::nowhere(
+                "Duplicate variable",
+                "Duplicate a variable definition found.",
+            ));
             return;
         }
         self.variables.push(variable);
     }
 
     fn short_form(&mut self, default: &AttributeTree) {
-        let Ok(value) = self.evaluator.evaluate(&default.value) else { return };
+        let Ok(value) = self.evaluator.evaluate(&default.value) else {
+            return;
+        };
         let wanted = Some(Type::of(&value)).filter(|wanted| *wanted != Type::Any);
         self.declare(Variable {
             name: default.name.clone(),

@@ -27,8 +27,11 @@ pub(super) fn diagnose(source: &Source, error: &Error, found: &Scan, wanted: Wan
     let (summary, detail) = if says("nesting depth") || says("chained binary operators") {
         ("Nesting too deep", "Expressions or blocks are nested too deep here.")
     } else if says("escape sequence") || says("unicode") {
-        ("Invalid escape sequence", "This is not a valid escape sequence; a single backslash is written as \\\\.")
-    } else if says("invalid block body") {
+        (
+            "Invalid escape sequence",
+            "This is not a valid escape sequence; a single backslash is written as \\\\.",
+        )
+    } else if says("invalid block body") || says("invalid attribute; expected `=`") {
         block_body(text, at)
     } else if says("invalid structure") {
         (
@@ -36,18 +39,30 @@ pub(super) fn diagnose(source: &Source, error: &Error, found: &Scan, wanted: Wan
             "Either a quoted string block label or an opening brace (\"{\") is expected here.",
         )
     } else if says("invalid expression") {
-        ("Invalid expression", "Expected the start of an expression, but found an invalid expression token.")
+        (
+            "Invalid expression",
+            "Expected the start of an expression, but found an invalid expression token.",
+        )
     } else if says("invalid object item") {
         (
             "Missing attribute separator",
             "Expected a newline or comma to mark the beginning of the next attribute.",
         )
     } else if says("object value assignment") {
-        ("Missing attribute value", "Expected an attribute value, introduced by an equals sign (\"=\").")
+        (
+            "Missing attribute value",
+            "Expected an attribute value, introduced by an equals sign (\"=\").",
+        )
     } else if says("expected newline or eof") {
         match text[..at].trim_end_matches([' ', '\t']).ends_with('}') {
-            true => ("Missing newline after block definition", "A block definition must end with a newline."),
-            false => ("Missing newline after argument", "An argument definition must end with a newline."),
+            true => (
+                "Missing newline after block definition",
+                "A block definition must end with a newline.",
+            ),
+            false => (
+                "Missing newline after argument",
+                "An argument definition must end with a newline.",
+            ),
         }
     } else if wanted == Wanted::Expression && message == "unexpected token" {
         (
@@ -64,12 +79,6 @@ pub(super) fn diagnose(source: &Source, error: &Error, found: &Scan, wanted: Wan
 
 /// Something stays open to the end of the text or the line.
 fn unclosed(text: &str, at: usize, found: &Scan) -> Option<Problem> {
-    if let Some(span) = found.unclosed_quote
-        && span.start <= at
-    {
-        let detail = "Quoted strings may not be split over multiple lines. To produce a multi-line string, either use the \\n escape to represent a newline character or use the \"heredoc\" multi-line template syntax.";
-        return Some(Problem::new(span, "Invalid multi-line string", detail));
-    }
     if let Some(span) = found.unclosed_heredoc {
         let detail = "No closing marker was found for the string.";
         return Some(Problem::new(span, "Unterminated template string", detail));
@@ -79,7 +88,8 @@ fn unclosed(text: &str, at: usize, found: &Scan) -> Option<Problem> {
         return None;
     }
     let before = text[..span.start].trim_end_matches([' ', '\t']);
-    let is_block = text[span.start..].starts_with('{') && before.ends_with(|c: char| c == '"' || c == '_' || c == '-' || c.is_alphanumeric());
+    let is_block = text[span.start..].starts_with('{')
+        && before.ends_with(|c: char| c == '"' || c == '_' || c == '-' || c.is_alphanumeric());
     Some(match is_block {
         true => Problem::new(
             span,
@@ -113,15 +123,25 @@ fn block_body(text: &str, at: usize) -> (&'static str, &'static str) {
 fn definition_required(text: &str, at: usize) -> (&'static str, &'static str) {
     match text[at..].starts_with('"') {
         true => ("Invalid argument name", "Argument names must not be quoted."),
-        false => ("Argument or block definition required", "An argument or block definition is required here."),
+        false => (
+            "Argument or block definition required",
+            "An argument or block definition is required here.",
+        ),
     }
 }
 
 /// The word or the single character at a place.
 fn token_at(text: &str, at: usize) -> Span {
     let rest = &text[at..];
-    let word: usize =
-        rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '-').map(char::len_utf8).sum();
-    let width = if word > 0 { word } else { rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8) };
+    let word: usize = rest
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '-')
+        .map(char::len_utf8)
+        .sum();
+    let width = if word > 0 {
+        word
+    } else {
+        rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8)
+    };
     Span::new(at, at + width)
 }

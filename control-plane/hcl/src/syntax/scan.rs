@@ -31,7 +31,13 @@ enum Mode<'s> {
 
 /// Looks over a text. Never fails: what is wrong is left for the parser to refuse.
 pub(crate) fn scan(text: &str) -> Scan {
-    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, modes: Vec::new(), found: Scan::default() };
+    let mut scanner = Scanner {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        modes: Vec::new(),
+        found: Scan::default(),
+    };
     while scanner.at < scanner.bytes.len() && scanner.found.too_deep.is_none() {
         scanner.step();
     }
@@ -81,7 +87,9 @@ impl<'s> Scanner<'s> {
     }
 
     fn skip_past(&mut self, end: &str) {
-        self.at = self.text[self.at..].find(end).map_or(self.bytes.len(), |found| self.at + found + end.len());
+        self.at = self.text[self.at..]
+            .find(end)
+            .map_or(self.bytes.len(), |found| self.at + found + end.len());
     }
 
     fn step_code(&mut self) {
@@ -124,7 +132,9 @@ impl<'s> Scanner<'s> {
         let rest = &self.text[self.at..];
         let line = rest.split('\n').next().unwrap_or_default();
         let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let Some(after) = line[indent..].strip_prefix(word) else { return false };
+        let Some(after) = line[indent..].strip_prefix(word) else {
+            return false;
+        };
         if after.trim_end_matches('\r').is_empty() {
             self.modes.pop();
             self.at += indent + word.len();

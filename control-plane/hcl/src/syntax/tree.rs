@@ -39,7 +39,9 @@ pub(crate) struct BlockTree {
 
 impl BlockTree {
     pub fn header_span(&self) -> Span {
-        self.labels.last().map_or(self.kind_span, |label| self.kind_span.to(label.span))
+        self.labels
+            .last()
+            .map_or(self.kind_span, |label| self.kind_span.to(label.span))
     }
 }
 
@@ -58,9 +60,16 @@ pub(crate) enum ExprKind {
     /// A text that is one hole and nothing else: keeps the type of what is in it.
     Wrapped(Box<Hole>),
     /// A root name and the steps that follow it.
-    Reference { name: String, name_span: Span, steps: Vec<Step> },
+    Reference {
+        name: String,
+        name_span: Span,
+        steps: Vec<Step>,
+    },
     /// Steps from another expression.
-    Access { base: Box<Expr>, steps: Vec<Step> },
+    Access {
+        base: Box<Expr>,
+        steps: Vec<Step>,
+    },
     Paren(Box<Expr>),
     Tuple(Vec<Expr>),
     Object(Vec<(Expr, Expr)>),
@@ -68,8 +77,16 @@ pub(crate) enum ExprKind {
     Call(Box<CallTree>),
     Not(Box<Expr>),
     Negate(Box<Expr>),
-    Binary { operator: Operator, left: Box<Expr>, right: Box<Expr> },
-    Conditional { condition: Box<Expr>, yes: Box<Expr>, no: Box<Expr> },
+    Binary {
+        operator: Operator,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Conditional {
+        condition: Box<Expr>,
+        yes: Box<Expr>,
+        no: Box<Expr>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +165,15 @@ pub(crate) struct Hole {
 pub(crate) enum Part {
     Text(String),
     Hole(Hole),
-    If { condition: Expr, yes: Vec<Part>, no: Vec<Part> },
-    For { key_name: Option<String>, value_name: String, collection: Expr, body: Vec<Part> },
+    If {
+        condition: Expr,
+        yes: Vec<Part>,
+        no: Vec<Part>,
+    },
+    For {
+        key_name: Option<String>,
+        value_name: String,
+        collection: Expr,
+        body: Vec<Part>,
+    },
 }

@@ -1,7 +1,7 @@
 //! The `group` block and its volumes.
 
 use crate::shape::{
-    Field, Kind, Shape, Stored, flag, int, many, nullable, one, optional_duration, optional_flag, text, texts,
+    Field, Kind, Shape, Stored, flag, many, nullable, one, optional_duration, optional_flag, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT, SPREAD};
 use crate::shapes::job::ABSENT;

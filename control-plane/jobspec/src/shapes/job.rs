@@ -1,7 +1,7 @@
 //! The `job` block.
 
 use crate::shape::{
-    Field, Kind, Parsed, Shape, Stored, field_json, flag, int, json_only, many, nullable, one, optional_flag,
+    Field, Kind, Parsed, Shape, Stored, field_json, json_only, many, nullable, one, optional_flag,
     optional_int, optional_text, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT, SPREAD};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::shape::{
-    Field, Kind, Parsed, Shape, Stored, duration, field_json, flag, many, nullable, one, optional_duration,
+    Kind, Parsed, Shape, Stored, duration, flag, many, nullable, one, optional_duration,
     optional_flag, optional_int, optional_text, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT};

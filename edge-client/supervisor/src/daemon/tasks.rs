@@ -6,21 +6,34 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Daemon, GRAVE_PAUSE, Grave, Source, watch};
-use crate::cgroup::escape;
+use crate::cgroup::{TaskCgroup, escape};
 use crate::cgroup_files::errno_text;
 use crate::container::{ContainerPlan, remove_files, start_contained};
 use crate::log_file::LogFile;
 use crate::protocol::{Refusal, Reply, ReplyBody, Started, TaskExited};
-use crate::report::{Outcome, log_pipe};
-use crate::spawn::{Stdio, start_plain};
-use crate::spec::{Isolation, LogSpec, TaskSpec};
+use crate::report::{Outcome, Report, log_pipe};
+use crate::spare::{Spare, order_bytes};
+use crate::spawn::{Entry, Stdio, start_plain};
+use crate::spec::{Isolation, LogSpec, Resources, TaskSpec};
 use crate::task::{LogPipe, Phase, Starting, Task, start_ticks};
+use crate::users::User;
 use crate::{descendants, sys, users};
 
 /// How long a start may take, that of a container on a busy host included.
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long the loop may wait for the remains of a failed start of the same name.
 const GRAVE_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// How long after a start the next spare is forked: in a burst the usual way is fast, and forking would slow it down.
+const SPARE_PAUSE: Duration = Duration::from_millis(5);
+
+/// A process on its way to become a task.
+struct Spawned {
+    child: i32,
+    report: Report,
+    cgroup: Option<TaskCgroup>,
+    limits_reason: Option<String>,
+}
 
 impl Daemon {
     /// Forks a task. The answer to `asked_by` follows when the child has reported.
@@ -54,46 +67,16 @@ impl Daemon {
         let stdin = open_null().map_err(failed)?;
         let stdio = Stdio { stdin, stdout, stderr };
 
-        let (mut cgroup, mut limits_reason) = self.cgroups.create(&name, &spec.resources);
-        let join = match cgroup
-            .as_ref()
-            .map(crate::cgroup::TaskCgroup::open_join_files)
-            .transpose()
-        {
-            Ok(files) => files.unwrap_or_default(),
-            Err(reason) => {
-                cgroup.take().map(|cgroup| cgroup.remove());
-                limits_reason = Some(reason);
-                Vec::new()
-            }
+        let spawned = match self.start_from_spare(spec, &name, user.as_ref(), &stdio) {
+            Some(spawned) => spawned,
+            None => self.spawn(spec, &name, user.as_ref(), stdio),
         };
-        let spawned = match &spec.isolation {
-            Isolation::None => start_plain(spec, user.as_ref(), &join, &stdio, self.inherited),
-            Isolation::Container(container) => match self.cgroups.container_path(&name).filter(|_| cgroup.is_some()) {
-                Some(cgroups_path) => {
-                    let plan = ContainerPlan {
-                        name: &name,
-                        dir: &self.containers_dir,
-                        cgroups_path,
-                        enforces_devices: self.cgroups.enforces_devices(),
-                        user: user.as_ref(),
-                        inherited: self.inherited,
-                    };
-                    start_contained(spec, container, &plan, stdio)
-                }
-                None => Err(format!(
-                    "isolation needs cgroups: {}",
-                    limits_reason.clone().unwrap_or_default()
-                )),
-            },
-        };
-        let (child, report) = match spawned {
-            Ok(spawned) => spawned,
-            Err(text) => {
-                self.bury(name, cgroup);
-                return Err(Refusal::StartFailed(text));
-            }
-        };
+        let Spawned {
+            child,
+            report,
+            cgroup,
+            limits_reason,
+        } = spawned.map_err(Refusal::StartFailed)?;
         let number = self.next_number();
         let _ = watch(&self.epoll, report.fd(), Source::Report, number, EventFlags::IN);
         for (pipe, source) in [(&stdout_pipe, Source::Stdout), (&stderr_pipe, Source::Stderr)] {
@@ -125,6 +108,116 @@ impl Daemon {
         self.tasks.insert(number, task);
         self.starting.insert(number);
         Ok(())
+    }
+
+    /// Makes a cgroup and forks a process into it.
+    fn spawn(&mut self, spec: &TaskSpec, name: &str, user: Option<&User>, stdio: Stdio) -> Result<Spawned, String> {
+        let (mut cgroup, mut limits_reason) = self.cgroups.create(name, &spec.resources);
+        let entry = match cgroup.as_ref().map(TaskCgroup::entry).transpose() {
+            Ok(entry) => entry.unwrap_or_default(),
+            Err(reason) => {
+                cgroup.take().map(|cgroup| cgroup.remove());
+                limits_reason = Some(reason);
+                Entry::default()
+            }
+        };
+        let forked = match &spec.isolation {
+            Isolation::None => start_plain(spec, user, &entry, &stdio, self.inherited),
+            Isolation::Container(container) => match self.cgroups.container_path(name).filter(|_| cgroup.is_some()) {
+                Some(cgroups_path) => {
+                    let plan = ContainerPlan {
+                        name,
+                        dir: &self.containers_dir,
+                        cgroups_path,
+                        enforces_devices: self.cgroups.enforces_devices(),
+                        user,
+                        inherited: self.inherited,
+                    };
+                    start_contained(spec, container, &plan, stdio)
+                }
+                None => Err(format!(
+                    "isolation needs cgroups: {}",
+                    limits_reason.clone().unwrap_or_default()
+                )),
+            },
+        };
+        match forked {
+            Ok((child, report)) => Ok(Spawned {
+                child,
+                report,
+                cgroup,
+                limits_reason,
+            }),
+            Err(text) => {
+                self.bury(name.to_owned(), cgroup);
+                Err(text)
+            }
+        }
+    }
+
+    /// Turns the spare into a plain task. None when there is no spare or it does not fit: then the usual way is taken.
+    fn start_from_spare(
+        &mut self,
+        spec: &TaskSpec,
+        name: &str,
+        user: Option<&User>,
+        stdio: &Stdio,
+    ) -> Option<Result<Spawned, String>> {
+        if spec.isolation != Isolation::None {
+            return None;
+        }
+        let order = order_bytes(spec, user)?;
+        let spare = self.spare.take()?;
+        self.spare_at = Instant::now() + SPARE_PAUSE;
+        let renamed = self.cgroups.rename(&spare.cgroup, name, &spec.resources);
+        match renamed {
+            Some((cgroup, limits_reason)) if spare.order(&order, stdio) => Some(Ok(Spawned {
+                child: spare.pid,
+                report: spare.report,
+                cgroup: Some(cgroup),
+                limits_reason,
+            })),
+            renamed => {
+                // Half of it may bear the new name: the task must wait until that is gone.
+                let _ = sys::kill(spare.pid, libc::SIGKILL);
+                self.bury(String::new(), Some(spare.cgroup));
+                self.bury(name.to_owned(), renamed.map(|(cgroup, _)| cgroup));
+                self.wants_spare = false;
+                self.wait_for_grave(name);
+                None
+            }
+        }
+    }
+
+    /// Forks a new spare when none is there and nothing else is under way.
+    pub(super) fn step_spare(&mut self, now: Instant) {
+        if !self.wants_spare
+            || self.spare.is_some()
+            || !self.starting.is_empty()
+            || self.closing.is_some()
+            || now < self.spare_at
+        {
+            return;
+        }
+        let name = format!(".spare-{}", self.next_number());
+        let (cgroup, reason) = self.cgroups.create(&name, &Resources::default());
+        let spare = match (cgroup, reason) {
+            (Some(cgroup), None) => Spare::fork(cgroup, self.inherited),
+            (_, reason) => Err(reason.unwrap_or_default()),
+        };
+        match spare {
+            Ok(spare) => self.spare = Some(spare),
+            // Plain starts work without one, or say why they do not.
+            Err(_) => self.wants_spare = false,
+        }
+    }
+
+    /// Lets the spare go: it ends when its socket closes.
+    pub(super) fn drop_spare(&mut self) {
+        self.wants_spare = false;
+        if let Some(spare) = self.spare.take() {
+            self.bury(String::new(), Some(spare.cgroup));
+        }
     }
 
     /// Reads what the forked child has to say.
@@ -210,6 +303,10 @@ impl Daemon {
             if let Some(number) = self.by_pid.get(&pid).copied() {
                 self.settle_start(number, true);
             }
+            if self.spare.as_ref().is_some_and(|spare| spare.pid == pid) {
+                // It should not end by itself: no second one is tried.
+                self.drop_spare();
+            }
             let number = self.by_pid.remove(&pid);
             // While the zombie holds the number, its session can be nobody else's. A cgroup finds more than that.
             if let Some(task) = number.and_then(|number| self.tasks.get(&number))
@@ -279,7 +376,7 @@ impl Daemon {
     }
 
     /// Removes a cgroup, later when it is not empty yet.
-    fn bury(&mut self, name: String, cgroup: Option<crate::cgroup::TaskCgroup>) {
+    fn bury(&mut self, name: String, cgroup: Option<TaskCgroup>) {
         if let Some(cgroup) = cgroup {
             if !cgroup.is_empty() {
                 cgroup.kill_round();

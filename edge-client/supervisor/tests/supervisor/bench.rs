@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use crate::Case;
 use crate::support::Bed;
 
-pub const CASES: &[Case] = &[("a_start_is_cheap_and_a_task_small", a_start_is_cheap_and_a_task_small)];
+pub const CASES: &[Case] = &[
+    ("a_start_is_cheap_and_a_task_small", a_start_is_cheap_and_a_task_small),
+    ("a_start_after_a_pause_is_cheap_too", a_start_after_a_pause_is_cheap_too),
+    ("many_short_tasks_pass_through", many_short_tasks_pass_through),
+];
 
 fn kib(pid: i32, key: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
@@ -65,4 +69,21 @@ fn many_short_tasks_pass_through() {
     });
     println!("{} short tasks in {:?}", THREADS * EACH, begin.elapsed());
     assert_eq!(bed.client().list().unwrap(), vec![]);
+}
+
+fn a_start_after_a_pause_is_cheap_too() {
+    let bed = Bed::new();
+    let mut times: Vec<Duration> = (0..20)
+        .map(|n| {
+            // The kernel's grace periods are over by then; this is the case of one job on an idle edge.
+            std::thread::park_timeout(Duration::from_millis(40));
+            let spec = bed.script(&format!("sleeper-{n}"), "exec sleep 1000");
+            let begin = Instant::now();
+            bed.client().start_task(spec).unwrap();
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("start after a pause: min {:?}, median {:?}", times[0], times[10]);
+    assert!(times[10] < Duration::from_secs(1));
 }

@@ -1,0 +1,42 @@
+//! What the handlers work with: the server, and what its agent says of itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use drover_model::NodeId;
+use drover_server::Server;
+use serde_json::Value;
+
+/// What the agent says of itself; fixed at its start.
+#[derive(Clone, Debug)]
+pub struct AgentFacts {
+    /// Its settings in the shape of `/v1/agent/self`, without secrets.
+    pub config: Value,
+    /// The version of drover.
+    pub version: String,
+    /// The version of the program as members show it.
+    pub build: String,
+    /// The node of the client in the same process, when there is one.
+    pub node_id: Option<NodeId>,
+    /// Tags that are shown beside those that the server itself gives.
+    pub tags: BTreeMap<String, String>,
+    /// Where gossip is reached.
+    pub serf_address: SocketAddr,
+}
+
+/// What the handlers work with. A clone is the same one.
+#[derive(Clone)]
+pub struct Api {
+    /// The server.
+    pub server: Server,
+    /// Its agent.
+    pub agent: Arc<AgentFacts>,
+}
+
+impl Api {
+    /// The API of that server and agent.
+    pub fn new(server: Server, agent: AgentFacts) -> Self {
+        Self { server, agent: Arc::new(agent) }
+    }
+}

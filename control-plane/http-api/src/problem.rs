@@ -1,0 +1,168 @@
+//! Why a request was not done, and the status it is answered with. The one file that knows status numbers.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+
+use crate::reply::Meta;
+
+/// Why a request was not done. The text is what the caller reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The request is wrong.
+    Invalid(String),
+    /// There is no such thing.
+    NotFound(String),
+    /// A read found nothing; it carries the headers of a read, so that a caller can wait for the thing to come.
+    Missing(String, Meta),
+    /// No such path.
+    NoRoute(String),
+    /// The path has no such method; these it has.
+    Method(String),
+    /// The caller may not.
+    Forbidden(String),
+    /// The body is too large.
+    TooLarge(String),
+    /// The body did not come in time.
+    TooSlow(String),
+    /// It can't be done as things stand.
+    Failed(String),
+}
+
+/// No more connections are taken: written before anything was read.
+pub const TOO_MANY_CONNECTIONS: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\nConnection: close\r\n\r\ntoo many connections";
+
+impl Problem {
+    fn status(&self) -> StatusCode {
+        match self {
+            Problem::Invalid(_) => StatusCode::BAD_REQUEST,
+            Problem::NotFound(_) | Problem::Missing(..) | Problem::NoRoute(_) => StatusCode::NOT_FOUND,
+            Problem::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Problem::Forbidden(_) => StatusCode::FORBIDDEN,
+            Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Problem::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Problem::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What the caller reads.
+    pub fn text(&self) -> &str {
+        match self {
+            Problem::Method(_) => "Invalid method",
+            Problem::Invalid(text)
+            | Problem::NotFound(text)
+            | Problem::Missing(text, _)
+            | Problem::NoRoute(text)
+            | Problem::Forbidden(text)
+            | Problem::TooLarge(text)
+            | Problem::TooSlow(text)
+            | Problem::Failed(text) => text,
+        }
+    }
+
+    /// The same, when what was not found was to be written: the API answers that as a failure.
+    pub fn of_write(error: drover_server::Error) -> Self {
+        match error {
+            drover_server::Error::NotFound(text) => Problem::Failed(text),
+            other => other.into(),
+        }
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.text().to_owned()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        match &self {
+            Problem::Missing(_, meta) => meta.put(headers),
+            Problem::Method(allow) => {
+                if let Ok(allow) = HeaderValue::from_str(allow) {
+                    headers.insert(header::ALLOW, allow);
+                }
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<drover_server::Error> for Problem {
+    fn from(error: drover_server::Error) -> Self {
+        use drover_server::Error;
+        let text = error.to_string();
+        match error {
+            Error::NotFound(_) => Problem::NotFound(text),
+            Error::Invalid(_) => Problem::Invalid(text),
+            Error::Forbidden(_) => Problem::Forbidden(text),
+            Error::Conflict(_) | Error::NoLeader | Error::Unavailable(_) => Problem::Failed(text),
+            Error::Internal { private, .. } => {
+                tracing::error!(error = %private, "request failed");
+                Problem::Failed(text)
+            }
+        }
+    }
+}
+
+/// An answer without a body to a question about a path (OPTIONS).
+pub fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// An answer of a health question: the body says which half is not well.
+pub fn unwell(body: Response<Body>) -> Response<Body> {
+    let mut response = body;
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+/// The text of several errors, as clients know it.
+pub fn multierror(errors: &[String]) -> String {
+    let noun = if errors.len() == 1 { "error" } else { "errors" };
+    let lines: String = errors.iter().map(|error| format!("\n\t* {error}")).collect();
+    format!("{} {noun} occurred:{lines}\n\n", errors.len())
+}
+
+/// The text of several warnings; empty when there are none.
+pub fn warnings(warnings: &[String]) -> String {
+    let noun = match warnings.len() {
+        0 => return String::new(),
+        1 => "warning",
+        _ => "warnings",
+    };
+    let lines: Vec<String> = warnings.iter().map(|warning| format!("* {warning}")).collect();
+    format!("{} {noun}:\n\n{}", warnings.len(), lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_server_have_their_status() {
+        let check = |error: drover_server::Error, status: u16| {
+            assert_eq!(Problem::from(error.clone()).into_response().status().as_u16(), status, "{error:?}");
+        };
+        check(drover_server::Error::NotFound("alloc not found".into()), 404);
+        check(drover_server::Error::Invalid("x".into()), 400);
+        check(drover_server::Error::Conflict("x".into()), 500);
+        check(drover_server::Error::Forbidden("x".into()), 403);
+        check(drover_server::Error::NoLeader, 500);
+        check(drover_server::Error::Unavailable("x".into()), 500);
+        check(drover_server::Error::Internal { public: "x".into(), private: "y".into() }, 500);
+        let write = Problem::of_write(drover_server::Error::NotFound("node not found".into()));
+        assert_eq!(write, Problem::Failed("node not found".into()));
+    }
+
+    #[test]
+    fn lists_of_errors_and_warnings_read_as_clients_know_them() {
+        let two = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(multierror(&two), "2 errors occurred:\n\t* a\n\t* b\n\n");
+        assert_eq!(multierror(&two[..1]), "1 error occurred:\n\t* a\n\n");
+        assert_eq!(warnings(&[]), "");
+        assert_eq!(warnings(&two[..1]), "1 warning:\n\n* a");
+        assert_eq!(warnings(&two), "2 warnings:\n\n* a\n* b");
+    }
+}

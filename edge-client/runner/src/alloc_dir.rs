@@ -1,0 +1,251 @@
+//! The directories of an alloc on the host.
+//!
+//! ```text
+//! <allocs>/            0711
+//!   <alloc id>/        0755
+//!     alloc/           0777  shared by its tasks: data/ logs/ tmp/
+//!     <task>/          0777  the task's own; the root of one that has a root of its own
+//!       local/ 0777   tmp/ 1777   secrets/ private/ 0777 (tmpfs of 1 MiB, as root only)
+//! ```
+//! A task may have put anything in its directories: nothing here follows a link in them.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use drover_drivers::{TaskDirs, View};
+use drover_model::AllocId;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::task_env::SeenDirs;
+
+/// The user and group that directories shared with tasks belong to, `nobody` and `nogroup`.
+const NOBODY: (u32, u32) = (65534, 65534);
+/// Marks a directory on which a file system was mounted.
+const MOUNT_MARK: &str = ".nomad-mount";
+
+/// What could not be done with a directory.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {path}")]
+pub struct DirError {
+    /// What was being done.
+    pub what: &'static str,
+    /// To what.
+    pub path: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The directory of one alloc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocDir {
+    root: PathBuf,
+}
+
+impl AllocDir {
+    /// The directory of that alloc below the edge's directory of allocs.
+    pub fn new(allocs: &Path, id: AllocId) -> AllocDir {
+        AllocDir { root: allocs.join(id.to_string()) }
+    }
+
+    /// The alloc's own directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What its tasks share.
+    pub fn shared(&self) -> PathBuf {
+        self.root.join("alloc")
+    }
+
+    /// Where its tasks' output is kept.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("alloc").join("logs")
+    }
+
+    /// A task's directories on the host.
+    pub fn of_task(&self, task: &str) -> TaskDirs {
+        TaskDirs { alloc_dir: self.shared(), task_dir: self.root.join(task) }
+    }
+
+    /// A task's directories as the task sees them.
+    pub fn seen_by(&self, task: &str, view: View) -> SeenDirs {
+        match view {
+            View::Own => SeenDirs { alloc: "/alloc".into(), local: "/local".into(), secrets: "/secrets".into() },
+            View::Host => {
+                let own = self.root.join(task);
+                SeenDirs { alloc: self.shared(), local: own.join("local"), secrets: own.join("secrets") }
+            }
+        }
+    }
+
+    /// Makes what the tasks share.
+    pub fn make(&self) -> Result<(), DirError> {
+        if let Some(allocs) = self.root.parent() {
+            make_parents(allocs)?;
+        }
+        make_dir(&self.root, 0o755, None)?;
+        let shared = self.shared();
+        make_dir(&shared, 0o777, Some(NOBODY))?;
+        for name in ["data", "logs", "tmp"] {
+            make_dir(&shared.join(name), 0o777, Some(NOBODY))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a task's own directories. What is there already stays as it is.
+    pub fn make_task(&self, task: &str, view: View, secrets_mib: u64) -> Result<(), DirError> {
+        let own = self.root.join(task);
+        make_dir(&own, 0o777, (view == View::Host).then_some(NOBODY))?;
+        make_dir(&own.join("local"), 0o777, Some(NOBODY))?;
+        make_dir(&own.join("tmp"), 0o1777, Some(NOBODY))?;
+        for (name, mib) in [("secrets", secrets_mib.max(1)), ("private", 1)] {
+            let dir = own.join(name);
+            make_dir(&dir, 0o777, Some(NOBODY))?;
+            if is_root() && !is_mounted(&dir, &own)? {
+                mount_tmpfs(&dir, mib)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmounts what is mounted below it. The rest stays for whoever wants to read it.
+    pub fn unmount(&self) -> Result<(), DirError> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(DirError { what: "read", path: self.root.clone(), source }),
+        };
+        for entry in entries.flatten() {
+            let own = entry.path();
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            for dir in ["secrets", "private"].map(|name| own.join(name)) {
+                if !is_mounted(&dir, &own).unwrap_or(false) {
+                    continue;
+                }
+                rustix::mount::unmount(&dir, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+                    .map_err(|errno| DirError { what: "unmount", path: dir, source: errno.into() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all of it.
+    pub fn remove(&self) -> Result<(), DirError> {
+        self.unmount()?;
+        match fs::remove_dir_all(&self.root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DirError { what: "remove", path: self.root.clone(), source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The directory of allocs: others may pass through it and not look around.
+fn make_parents(allocs: &Path) -> Result<(), DirError> {
+    if allocs.is_dir() {
+        return Ok(());
+    }
+    let failed = |source| DirError { what: "create", path: allocs.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o711).create(allocs).map_err(failed)?;
+    fs::set_permissions(allocs, Permissions::from_mode(0o711)).map_err(failed)
+}
+
+/// Makes one directory with exactly these rights. One that is there stays as it is; a link in its place is refused.
+fn make_dir(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), DirError> {
+    let failed = |source| DirError { what: "create", path: path.to_owned(), source };
+    match DirBuilder::new().mode(mode & 0o700).create(path) {
+        Ok(()) => {
+            if let Some((uid, gid)) = owner.filter(|_| is_root()) {
+                std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(failed)?;
+            }
+            // The umask cut what the call above asked for.
+            fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let is_dir = fs::symlink_metadata(path).map_err(failed)?.is_dir();
+            if is_dir { Ok(()) } else { Err(failed(io::Error::from(io::ErrorKind::NotADirectory))) }
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn is_mounted(dir: &Path, parent: &Path) -> Result<bool, DirError> {
+    let device = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(metadata.dev()),
+        Err(source) => Err(DirError { what: "look at", path: path.to_owned(), source }),
+    };
+    Ok(device(dir)? != device(parent)?)
+}
+
+fn mount_tmpfs(dir: &Path, mib: u64) -> Result<(), DirError> {
+    let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
+    let mount = |options: String| {
+        let options = std::ffi::CString::new(options).map_err(|_| rustix::io::Errno::INVAL)?;
+        rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str())
+    };
+    let size = format!("size={}k,mode=0777", mib.saturating_mul(1024));
+    // Kernels before 6.4 do not know `noswap`.
+    mount(format!("{size},noswap"))
+        .or_else(|_| mount(size))
+        .map_err(|errno| DirError { what: "mount a tmpfs on", path: dir.to_owned(), source: errno.into() })?;
+    let mark = dir.join(MOUNT_MARK);
+    fs::write(&mark, "").map_err(|source| DirError { what: "write", path: mark, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn directories_have_their_rights_and_go_again() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = AllocDir::new(&base.path().join("allocs"), AllocId::from_random([7; 16]));
+        dir.make().unwrap();
+        for _ in 0..2 {
+            dir.make_task("web", View::Host, 0).unwrap();
+        }
+        let check = |path: &str, expected: u32| assert_eq!(mode(&dir.root().join(path)), expected, "{path}");
+        assert_eq!(mode(&base.path().join("allocs")), 0o711);
+        check("", 0o755);
+        check("alloc/logs", 0o777);
+        check("web", 0o777);
+        check("web/tmp", 0o1777);
+        check("web/secrets", 0o777);
+        if is_root() {
+            assert!(dir.root().join("web/secrets").join(MOUNT_MARK).exists());
+            dir.unmount().unwrap();
+            assert!(!dir.root().join("web/secrets").join(MOUNT_MARK).exists());
+        } else {
+            println!("skipped: needs root for the tmpfs of secrets");
+        }
+        dir.remove().unwrap();
+        assert!(!dir.root().exists());
+        dir.remove().unwrap();
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = AllocDir::new(base.path(), AllocId::from_random([8; 16]));
+        dir.make().unwrap();
+        fs::create_dir(dir.root().join("web")).unwrap();
+        std::os::unix::fs::symlink("/etc", dir.root().join("web/local")).unwrap();
+        assert!(dir.make_task("web", View::Host, 0).is_err());
+        dir.remove().unwrap();
+        assert!(Path::new("/etc/passwd").exists());
+    }
+}

@@ -1,0 +1,4 @@
+//! What is done around the start of a task, one step per file.
+
+pub mod dirs;
+pub mod unacted;

@@ -1,0 +1,220 @@
+//! A running agent.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use drover_api_client::{Client, Config, QueryOptions};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::config::AgentConfig;
+use crate::processes;
+use crate::wait::wait_for;
+
+/// The longest wait for an agent to answer or to end.
+const READY_MAX: Duration = Duration::from_secs(30);
+
+/// A running agent with its data. Everything of it ends when this is dropped: the agent, its supervisor, its tasks.
+pub struct Agent {
+    child: Child,
+    binary: PathBuf,
+    config: AgentConfig,
+    dir: TempDir,
+}
+
+impl Agent {
+    /// Starts an agent and returns at once.
+    ///
+    /// # Panics
+    /// The binary can't be run.
+    pub fn spawn(binary: &Path, config: AgentConfig) -> Self {
+        let dir = tempfile::Builder::new().prefix("drover-test-").tempdir().expect("a temporary directory");
+        let data_dir = dir.path().join("data");
+        let text = config.text(&data_dir.display().to_string());
+        std::fs::write(dir.path().join("agent.hcl"), text).expect("the temporary directory takes a file");
+        let child = run(binary, dir.path());
+        Self { child, binary: binary.to_path_buf(), config, dir }
+    }
+
+    /// Starts an agent and waits until it answers and, if it is a client of its own server, until its node is ready.
+    ///
+    /// # Panics
+    /// It does not in time; the text holds its log.
+    pub fn start(binary: &Path, config: AgentConfig) -> Self {
+        let agent = Self::spawn(binary, config);
+        if agent.config.server {
+            agent.wait_for_leader();
+        }
+        if agent.config.server && agent.config.client {
+            agent.wait_for_nodes(1);
+        }
+        agent
+    }
+
+    /// Waits until the agent's region has a leader.
+    ///
+    /// # Panics
+    /// It has none in time.
+    pub fn wait_for_leader(&self) {
+        wait_for("a leader", READY_MAX, || match self.get("/v1/status/leader") {
+            Ok(Value::String(leader)) if !leader.is_empty() => Ok(()),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        });
+    }
+
+    /// Waits until that many nodes are ready.
+    ///
+    /// # Panics
+    /// There are fewer in time.
+    pub fn wait_for_nodes(&self, count: usize) {
+        wait_for("ready nodes", READY_MAX, || {
+            let nodes = self.get("/v1/nodes").map_err(|e| format!("{e}\n{}", self.log()))?;
+            let ready = nodes.as_array().map_or(0, |nodes| nodes.iter().filter(|n| n["Status"] == "ready").count());
+            if ready >= count { Ok(()) } else { Err(format!("{ready} of {count}\n{}", self.log())) }
+        });
+    }
+
+    /// Calls of its HTTP API.
+    ///
+    /// # Panics
+    /// Never: the address is one of 127.0.0.1.
+    pub fn client(&self) -> Client {
+        Client::new(Config { address: self.address(), ..Config::default() }).expect("the address is whole")
+    }
+
+    /// GET as JSON, or what went wrong as text.
+    ///
+    /// # Errors
+    /// The agent does not answer, or not with success.
+    pub fn get(&self, path: &str) -> Result<Value, String> {
+        self.client().read::<Value>(path, &QueryOptions::default()).map(|answer| answer.value).map_err(|e| e.to_string())
+    }
+
+    /// `http://127.0.0.1:<port>`.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.config.http)
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &AgentConfig {
+        &self.config
+    }
+
+    /// The directory of its files and data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said so far, on both streams.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("agent.log")).unwrap_or_default()
+    }
+
+    /// Kills the agent alone, as a crash would; its supervisor and tasks go on.
+    pub fn kill_9(&mut self) {
+        processes::signal(self.child.id(), Signal::KILL);
+        self.reap();
+    }
+
+    /// Asks the agent to end and waits until it has; gives its exit code.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub fn terminate(&mut self, signal: Signal) -> Option<i32> {
+        processes::signal(self.child.id(), signal);
+        wait_for("the agent's end", READY_MAX, || match self.child.try_wait() {
+            Ok(Some(status)) => Ok(status.code()),
+            Ok(None) => Err("it runs".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Starts the agent again on the same data.
+    pub fn start_again(&mut self) {
+        self.child = run(&self.binary, self.dir.path());
+    }
+
+    fn reap(&mut self) {
+        // The only failure is that somebody else has reaped it.
+        let _ = self.child.wait();
+    }
+}
+
+fn run(binary: &Path, dir: &Path) -> Child {
+    let log = File::options().append(true).create(true).open(dir.join("agent.log")).expect("a log file");
+    let other = log.try_clone().expect("a second handle of a file");
+    Command::new(binary)
+        .arg("agent")
+        .arg("-config")
+        .arg(dir.join("agent.hcl"))
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(other)
+        .spawn()
+        .unwrap_or_else(|e| panic!("run {}: {e}", binary.display()))
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) && self.config.server {
+            self.purge_jobs();
+        }
+        processes::signal(self.child.id(), Signal::KILL);
+        self.reap();
+        // The supervisor and whatever it still holds name the data directory.
+        let mut left = processes::naming(self.dir.path());
+        for pid in &left {
+            processes::signal(*pid, Signal::TERM);
+        }
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        while !left.is_empty() && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+            left = processes::naming(self.dir.path());
+        }
+        for pid in left {
+            processes::signal(pid, Signal::KILL);
+        }
+        self.unmount();
+    }
+}
+
+impl Agent {
+    /// Ends every task the ordinary way, so that cgroups and mounts are gone too.
+    fn purge_jobs(&self) {
+        let client = self.client();
+        let options = QueryOptions::default();
+        let Ok(jobs) = client.read::<Value>("/v1/jobs", &options) else { return };
+        for job in jobs.value.as_array().into_iter().flatten() {
+            let path = format!("/v1/job/{}?purge=true", job["ID"].as_str().unwrap_or_default());
+            // What is left is killed below.
+            let _ = client.delete::<Value>(&path, &options);
+        }
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while std::time::Instant::now() < end {
+            let Ok(allocs) = client.read::<Value>("/v1/allocations", &options) else { return };
+            let open = |alloc: &&Value| matches!(alloc["ClientStatus"].as_str(), Some("running" | "pending"));
+            if allocs.value.as_array().is_none_or(|allocs| allocs.iter().find(open).is_none()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn unmount(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let dir = self.dir.path().display().to_string();
+        for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|path| path.starts_with(&dir)) {
+            // Detached: a file that is still open keeps only itself.
+            let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}

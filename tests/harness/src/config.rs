@@ -1,0 +1,79 @@
+//! Configuration files for agents.
+
+use std::net::{TcpListener, UdpSocket};
+
+/// What an agent is told.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Its name.
+    pub name: String,
+    /// It is a server.
+    pub server: bool,
+    /// It is a client.
+    pub client: bool,
+    /// HTTP port.
+    pub http: u16,
+    /// RPC port.
+    pub rpc: u16,
+    /// Gossip port.
+    pub serf: u16,
+    /// Servers it shall join, for a client.
+    pub servers: Vec<String>,
+    /// More of the configuration, as text.
+    pub more: String,
+}
+
+impl AgentConfig {
+    /// Server and client in one, on free ports of 127.0.0.1.
+    pub fn both(name: &str) -> Self {
+        let [http, rpc, serf] = free_ports();
+        let more = "plugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n".to_owned();
+        Self { name: name.to_owned(), server: true, client: true, http, rpc, serf, servers: Vec::new(), more }
+    }
+
+    /// A server alone.
+    pub fn server(name: &str) -> Self {
+        Self { client: false, more: String::new(), ..Self::both(name) }
+    }
+
+    /// A client alone, of those servers.
+    pub fn client(name: &str, servers: &[String]) -> Self {
+        Self { server: false, servers: servers.to_vec(), ..Self::both(name) }
+    }
+
+    /// The file's text, with its data below `data_dir`.
+    pub fn text(&self, data_dir: &str) -> String {
+        let Self { name, server, client, http, rpc, serf, servers, more } = self;
+        let mut text = format!(
+            "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"DEBUG\"\n\
+             ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"
+        );
+        if *server {
+            text.push_str("server {\n  enabled = true\n  bootstrap_expect = 1\n}\n");
+        }
+        if *client {
+            text.push_str("client {\n  enabled = true\n");
+            if !servers.is_empty() {
+                let list: Vec<String> = servers.iter().map(|server| format!("{server:?}")).collect();
+                text.push_str(&format!("  servers = [{}]\n", list.join(", ")));
+            }
+            text.push_str("}\n");
+        }
+        text.push_str(more);
+        text
+    }
+}
+
+/// Three ports that are free on 127.0.0.1 for TCP and UDP, different from each other.
+fn free_ports() -> [u16; 3] {
+    // All are held until all are found, so that they differ.
+    let mut held = Vec::new();
+    while held.len() < 3 {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("the system has a free port");
+        let port = tcp.local_addr().expect("a bound socket has an address").port();
+        if let Ok(udp) = UdpSocket::bind(("127.0.0.1", port)) {
+            held.push((port, tcp, udp));
+        }
+    }
+    [held[0].0, held[1].0, held[2].0]
+}
