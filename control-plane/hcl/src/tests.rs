@@ -27,7 +27,9 @@ fn check(expression: &str, expected: &str) {
 
 /// The problem's text must contain what is expected.
 fn refuse(text: &str, expected: &str) {
-    match value(text) {
+    let t0 = std::time::Instant::now();
+    let r = value(text); eprintln!("{:?} {:.60}", t0.elapsed(), text);
+    match r {
         Ok(value) => panic!("{text}: refused with {expected}, not {value}"),
         Err(problems) => assert!(problems.contains(expected), "{text}:\nwant {expected}\nhave {problems}"),
     }

@@ -128,8 +128,10 @@ impl NodeCgroups {
         self.hand_down();
     }
 
-    /// Leaves the own cgroup and removes what this node has; what others still use stays.
-    pub(crate) fn leave(&self) {
+    /// Leaves the own cgroup and removes what this node has; what others still use stays. False when a child of the
+    /// supervisor still holds a place of this node.
+    pub(crate) fn leave(&self) -> bool {
+        let mut is_gone = true;
         for dir in self.node_dirs() {
             let root_procs = dir
                 .ancestors()
@@ -140,10 +142,11 @@ impl NodeCgroups {
             {
                 let _ = write(&root_procs, "0");
             }
-            remove_tree(&dir.join(OWN));
+            is_gone &= remove_tree(&dir.join(OWN));
             let _ = std::fs::remove_dir(&dir);
             let _ = dir.parent().map(std::fs::remove_dir);
         }
+        is_gone
     }
 
     /// Tasks left by a supervisor that died: their pipes are broken and nobody can adopt them, so they are to be ended.

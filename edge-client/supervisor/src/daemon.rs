@@ -390,7 +390,12 @@ impl Daemon {
         // First the name: whoever comes now starts a supervisor of its own.
         let _ = std::fs::remove_file(&self.options.socket);
         let _ = std::fs::remove_dir_all(&self.containers_dir);
-        self.cgroups.leave();
+        // A child that was just killed may need a moment.
+        let until = Instant::now() + Duration::from_secs(1);
+        while !self.cgroups.leave() && Instant::now() < until {
+            self.reap_all();
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let Some(closing) = self.closing.take() else { return };
         if closing.removes_dir
             && let Some(dir) = self.options.remove_dir.clone()

@@ -37,7 +37,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
 }
 
 /// Splits the process with the child born in a cgroup (v2 only). Fails where the kernel or the layout does not have that.
-pub(crate) fn fork_into(cgroup: impl AsRawFd) -> io::Result<Forked> {
+pub(crate) fn fork_into(cgroup: &impl AsRawFd) -> io::Result<Forked> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup.
@@ -52,7 +52,7 @@ pub(crate) fn fork_into(cgroup: impl AsRawFd) -> io::Result<Forked> {
 }
 
 /// Closes every descriptor from 3 on except those named. Only for a child that never touches the closed ones again.
-pub(crate) fn close_all_but(keep: &mut Vec<i32>) {
+pub(crate) fn close_all_but(keep: &mut [i32]) {
     keep.sort_unstable();
     let mut from = 3;
     for fd in keep.iter().copied().chain([i32::MAX]) {

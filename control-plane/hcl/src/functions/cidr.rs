@@ -83,16 +83,14 @@ fn host(arguments: &[Value]) -> Answer {
     let block = Block::parse(text_at(arguments, 0))?;
     let number = whole_at(arguments, 1)?;
     let last = block.host_mask();
+    let distance = u128::from(number.unsigned_abs());
     let offset = match number >= 0 {
-        true => u128::from(number.unsigned_abs()),
-        false => (last + 1).wrapping_sub(u128::from(number.unsigned_abs())),
+        true => Some(distance).filter(|offset| *offset <= last),
+        false => last.checked_sub(distance - 1),
     };
-    if offset > last || (number < 0 && u128::from(number.unsigned_abs()) > last.saturating_add(1)) {
-        return Fault::call(format!(
-            "prefix of {} does not accommodate a host numbered {number}",
-            block.prefix
-        ));
-    }
+    let Some(offset) = offset else {
+        return Fault::call(format!("prefix of {} does not accommodate a host numbered {number}", block.prefix));
+    };
     Ok(block.address(block.bits | offset).to_string().into())
 }
 

@@ -130,7 +130,7 @@ impl Found {
             Some(_) => {
                 let source = Arc::new(Source::new(
                     format!("<value for var.{} from {from}>", variable.name),
-                    text,
+                    text.trim(),
                 ));
                 match self.constant(&source) {
                     Ok((value, span)) => (value, Place::Other { source, span }),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use drover_hcl::Problem;
+use drover_hcl::{Attribute, Problem, Span};
 
 use crate::shape::{
     Field, Kind, Parsed, Shape, Stored, field_json, int, json_only, nullable, optional_duration, optional_flag,
@@ -80,7 +80,7 @@ pub static GROUP_SCALING: Shape = Shape::plain(&[
 .finished_by(|body, block, problems| {
     let kind = body["Type"].as_str().unwrap_or_default();
     if kind != "horizontal" {
-        let span = block.body.attribute("type").map_or(block.header_span, |attribute| attribute.value_span);
+        let span = block.body.attribute("type").map_or(block.header_span, whole_value);
         problems.push(Problem::new(
             span,
             "Invalid group scaling type",
@@ -126,3 +126,10 @@ pub static TASK_SCALING: Shape = Shape {
 const ANY_INT: Kind = Kind::Int(i64::MIN, i64::MAX);
 const SCALING_ID: Field = field_json("ID", Kind::Text, Parsed::Zero);
 const SCALING_NAMESPACE: Field = field_json("Namespace", Kind::Text, Parsed::Zero).stored(Stored::Gone);
+
+/// The place of a value with its quotes, if it has any.
+fn whole_value(attribute: &Attribute) -> Span {
+    let value = attribute.value_span;
+    let quotes = attribute.span.end.saturating_sub(value.end);
+    Span { start: value.start.saturating_sub(quotes), end: value.end + quotes }
+}

@@ -212,10 +212,11 @@ impl Daemon {
         }
     }
 
-    /// Lets the spare go: it ends when its socket closes.
+    /// Ends the spare; there is no other after it.
     pub(super) fn drop_spare(&mut self) {
         self.wants_spare = false;
         if let Some(spare) = self.spare.take() {
+            let _ = sys::kill(spare.pid, libc::SIGKILL);
             self.bury(String::new(), Some(spare.cgroup));
         }
     }

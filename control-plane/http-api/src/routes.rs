@@ -1,0 +1,154 @@
+//! The one table of what is routed. A row is here only when its handler answers truthfully.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use axum::http::Method;
+
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::reply::Reply;
+use crate::{
+    agent, allocs, deployments, evals, job_plan, job_statuses, job_text, job_write, jobs, join_tokens, logs, nodes,
+    operator, search, stats,
+};
+
+/// What a handler gives.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
+
+/// Whether a request for another region is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regions {
+    /// It is: no other region is known.
+    Own,
+    /// The parameter means nothing here.
+    Ignored,
+}
+
+/// One row of the table.
+pub struct Route {
+    /// The methods, the first one being the usual.
+    pub methods: &'static [&'static str],
+    /// Any other method does as well.
+    pub any_method: bool,
+    /// The path; see [`crate::path`].
+    pub pattern: &'static str,
+    /// Whether a request for another region is refused.
+    pub regions: Regions,
+    /// Pages of other origins may call it.
+    pub is_shared: bool,
+    /// What answers it.
+    pub handler: fn(Call) -> Answering,
+}
+
+impl Route {
+    /// It answers that method.
+    pub fn takes(&self, method: &Method) -> bool {
+        self.any_method || self.methods.contains(&method.as_str())
+    }
+
+    const fn ignoring_region(self) -> Self {
+        Self { regions: Regions::Ignored, ..self }
+    }
+
+    const fn any_method(self) -> Self {
+        Self { any_method: true, ..self }
+    }
+
+    const fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
+    }
+}
+
+const GET: &[&str] = &["GET"];
+const WRITE: &[&str] = &["PUT", "POST"];
+const POST_ONLY: &[&str] = &["POST"];
+const DELETE: &[&str] = &["DELETE"];
+
+const fn on(methods: &'static [&'static str], pattern: &'static str, handler: fn(Call) -> Answering) -> Route {
+    Route { methods, any_method: false, pattern, regions: Regions::Own, is_shared: false, handler }
+}
+
+macro_rules! to {
+    ($handler:path) => {
+        |call| Box::pin($handler(call))
+    };
+}
+
+/// Every path that is answered. Of two patterns that match, the first has it.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    on(GET,       "/v1/jobs",                           to!(jobs::list)),
+    on(WRITE,     "/v1/jobs",                           to!(job_write::register)),
+    on(WRITE,     "/v1/jobs/parse",                     to!(job_text::parse)),
+    on(GET,       "/v1/jobs/statuses",                  to!(job_statuses::list)),
+    on(POST_ONLY, "/v1/jobs/statuses",                  to!(job_statuses::list_asked)),
+    on(WRITE,     "/v1/validate/job",                   to!(job_text::validate)),
+    on(GET,       "/v1/job/*job_id/allocations",        to!(jobs::allocs)),
+    on(GET,       "/v1/job/*job_id/evaluations",        to!(jobs::evals)),
+    on(GET,       "/v1/job/*job_id/deployments",        to!(jobs::deployments)),
+    on(GET,       "/v1/job/*job_id/deployment",         to!(jobs::latest_deployment)),
+    on(GET,       "/v1/job/*job_id/summary",            to!(jobs::summary)).any_method(),
+    on(GET,       "/v1/job/*job_id/versions",           to!(jobs::versions)).any_method(),
+    on(GET,       "/v1/job/*job_id/submission",         to!(jobs::submission)).any_method(),
+    on(WRITE,     "/v1/job/*job_id/plan",               to!(job_plan::plan)),
+    on(WRITE,     "/v1/job/*job_id/evaluate",           to!(job_write::evaluate)),
+    on(WRITE,     "/v1/job/*job_id/revert",             to!(job_write::revert)),
+    on(WRITE,     "/v1/job/*job_id/stable",             to!(job_write::set_stable)),
+    on(GET,       "/v1/job/*job_id",                    to!(jobs::get)),
+    on(WRITE,     "/v1/job/*job_id",                    to!(job_write::register)),
+    on(DELETE,    "/v1/job/*job_id",                    to!(job_write::deregister)),
+
+    on(GET,       "/v1/nodes",                          to!(nodes::list)),
+    on(GET,       "/v1/node/:node_id",                  to!(nodes::get)),
+    on(GET,       "/v1/node/:node_id/allocations",      to!(nodes::allocs)),
+    on(WRITE,     "/v1/node/:node_id/evaluate",         to!(nodes::evaluate)),
+    on(WRITE,     "/v1/node/:node_id/eligibility",      to!(nodes::set_eligibility)),
+    on(WRITE,     "/v1/node/:node_id/purge",            to!(nodes::purge)),
+
+    on(GET,       "/v1/allocations",                    to!(allocs::list)),
+    on(GET,       "/v1/allocation/:alloc_id",           to!(allocs::get)),
+    on(WRITE,     "/v1/allocation/:alloc_id/stop",      to!(allocs::stop)),
+
+    on(GET,       "/v1/evaluations",                    to!(evals::list)),
+    on(GET,       "/v1/evaluations/count",              to!(evals::count)),
+    on(GET,       "/v1/evaluation/:eval_id",            to!(evals::get)),
+    on(GET,       "/v1/evaluation/:eval_id/allocations", to!(evals::allocs)),
+
+    on(GET,       "/v1/deployments",                    to!(deployments::list)),
+    on(GET,       "/v1/deployment/allocations/:deployment_id", to!(deployments::allocs)),
+    on(WRITE,     "/v1/deployment/fail/:deployment_id", to!(deployments::fail)),
+    on(WRITE,     "/v1/deployment/pause/:deployment_id", to!(deployments::pause)),
+    on(GET,       "/v1/deployment/:deployment_id",      to!(deployments::get)),
+
+    on(GET,       "/v1/client/fs/logs/:alloc_id",       to!(logs::read)).any_method().shared(),
+    on(GET,       "/v1/client/allocation/:alloc_id/stats", to!(stats::alloc)).any_method().shared(),
+
+    on(GET,       "/v1/agent/self",                     to!(agent::about)).ignoring_region(),
+    on(GET,       "/v1/agent/members",                  to!(agent::members)).ignoring_region(),
+    on(GET,       "/v1/agent/health",                   to!(agent::health)),
+    on(GET,       "/v1/status/leader",                  to!(operator::leader)),
+    on(GET,       "/v1/status/peers",                   to!(operator::peers)),
+    on(GET,       "/v1/regions",                        to!(operator::regions)).ignoring_region(),
+    on(GET,       "/v1/operator/raft/configuration",    to!(operator::raft_configuration)),
+    on(GET,       "/v1/operator/scheduler/configuration", to!(operator::scheduler_configuration)),
+    on(GET,       "/v1/operator/join-token",            to!(join_tokens::list)),
+    on(WRITE,     "/v1/operator/join-token",            to!(join_tokens::create)),
+    on(WRITE,     "/v1/search",                         to!(search::prefix)),
+];
+
+/// Paths below a job that mean something else than a longer name, and are not answered yet. Without this list they
+/// would be read as names.
+pub static NOT_SERVED: &[&str] = &[
+    "/v1/job/*job_id/periodic/force",
+    "/v1/job/*job_id/dispatch",
+    "/v1/job/*job_id/dispatch/payload",
+    "/v1/job/*job_id/scale",
+    "/v1/job/*job_id/services",
+    "/v1/job/*job_id/actions",
+    "/v1/job/*job_id/action",
+    "/v1/job/*job_id/tag",
+];
+
+#[cfg(test)]
+mod tests;

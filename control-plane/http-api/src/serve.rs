@@ -1,0 +1,115 @@
+//! Takes connections and serves them, within bounds.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::api::Api;
+use crate::problem::TOO_MANY_CONNECTIONS;
+use crate::router::router;
+
+/// The most connections open at a time. Each may hold one request, so it bounds the blocked reads as well.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// The largest request head that is taken, in bytes.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// The most headers of a request.
+pub const HEADERS_MAX: usize = 128;
+/// How long a request head may take to come, and how long a connection may idle.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long requests under way may go on after a stop was asked for.
+pub const STOP_GRACE: Duration = Duration::from_millis(500);
+/// The wait after a connection could not be taken (no file descriptors are left).
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves the API until `shutdown` is done, and then lets requests under way go on for [`STOP_GRACE`].
+///
+/// # Errors
+/// The listener can't be used.
+pub async fn serve(listener: TcpListener, api: Api, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    listener.local_addr()?;
+    let service = router(api);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "connection not taken");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        match places.clone().try_acquire_owned() {
+            Ok(place) => {
+                let (service, stopping) = (service.clone(), stopping.clone());
+                connections.spawn(async move {
+                    connection(stream, peer, service, stopping).await;
+                    drop(place);
+                });
+            }
+            Err(_) => refuse(stream).await,
+        }
+    }
+    drop(listener);
+    stop.send_replace(true);
+    let all_done = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_GRACE, all_done).await.is_err() {
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Says that there are too many. Only what fits the socket's buffer at once is written: a slow one can't hold us up.
+async fn refuse(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(Duration::from_millis(10), stream.write_all(TOO_MANY_CONNECTIONS)).await;
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, service: axum::Router, mut stopping: watch::Receiver<bool>) {
+    // Without it a small answer may wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let handle = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut service = service.clone();
+        async move {
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            Ok::<_, Infallible>(tower_service::Service::call(&mut service, request).await.unwrap_or_else(|e| match e {}))
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), handle);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = &mut connection => result,
+        _ = stopping.wait_for(|stop| *stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}

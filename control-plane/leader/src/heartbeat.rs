@@ -1,0 +1,93 @@
+//! Heartbeats: which nodes were heard, and which have been silent for too long.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use drover_model::eval::EvalTrigger;
+use drover_model::node::NodeStatus;
+use drover_model::{NodeId, Timestamp};
+use drover_state::{Command, Snapshot, Table};
+
+use crate::new_eval::Ids;
+use crate::node_evals;
+
+/// The shortest time between two heartbeats of a node.
+pub const TTL_MIN: Duration = Duration::from_secs(10);
+/// Heartbeats that a region takes per second; more nodes than that times [`TTL_MIN`] are given more time.
+pub const HEARTBEATS_PER_SECOND: u32 = 50;
+/// How much later than due a heartbeat may come.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// How long a new leader waits for nodes that it has not heard yet.
+pub const FAILOVER_TTL: Duration = Duration::from_secs(300);
+
+/// The nodes that a leader expects to hear of.
+#[derive(Debug, Default)]
+pub struct Heartbeats {
+    /// When a node counts as missing.
+    due: BTreeMap<NodeId, Timestamp>,
+    /// Index of the nodes when `due` was last compared with them.
+    nodes_index: u64,
+}
+
+impl Heartbeats {
+    /// The heartbeats of a leader that has just begun: every node that is not down gets [`FAILOVER_TTL`].
+    pub fn new(snapshot: &Snapshot, now: Timestamp) -> Self {
+        let mut heartbeats = Self::default();
+        heartbeats.compare(snapshot, now);
+        heartbeats
+    }
+
+    /// A node was heard; gives the time until its next heartbeat is due.
+    pub fn heard(&mut self, node: NodeId, now: Timestamp) -> Duration {
+        let nodes = u32::try_from(self.due.len()).unwrap_or(u32::MAX);
+        let ttl = TTL_MIN.max(Duration::from_secs(1) * nodes / HEARTBEATS_PER_SECOND);
+        // Up to twice the time, so that nodes that began together do not stay together.
+        let spread = Ids::at(now, node.as_bytes()).number() % 1000;
+        let ttl = ttl + ttl * u32::try_from(spread).unwrap_or(0) / 1000;
+        self.due.insert(node, now.plus(ttl).plus(GRACE));
+        ttl
+    }
+
+    /// The nodes that are missing from now on.
+    pub fn step(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Command> {
+        if snapshot.table_index(Table::Nodes) != self.nodes_index {
+            self.compare(snapshot, now);
+        }
+        let missing: Vec<NodeId> = self.due.iter().filter(|(_, due)| **due <= now).map(|(id, _)| *id).collect();
+        let mut commands = Vec::new();
+        for id in missing {
+            self.due.remove(&id);
+            if snapshot.node(id).is_some_and(|node| is_expected(node.status)) {
+                commands.push(Command::UpdateNodeStatus {
+                    node_id: id,
+                    status: NodeStatus::Down,
+                    event: "Node heartbeat missed".to_owned(),
+                    evals: node_evals::make(snapshot, id, EvalTrigger::NodeUpdate, &mut Ids::at(now, id.as_bytes())),
+                    at: now,
+                });
+            }
+        }
+        commands
+    }
+
+    /// When the next node counts as missing.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.due.values().min().copied()
+    }
+
+    /// Forgets nodes that are gone or down and expects those that are new.
+    fn compare(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        self.nodes_index = snapshot.table_index(Table::Nodes);
+        self.due.retain(|id, _| snapshot.node(*id).is_some_and(|node| is_expected(node.status)));
+        for node in snapshot.nodes().filter(|node| is_expected(node.status)) {
+            self.due.entry(node.id).or_insert_with(|| now.plus(FAILOVER_TTL));
+        }
+    }
+}
+
+fn is_expected(status: NodeStatus) -> bool {
+    matches!(status, NodeStatus::Initializing | NodeStatus::Ready)
+}
+
+#[cfg(test)]
+mod tests;
