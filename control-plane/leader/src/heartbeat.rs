@@ -53,7 +53,12 @@ impl Heartbeats {
         if snapshot.table_index(Table::Nodes) != self.nodes_index {
             self.compare(snapshot, now);
         }
-        let missing: Vec<NodeId> = self.due.iter().filter(|(_, due)| **due <= now).map(|(id, _)| *id).collect();
+        let missing: Vec<NodeId> = self
+            .due
+            .iter()
+            .filter(|(_, due)| **due <= now)
+            .map(|(id, _)| *id)
+            .collect();
         let mut commands = Vec::new();
         for id in missing {
             self.due.remove(&id);
@@ -78,7 +83,8 @@ impl Heartbeats {
     /// Forgets nodes that are gone or down and expects those that are new.
     fn compare(&mut self, snapshot: &Snapshot, now: Timestamp) {
         self.nodes_index = snapshot.table_index(Table::Nodes);
-        self.due.retain(|id, _| snapshot.node(*id).is_some_and(|node| is_expected(node.status)));
+        self.due
+            .retain(|id, _| snapshot.node(*id).is_some_and(|node| is_expected(node.status)));
         for node in snapshot.nodes().filter(|node| is_expected(node.status)) {
             self.due.entry(node.id).or_insert_with(|| now.plus(FAILOVER_TTL));
         }

@@ -27,16 +27,32 @@ pub fn attempts_max(kind: JobType) -> u32 {
 /// Schedules the evals in that order; none when nothing is to be committed. Evals that have ended since are left out,
 /// every other one has another status afterwards.
 pub fn run(snapshot: &Snapshot, evals: &[Arc<Eval>], now: Timestamp, seed: u64) -> Option<Command> {
-    let mut run = Run { newest: State::clone(snapshot), plans: Vec::new(), ids: Ids::new(seed), now };
+    let mut run = Run {
+        newest: State::clone(snapshot),
+        plans: Vec::new(),
+        ids: Ids::new(seed),
+        now,
+    };
     for eval in evals {
-        let Some(eval) = snapshot.eval(eval.id).filter(|eval| is_due(eval)) else { continue };
-        run.process(&Eval { status: EvalStatus::Pending, ..Eval::clone(eval) });
+        let Some(eval) = snapshot.eval(eval.id).filter(|eval| is_due(eval)) else {
+            continue;
+        };
+        run.process(&Eval {
+            status: EvalStatus::Pending,
+            ..Eval::clone(eval)
+        });
         let superseded = superseded(snapshot, eval);
         if !superseded.is_empty() {
-            run.commit(AcceptedPlan { evals: superseded, ..AcceptedPlan::default() });
+            run.commit(AcceptedPlan {
+                evals: superseded,
+                ..AcceptedPlan::default()
+            });
         }
     }
-    (!run.plans.is_empty()).then_some(Command::ApplyPlans { plans: run.plans, at: now })
+    (!run.plans.is_empty()).then_some(Command::ApplyPlans {
+        plans: run.plans,
+        at: now,
+    })
 }
 
 fn is_due(eval: &Eval) -> bool {
@@ -62,12 +78,23 @@ impl Run {
         let mut without_progress = 0;
         for _ in 0..ATTEMPTS_TOTAL_MAX {
             let newest = self.newest.snapshot();
-            let outcome = schedule(&newest, eval, &Context { now: self.now, seed: self.ids.number() });
+            let outcome = schedule(
+                &newest,
+                eval,
+                &Context {
+                    now: self.now,
+                    seed: self.ids.number(),
+                },
+            );
             let mut accepted = plan_applier::accept(&newest, outcome);
             if accepted.rejected == 0 {
                 return self.commit(accepted.plan);
             }
-            without_progress = if accepted.plan.plan.is_noop() { without_progress + 1 } else { 0 };
+            without_progress = if accepted.plan.plan.is_noop() {
+                without_progress + 1
+            } else {
+                0
+            };
             accepted.plan.evals.clear();
             self.commit(accepted.plan);
             if without_progress == attempts_max {
@@ -94,7 +121,10 @@ impl Run {
             snapshot_index: self.newest.index(),
             ..eval.clone()
         };
-        self.commit(AcceptedPlan { evals: vec![failed, blocked], ..AcceptedPlan::default() });
+        self.commit(AcceptedPlan {
+            evals: vec![failed, blocked],
+            ..AcceptedPlan::default()
+        });
     }
 
     fn commit(&mut self, plan: AcceptedPlan) {
@@ -103,7 +133,14 @@ impl Run {
         }
         // Laid over at the snapshot's own index: what the plans were made on stays what was really there.
         let index = self.newest.index();
-        apply(&mut self.newest, index, Command::ApplyPlans { plans: vec![plan.clone()], at: self.now });
+        apply(
+            &mut self.newest,
+            index,
+            Command::ApplyPlans {
+                plans: vec![plan.clone()],
+                at: self.now,
+            },
+        );
         self.plans.push(plan);
     }
 }

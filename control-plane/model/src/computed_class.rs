@@ -52,7 +52,10 @@ mod tests {
 
     #[test]
     fn unique_keys_make_no_difference_and_others_do() {
-        let mut node = Node { datacenter: "dc1".to_owned(), ..Node::default() };
+        let mut node = Node {
+            datacenter: "dc1".to_owned(),
+            ..Node::default()
+        };
         node.attributes.insert("kernel.name".to_owned(), "linux".to_owned());
         let class = computed_class(&node);
         node.attributes.insert("unique.hostname".to_owned(), "h".to_owned());
@@ -65,7 +68,11 @@ mod tests {
 
     #[test]
     fn the_number_stays_the_same_from_release_to_release() {
-        let node = Node { datacenter: "dc1".to_owned(), node_pool: "default".to_owned(), ..Node::default() };
+        let node = Node {
+            datacenter: "dc1".to_owned(),
+            node_pool: "default".to_owned(),
+            ..Node::default()
+        };
         assert_eq!(computed_class(&node), "v1:12594141151240978588");
     }
 }

@@ -10,8 +10,8 @@ pub mod wire;
 
 pub mod constraint;
 pub mod network;
-pub mod ports;
 pub mod policy;
+pub mod ports;
 pub mod resources;
 
 pub mod group;

@@ -31,7 +31,10 @@ pub struct Published {
 
 impl Published {
     fn new(state: &State) -> Self {
-        Self { snapshot: watch::Sender::new(state.snapshot()), events: broadcast::Sender::new(EVENTS_KEPT) }
+        Self {
+            snapshot: watch::Sender::new(state.snapshot()),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+        }
     }
 }
 
@@ -60,7 +63,15 @@ impl Machine {
             None => (State::default(), None, StoredMembership::default()),
         };
         let published = Arc::new(Published::new(&state));
-        Ok(Self { applied: Arc::new(Mutex::new(Applied { state, last, membership })), published, dir })
+        Ok(Self {
+            applied: Arc::new(Mutex::new(Applied {
+                state,
+                last,
+                membership,
+            })),
+            published,
+            dir,
+        })
     }
 
     pub fn published(&self) -> Arc<Published> {
@@ -88,7 +99,12 @@ impl Machine {
                 Err(error) => {
                     // Every server of this version reads the same bytes and refuses them alike.
                     tracing::error!(index = log_id.index, %error, "log entry refused");
-                    (Answer::Refused(Refusal::Conflict { reason: error.to_string() }), None)
+                    (
+                        Answer::Refused(Refusal::Conflict {
+                            reason: error.to_string(),
+                        }),
+                        None,
+                    )
                 }
             },
         }
@@ -135,28 +151,40 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotBytes) -> Result<(), io::Error> {
-        let state =
-            State::decode(&snapshot).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+        let state = State::decode(&snapshot).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         let record = codec::snapshot_record(meta.last_log_id.as_ref(), &meta.last_membership);
         let (dir, index) = (self.dir.clone(), meta.last_log_id.map_or(0, |id| id.index));
         on_blocking(move || snapshot_file::save(&dir, &record, &snapshot, index)).await?;
         let fresh = state.snapshot();
         let mut applied = self.lock();
-        *applied = Applied { state, last: meta.last_log_id, membership: meta.last_membership.clone() };
+        *applied = Applied {
+            state,
+            last: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+        };
         self.published.snapshot.send_replace(fresh);
         // Everything may have changed: listeners compare indexes themselves.
-        let _ = self.published.events.send(Arc::new(Events { index, changes: Vec::new() }));
+        let _ = self.published.events.send(Arc::new(Events {
+            index,
+            changes: Vec::new(),
+        }));
         Ok(())
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
         let dir = self.dir.clone();
-        let Some((record, state)) = on_blocking(move || snapshot_file::load(&dir)).await? else { return Ok(None) };
+        let Some((record, state)) = on_blocking(move || snapshot_file::load(&dir)).await? else {
+            return Ok(None);
+        };
         let (last_log_id, last_membership) = codec::snapshot_head(record)?;
-        let meta = SnapshotMeta { last_log_id, last_membership };
-        Ok(Some(RaftSnapshot { meta, snapshot: Arc::new(state.encode()) }))
+        let meta = SnapshotMeta {
+            last_log_id,
+            last_membership,
+        };
+        Ok(Some(RaftSnapshot {
+            meta,
+            snapshot: Arc::new(state.encode()),
+        }))
     }
 }
 
@@ -176,7 +204,13 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
             Ok(bytes)
         })
         .await?;
-        Ok(RaftSnapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot })
+        Ok(RaftSnapshot {
+            meta: SnapshotMeta {
+                last_log_id,
+                last_membership,
+            },
+            snapshot,
+        })
     }
 }
 

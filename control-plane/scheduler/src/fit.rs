@@ -149,7 +149,9 @@ fn give_cores(
     let kept = &node.reserved_resources.cpu.cores;
     let is_free = |core: &&u16| !kept.contains(core) && !used.cores.contains(core);
     let mut free = cpu.reservable_cores.iter().filter(is_free).copied();
-    let core_mhz = cpu.mhz / i64::from(cpu.cores.max(1));
+    // The frequency says what one core is worth; the sum may have been set by the operator.
+    let frequency = node.attributes.get("cpu.frequency").and_then(|text| text.parse().ok());
+    let core_mhz: i64 = frequency.unwrap_or_else(|| cpu.mhz / i64::from(cpu.cores.max(1)));
     for task in group.tasks.iter().filter(|task| task.resources.cores > 0) {
         let wanted = usize::try_from(task.resources.cores).unwrap_or(usize::MAX);
         let cores: Vec<u16> = free.by_ref().take(wanted).collect();

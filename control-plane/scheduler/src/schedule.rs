@@ -33,7 +33,7 @@ pub struct Outcome {
     pub plan: Plan,
     /// The eval with its new status, what could not be placed, and what is still queued.
     pub eval: Eval,
-    /// Evals that were made (blocked, delayed) and older blocked ones that are not needed any more.
+    /// Evals that were made: blocked and delayed ones. The state cancels the blocked ones they stand in for.
     pub new_evals: Vec<Eval>,
 }
 
@@ -182,22 +182,7 @@ impl Work<'_> {
                 ));
             }
         }
-        new_evals.extend(not_needed(snapshot, eval, context.now));
         plan.stops.sort_by_key(|stop| stop.alloc_id);
         Outcome { plan, eval: done, new_evals }
     }
-}
-
-/// Older blocked evals of the job: this eval has looked at all there is to place.
-fn not_needed(snapshot: &Snapshot, eval: &Eval, now: Timestamp) -> Vec<Eval> {
-    let blocked = snapshot.evals_of_job(&eval.job_key());
-    let blocked = blocked.filter(|other| other.status == EvalStatus::Blocked && other.id != eval.id);
-    blocked
-        .map(|other| Eval {
-            status: EvalStatus::Canceled,
-            status_description: format!("evaluation \"{}\" successful", eval.id),
-            modify_time: now,
-            ..Eval::clone(other)
-        })
-        .collect()
 }

@@ -23,8 +23,10 @@ pub struct DeploymentWritten {
 impl Server {
     fn active_deployment(&self, id: DeploymentId, verb: &str) -> Result<std::sync::Arc<Deployment>, Error> {
         let snapshot = self.reading().snapshot;
-        let deployment =
-            snapshot.deployment(id).cloned().ok_or_else(|| Error::Conflict("deployment not found".to_owned()))?;
+        let deployment = snapshot
+            .deployment(id)
+            .cloned()
+            .ok_or_else(|| Error::Conflict("deployment not found".to_owned()))?;
         if !deployment.status.is_active() {
             return Err(Error::Conflict(format!("can't {verb} terminal deployment")));
         }
@@ -37,7 +39,13 @@ impl Server {
     /// It is unknown or has ended.
     pub async fn fail_deployment(&self, id: DeploymentId) -> Result<DeploymentWritten, Error> {
         let deployment = self.active_deployment(id, "fail")?;
-        self.change_deployment(&deployment, DeploymentStatus::Failed, "Deployment marked as failed", true).await
+        self.change_deployment(
+            &deployment,
+            DeploymentStatus::Failed,
+            "Deployment marked as failed",
+            true,
+        )
+        .await
     }
 
     /// Holds a deployment, or lets it go on.
@@ -47,9 +55,11 @@ impl Server {
     pub async fn pause_deployment(&self, id: DeploymentId, pause: bool) -> Result<DeploymentWritten, Error> {
         let deployment = self.active_deployment(id, "pause")?;
         if pause {
-            self.change_deployment(&deployment, DeploymentStatus::Paused, "Deployment is paused", false).await
+            self.change_deployment(&deployment, DeploymentStatus::Paused, "Deployment is paused", false)
+                .await
         } else {
-            self.change_deployment(&deployment, DeploymentStatus::Running, "Deployment is running", true).await
+            self.change_deployment(&deployment, DeploymentStatus::Running, "Deployment is running", true)
+                .await
         }
     }
 
@@ -68,9 +78,17 @@ impl Server {
             eval
         });
         let eval_id = eval.as_ref().map(|eval| eval.id);
-        let update =
-            DeploymentUpdate { deployment_id: deployment.id, status, status_description: description.to_owned() };
-        let change = ChangeDeployment { update, eval, at, ..ChangeDeployment::default() };
+        let update = DeploymentUpdate {
+            deployment_id: deployment.id,
+            status,
+            status_description: description.to_owned(),
+        };
+        let change = ChangeDeployment {
+            update,
+            eval,
+            at,
+            ..ChangeDeployment::default()
+        };
         let (index, _) = self.propose(Command::UpdateDeployment(Box::new(change))).await?;
         Ok(DeploymentWritten { eval_id, index })
     }

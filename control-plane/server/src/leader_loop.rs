@@ -11,8 +11,8 @@ use drover_leader::heartbeat::Heartbeats;
 use drover_leader::{deployments, gc, unblock, worker};
 use drover_model::{NodeId, Timestamp};
 use drover_state::{Command, Events, Snapshot};
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::server::Server;
 use crate::{chance, clock};
@@ -83,8 +83,14 @@ async fn lead(server: &Server) {
     }
     let now = clock::now();
     let snapshot = server.reading().snapshot;
-    server.inner.heard.with(|heartbeats| *heartbeats = Some(Heartbeats::new(&snapshot, now)));
-    let mut duties = Duties { broker: EvalBroker::rebuild(&snapshot, now), next_gc: now.plus(GC_INTERVAL) };
+    server
+        .inner
+        .heard
+        .with(|heartbeats| *heartbeats = Some(Heartbeats::new(&snapshot, now)));
+    let mut duties = Duties {
+        broker: EvalBroker::rebuild(&snapshot, now),
+        next_gc: now.plus(GC_INTERVAL),
+    };
     let mut pending: Vec<Arc<Events>> = Vec::new();
     loop {
         match step(server, &mut duties, &pending).await {
@@ -126,11 +132,18 @@ async fn wait(
     pending: &mut Vec<Arc<Events>>,
 ) -> bool {
     let snapshot = server.reading().snapshot;
-    let heartbeats = server.inner.heard.with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
-    let deadline = [duties.broker.next_deadline(), deployments::next_deadline(&snapshot), heartbeats]
-        .into_iter()
-        .flatten()
-        .fold(duties.next_gc, Timestamp::min);
+    let heartbeats = server
+        .inner
+        .heard
+        .with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
+    let deadline = [
+        duties.broker.next_deadline(),
+        deployments::next_deadline(&snapshot),
+        heartbeats,
+    ]
+    .into_iter()
+    .flatten()
+    .fold(duties.next_gc, Timestamp::min);
     tokio::select! {
         received = events.recv() => match received {
             Ok(first) => {
@@ -154,7 +167,10 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     }
     duties.broker.tick(now);
     commands.extend(server.inner.heard.with(|heartbeats| {
-        heartbeats.as_mut().map(|heartbeats| heartbeats.step(&snapshot, now)).unwrap_or_default()
+        heartbeats
+            .as_mut()
+            .map(|heartbeats| heartbeats.step(&snapshot, now))
+            .unwrap_or_default()
     }));
     commands.extend(deployments::step(&snapshot, now, chance::seed()));
     if now >= duties.next_gc {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, NodeId};
-use drover_state::event::{Change, Events};
 use drover_state::Table;
+use drover_state::event::{Change, Events};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -100,9 +100,19 @@ fn keys(change: &Change) -> Vec<Watch> {
         Change::Job(key) => vec![Watch::Table(Table::Jobs), Watch::Job(key.clone())],
         Change::Node(id) => vec![Watch::Table(Table::Nodes), Watch::Node(*id)],
         Change::Eval { id, job } => {
-            vec![Watch::Table(Table::Evals), Watch::Eval(*id), Watch::EvalsOfJob(job.clone())]
+            vec![
+                Watch::Table(Table::Evals),
+                Watch::Eval(*id),
+                Watch::EvalsOfJob(job.clone()),
+            ]
         }
-        Change::Alloc { id, node, job, eval, desired } => {
+        Change::Alloc {
+            id,
+            node,
+            job,
+            eval,
+            desired,
+        } => {
             let mut keys = vec![
                 Watch::Table(Table::Allocs),
                 Watch::Alloc(*id),
@@ -116,7 +126,11 @@ fn keys(change: &Change) -> Vec<Watch> {
             keys
         }
         Change::Deployment { id, job } => {
-            vec![Watch::Table(Table::Deployments), Watch::Deployment(*id), Watch::DeploymentsOfJob(job.clone())]
+            vec![
+                Watch::Table(Table::Deployments),
+                Watch::Deployment(*id),
+                Watch::DeploymentsOfJob(job.clone()),
+            ]
         }
         Change::JoinTokens => vec![Watch::Table(Table::JoinTokens)],
     }
@@ -131,7 +145,10 @@ mod tests {
         let waiters = Waiters::default();
         let key = JobKey::new("default", "web");
         let waiter = waiters.wait_for(&Watch::Job(key.clone()));
-        waiters.wake(&Events { index: 1, changes: vec![Change::Job(key)] });
+        waiters.wake(&Events {
+            index: 1,
+            changes: vec![Change::Job(key)],
+        });
         assert!(waiter.changed(Instant::now()).await);
     }
 
@@ -139,7 +156,10 @@ mod tests {
     async fn other_keys_do_not_wake() {
         let waiters = Waiters::default();
         let waiter = waiters.wait_for(&Watch::Job(JobKey::new("default", "web")));
-        waiters.wake(&Events { index: 1, changes: vec![Change::Job(JobKey::new("default", "other"))] });
+        waiters.wake(&Events {
+            index: 1,
+            changes: vec![Change::Job(JobKey::new("default", "other"))],
+        });
         assert!(!waiter.changed(Instant::now()).await);
     }
 }

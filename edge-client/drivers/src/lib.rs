@@ -15,4 +15,5 @@ pub mod supervised;
 pub mod registry;
 
 pub use driver::{Driver, Exit, Fingerprint, Recovered, StartError, TaskDirs, TaskHandle, TaskLogs, TaskStart, View};
+pub use drover_supervisor::{StartOptions, main_if_supervisor};
 pub use registry::Drivers;

@@ -14,6 +14,11 @@ use crate::exits::Exits;
 /// The stack of the thread that hears of exits, in bytes: it decodes small messages and no more.
 const STACK_BYTES: usize = 128 << 10;
 
+/// How often a task that an earlier agent has just asked for is looked at until it runs.
+const STARTING_LOOKS_MAX: u32 = 400;
+/// The time between two looks.
+const STARTING_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// The supervisor of this edge as the drivers use it.
 #[derive(Debug)]
 pub struct Supervised {
@@ -120,14 +125,21 @@ impl Supervised {
     }
 
     pub(crate) fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError> {
-        let tasks = self.client.list().map_err(|err| task_error(&err))?;
-        let Some(task) = tasks.into_iter().find(|task| task.task_id == handle.id) else { return Ok(Recovered::Unknown) };
-        Ok(match (task.state, task.started) {
-            (TaskState::Exited(exit), _) => Recovered::Exited(exit_of(&exit)),
-            (_, Some(started)) => Recovered::Running(handle_of(&handle.driver, task.task_id, &started)),
-            // Being started by an agent that is gone: it will run or fail under its id.
-            (_, None) => Recovered::Running(handle.clone()),
-        })
+        let mut looks = 0;
+        loop {
+            let tasks = self.client.list().map_err(|err| task_error(&err))?;
+            let Some(task) = tasks.into_iter().find(|task| task.task_id == handle.id) else {
+                return Ok(Recovered::Unknown);
+            };
+            match (task.state, task.started) {
+                (TaskState::Exited(exit), _) => return Ok(Recovered::Exited(exit_of(&exit))),
+                (_, Some(started)) => return Ok(Recovered::Running(handle_of(&handle.driver, task.task_id, &started))),
+                // An agent that is gone has asked for it a moment ago: nobody is told whether it came up, so look again.
+                (_, None) if looks < STARTING_LOOKS_MAX => std::thread::sleep(STARTING_WAIT),
+                (_, None) => return Err(TaskError::Failed("the task does not get started".to_owned())),
+            }
+            looks += 1;
+        }
     }
 
     pub(crate) fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError> {

@@ -11,9 +11,14 @@ pub mod task_env;
 pub mod alloc_dir;
 pub mod hooks;
 
-pub mod alloc_runner;
+pub mod clock;
 pub mod signal;
 
-pub use alloc_runner::{AllocHandle, Edge, Report, spawn};
+pub mod alloc_runner;
+pub mod start;
+
+pub use drover_drivers as drivers;
+
+pub use alloc_runner::{AllocHandle, Edge, Journal, Report, spawn};
 pub use decide::actual::AllocActual;
 pub use decide::wanted::Wanted;

@@ -22,7 +22,10 @@ fn an_outside_library_has_one_owner() {
     for (name, package) in packages() {
         for (library, owners) in OWNERS {
             if package.all.contains(*library) && !owners.contains(&name.as_str()) {
-                wrong.push(format!("{name} names {library}, which belongs to {}", owners.join(", ")));
+                wrong.push(format!(
+                    "{name} names {library}, which belongs to {}",
+                    owners.join(", ")
+                ));
             }
         }
     }

@@ -17,7 +17,10 @@ pub struct Package {
 }
 
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// Our packages by name without the `drover-` prefix.
@@ -31,7 +34,11 @@ pub fn packages() -> BTreeMap<String, Package> {
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut packages = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
-        let name = package["name"].as_str().unwrap().strip_prefix("drover-").expect("packages are named drover-*");
+        let name = package["name"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("drover-")
+            .expect("packages are named drover-*");
         let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
         let mut found = Package {
             dir: manifest.parent().unwrap().to_path_buf(),

@@ -23,8 +23,14 @@ pub struct Product {
 impl Product {
     /// The program in that file.
     pub fn of(binary: &Path) -> anyhow::Result<Self> {
-        let binary = binary.canonicalize().with_context(|| format!("binary {}", binary.display()))?;
-        let name = binary.file_name().context("a binary has a name")?.to_string_lossy().into_owned();
+        let binary = binary
+            .canonicalize()
+            .with_context(|| format!("binary {}", binary.display()))?;
+        let name = binary
+            .file_name()
+            .context("a binary has a name")?
+            .to_string_lossy()
+            .into_owned();
         Ok(Self { name, binary })
     }
 
@@ -82,7 +88,10 @@ pub fn wait_for_allocs(client: &Client, id: &str, status: &str, count: usize) ->
             return Ok(());
         }
         if Instant::now() > end {
-            let all: Vec<&str> = allocs.iter().filter_map(|alloc| alloc["ClientStatus"].as_str()).collect();
+            let all: Vec<&str> = allocs
+                .iter()
+                .filter_map(|alloc| alloc["ClientStatus"].as_str())
+                .collect();
             bail!("job {id}: {reached} of {count} allocs {status} after {WAIT_MAX:?}; all: {all:?}");
         }
         // Index 0 does not block: the first answer tells where to begin.

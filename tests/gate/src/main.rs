@@ -30,7 +30,11 @@ fn rows() -> Result<Vec<Row>, String> {
         .map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
             [name, seconds, what] => {
                 let seconds = seconds.parse().map_err(|_| format!("no number of seconds: {line}"))?;
-                Ok(Row { name: name.to_owned(), budget: Duration::from_secs(seconds), what: what.to_owned() })
+                Ok(Row {
+                    name: name.to_owned(),
+                    budget: Duration::from_secs(seconds),
+                    what: what.to_owned(),
+                })
             }
             _ => Err(format!("not three columns: {line}")),
         })
@@ -53,7 +57,10 @@ fn main() -> ExitCode {
     }
     let mut report = Vec::new();
     let mut failed = false;
-    for row in rows.iter().filter(|row| wanted.is_empty() || wanted.contains(&row.name)) {
+    for row in rows
+        .iter()
+        .filter(|row| wanted.is_empty() || wanted.contains(&row.name))
+    {
         println!("\n==> {}: {}", row.name, row.what);
         let start = Instant::now();
         let result = stages::run(&row.name);
@@ -70,7 +77,12 @@ fn main() -> ExitCode {
             }
             Ok(()) => "ok",
         };
-        report.push(format!("{:<12} {:>5.0} s of {:>4} s  {verdict}", row.name, took.as_secs_f64(), row.budget.as_secs()));
+        report.push(format!(
+            "{:<12} {:>5.0} s of {:>4} s  {verdict}",
+            row.name,
+            took.as_secs_f64(),
+            row.budget.as_secs()
+        ));
         if verdict == "failed" {
             break;
         }

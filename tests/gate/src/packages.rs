@@ -13,7 +13,9 @@ const NEEDED: &[(&str, &str, &str)] = &[
 
 fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(program).is_file())
 }
 
 fn is_root() -> bool {
@@ -37,7 +39,10 @@ pub fn install() -> Result<(), String> {
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     println!("installing {}", packages.join(" "));
-    for arguments in [vec!["update"], [vec!["install", "-y", "--no-install-recommends"], packages].concat()] {
+    for arguments in [
+        vec!["update"],
+        [vec!["install", "-y", "--no-install-recommends"], packages].concat(),
+    ] {
         let status = Command::new("apt-get")
             .args(&arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")

@@ -13,10 +13,18 @@ pub fn run(stage: &str) -> Result<(), String> {
     match stage {
         "packages" => packages::install(),
         "format" => cargo(&["fmt", "--all", "--check"]),
-        "clippy" => cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
-        "docs" => {
-            run_command(cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
-        }
+        "clippy" => cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+        "docs" => run_command(
+            cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+        ),
         "build" => cargo(&["build", "--quiet", "-p", "drover-cli", "-p", "drover-edge-agent"]),
         "test" => cargo(&["test", "--workspace", "--quiet"]),
         "edge-static" => edge_static(),
@@ -36,8 +44,14 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
 }
 
 fn run_command(command: &mut Command) -> Result<(), String> {
-    let status = command.status().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}")) }
+    let status = command
+        .status()
+        .map_err(|e| format!("{:?}: {e}", command.get_program()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?} ended with {status}"))
+    }
 }
 
 /// The folder of a profile's binaries: the target's own, since the build names its target.
@@ -50,8 +64,13 @@ fn binaries(profile: &str) -> Result<PathBuf, String> {
 fn edge_static() -> Result<(), String> {
     cargo(&["build", "--release", "--quiet", "-p", "drover-edge-agent"])?;
     let edge = binaries("release")?.join("drover-edge");
-    let bytes = std::fs::metadata(&edge).map_err(|e| format!("{}: {e}", edge.display()))?.len();
-    println!("drover-edge: {bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20));
+    let bytes = std::fs::metadata(&edge)
+        .map_err(|e| format!("{}: {e}", edge.display()))?
+        .len();
+    println!(
+        "drover-edge: {bytes} bytes ({:.1} MiB)",
+        bytes as f64 / f64::from(1 << 20)
+    );
     if bytes > EDGE_BYTES_MAX {
         return Err(format!("over {EDGE_BYTES_MAX} bytes"));
     }
@@ -72,10 +91,16 @@ fn edge_static() -> Result<(), String> {
 
 /// Counts routes, commands and flags against the recorded surface, where its counter is at hand.
 fn parity() -> Result<(), String> {
-    let counter = std::env::var_os("DROVER_PARITY").map_or_else(|| root().join("../shared/parity/parity.py"), PathBuf::from);
+    let counter =
+        std::env::var_os("DROVER_PARITY").map_or_else(|| root().join("../shared/parity/parity.py"), PathBuf::from);
     if !Path::new(&counter).is_file() {
         println!("skipped: the counter is not there (DROVER_PARITY names it)");
         return Ok(());
     }
-    run_command(Command::new("python3").arg(counter).arg("--bin").arg(binaries("debug")?.join("drover")))
+    run_command(
+        Command::new("python3")
+            .arg(counter)
+            .arg("--bin")
+            .arg(binaries("debug")?.join("drover")),
+    )
 }

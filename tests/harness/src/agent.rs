@@ -31,12 +31,20 @@ impl Agent {
     /// # Panics
     /// The binary can't be run.
     pub fn spawn(binary: &Path, config: AgentConfig) -> Self {
-        let dir = tempfile::Builder::new().prefix("drover-test-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("drover-test-")
+            .tempdir()
+            .expect("a temporary directory");
         let data_dir = dir.path().join("data");
         let text = config.text(&data_dir.display().to_string());
         std::fs::write(dir.path().join("agent.hcl"), text).expect("the temporary directory takes a file");
         let child = run(binary, dir.path());
-        Self { child, binary: binary.to_path_buf(), config, dir }
+        Self {
+            child,
+            binary: binary.to_path_buf(),
+            config,
+            dir,
+        }
     }
 
     /// Starts an agent and waits until it answers and, if it is a client of its own server, until its node is ready.
@@ -72,8 +80,14 @@ impl Agent {
     pub fn wait_for_nodes(&self, count: usize) {
         wait_for("ready nodes", READY_MAX, || {
             let nodes = self.get("/v1/nodes").map_err(|e| format!("{e}\n{}", self.log()))?;
-            let ready = nodes.as_array().map_or(0, |nodes| nodes.iter().filter(|n| n["Status"] == "ready").count());
-            if ready >= count { Ok(()) } else { Err(format!("{ready} of {count}\n{}", self.log())) }
+            let ready = nodes
+                .as_array()
+                .map_or(0, |nodes| nodes.iter().filter(|n| n["Status"] == "ready").count());
+            if ready >= count {
+                Ok(())
+            } else {
+                Err(format!("{ready} of {count}\n{}", self.log()))
+            }
         });
     }
 
@@ -82,7 +96,11 @@ impl Agent {
     /// # Panics
     /// Never: the address is one of 127.0.0.1.
     pub fn client(&self) -> Client {
-        Client::new(Config { address: self.address(), ..Config::default() }).expect("the address is whole")
+        Client::new(Config {
+            address: self.address(),
+            ..Config::default()
+        })
+        .expect("the address is whole")
     }
 
     /// GET as JSON, or what went wrong as text.
@@ -90,7 +108,10 @@ impl Agent {
     /// # Errors
     /// The agent does not answer, or not with success.
     pub fn get(&self, path: &str) -> Result<Value, String> {
-        self.client().read::<Value>(path, &QueryOptions::default()).map(|answer| answer.value).map_err(|e| e.to_string())
+        self.client()
+            .read::<Value>(path, &QueryOptions::default())
+            .map(|answer| answer.value)
+            .map_err(|e| e.to_string())
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -137,6 +158,15 @@ impl Agent {
         })
     }
 
+    /// Its exit code, once it has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| status.code().unwrap_or(-1))
+    }
+
     /// Starts the agent again on the same data.
     pub fn start_again(&mut self) {
         self.child = run(&self.binary, self.dir.path());
@@ -149,7 +179,11 @@ impl Agent {
 }
 
 fn run(binary: &Path, dir: &Path) -> Child {
-    let log = File::options().append(true).create(true).open(dir.join("agent.log")).expect("a log file");
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(dir.join("agent.log"))
+        .expect("a log file");
     let other = log.try_clone().expect("a second handle of a file");
     Command::new(binary)
         .arg("agent")
@@ -192,7 +226,9 @@ impl Agent {
     fn purge_jobs(&self) {
         let client = self.client();
         let options = QueryOptions::default();
-        let Ok(jobs) = client.read::<Value>("/v1/jobs", &options) else { return };
+        let Ok(jobs) = client.read::<Value>("/v1/jobs", &options) else {
+            return;
+        };
         for job in jobs.value.as_array().into_iter().flatten() {
             let path = format!("/v1/job/{}?purge=true", job["ID"].as_str().unwrap_or_default());
             // What is left is killed below.
@@ -200,9 +236,15 @@ impl Agent {
         }
         let end = std::time::Instant::now() + Duration::from_secs(10);
         while std::time::Instant::now() < end {
-            let Ok(allocs) = client.read::<Value>("/v1/allocations", &options) else { return };
+            let Ok(allocs) = client.read::<Value>("/v1/allocations", &options) else {
+                return;
+            };
             let open = |alloc: &&Value| matches!(alloc["ClientStatus"].as_str(), Some("running" | "pending"));
-            if allocs.value.as_array().is_none_or(|allocs| allocs.iter().find(open).is_none()) {
+            if allocs
+                .value
+                .as_array()
+                .is_none_or(|allocs| allocs.iter().find(open).is_none())
+            {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -212,7 +254,12 @@ impl Agent {
     fn unmount(&self) {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let dir = self.dir.path().display().to_string();
-        for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|path| path.starts_with(&dir)) {
+        for mount in mounts
+            .lines()
+            .rev()
+            .filter_map(|line| line.split(' ').nth(1))
+            .filter(|path| path.starts_with(&dir))
+        {
             // Detached: a file that is still open keeps only itself.
             let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
         }

@@ -138,6 +138,8 @@ impl Evaluator<'_> {
                 Ok(value) => return Ok(value),
                 Err(problems) => {
                     for problem in problems {
+                        // Finding a line goes through the whole text.
+                        self.charge(self.source.text.len() / 1024, call.name_span)?;
                         let (place, detail) = (problem.range(self.source), problem.detail.replace('\n', "\n  "));
                         reasons.push_str(&format!("\n- {} (at {place})\n  {detail}", problem.summary));
                     }

@@ -19,6 +19,9 @@ use crate::value::Value;
 /// The heading of the problem with a text that produces too much.
 const EXPANSION_SUMMARY: &str = "Expansion too large";
 
+/// What a problem counts: words and suggestions cost more than a value, and `try` in a loop meets many.
+const PROBLEM_UNITS: usize = 50;
+
 /// The problem is already noted; go on with the neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failed;
@@ -98,6 +101,7 @@ impl<'e> Evaluator<'e> {
 
     /// Notes a problem.
     pub fn fail(&mut self, problem: Problem) -> Failed {
+        self.units_left = self.units_left.saturating_sub(PROBLEM_UNITS);
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         }

@@ -89,7 +89,10 @@ fn host(arguments: &[Value]) -> Answer {
         false => last.checked_sub(distance - 1),
     };
     let Some(offset) = offset else {
-        return Fault::call(format!("prefix of {} does not accommodate a host numbered {number}", block.prefix));
+        return Fault::call(format!(
+            "prefix of {} does not accommodate a host numbered {number}",
+            block.prefix
+        ));
     };
     Ok(block.address(block.bits | offset).to_string().into())
 }

@@ -17,9 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("pow", &[num("num"), num("power")], |a, _| {
         float(number_at(a, 0).as_f64().powf(number_at(a, 1).as_f64()))
     }),
-    fixed("signum", &[num("num")], |a, _| match whole_at(a, 0)?.signum() {
-        sign => Ok(sign.into()),
-    }),
+    fixed("signum", &[num("num")], |a, _| Ok(whole_at(a, 0)?.signum().into())),
 ];
 
 fn float(value: f64) -> Answer {

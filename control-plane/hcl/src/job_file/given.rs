@@ -60,6 +60,7 @@ pub(super) fn resolve(
         tried: BTreeSet::new(),
         given: BTreeMap::new(),
         problems: Vec::new(),
+        has_bad_file: false,
         limits: inputs.limits,
     };
     for (name, text) in &inputs.env {
@@ -71,7 +72,13 @@ pub(super) fn resolve(
     for file in &inputs.var_files {
         found.file(&Arc::new(file.clone()), &declared, inputs.is_strict);
     }
-    for (name, text) in &inputs.var_flags {
+    // A bad file hides the flags, as it always did: scripts see the same problems.
+    let flags = if !found.has_bad_file {
+        inputs.var_flags.as_slice()
+    } else {
+        &[]
+    };
+    for (name, text) in flags {
         match declared.get(name.as_str()) {
             Some(variable) => found.text(variable, text, Origin::Flag),
             None if inputs.is_strict => found.problems.push(Problem::nowhere(
@@ -114,6 +121,8 @@ struct Found {
     tried: BTreeSet<String>,
     given: BTreeMap<String, Given>,
     problems: Vec<Problem>,
+    /// Whether a variable file could not be read as one.
+    has_bad_file: bool,
     limits: Limits,
 }
 
@@ -185,6 +194,7 @@ impl Found {
             false => self.hcl_entries(file),
         };
         for (name, value, span) in entries.unwrap_or_else(|problems| {
+            self.has_bad_file = true;
             self.problems
                 .extend(problems.into_iter().map(|problem| problem.in_source(file)));
             Vec::new()

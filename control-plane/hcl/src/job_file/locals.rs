@@ -53,6 +53,9 @@ pub(super) fn evaluate(source: &Source, blocks: &[BlockTree], scope: &mut Scope)
     }
 }
 
+/// Stands for all locals that do not use `local` as a whole object; no real one has an empty name.
+const ALL_PLAIN: &str = "";
+
 /// Names in an order that works, and those left over because they wait for each other.
 fn order<'t>(locals: &BTreeMap<&'t str, &'t AttributeTree>) -> (Vec<&'t str>, BTreeSet<&'t str>) {
     let mut waits_for: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -69,7 +72,7 @@ fn order<'t>(locals: &BTreeMap<&'t str, &'t AttributeTree>) -> (Vec<&'t str>, BT
         .collect();
     for (name, local) in locals {
         let needs: BTreeSet<&str> = match whole.contains(name) {
-            true => locals.keys().copied().filter(|other| !whole.contains(other)).collect(),
+            true => [ALL_PLAIN].into(),
             false => references(&local.value)
                 .iter()
                 .filter(|reference| reference.name == "local")
@@ -81,6 +84,13 @@ fn order<'t>(locals: &BTreeMap<&'t str, &'t AttributeTree>) -> (Vec<&'t str>, BT
             .iter()
             .for_each(|need| wanted_by.entry(need).or_default().push(name));
         waits_for.insert(name, needs);
+    }
+    if !whole.is_empty() {
+        let plain: BTreeSet<&str> = locals.keys().copied().filter(|name| !whole.contains(name)).collect();
+        plain
+            .iter()
+            .for_each(|need| wanted_by.entry(need).or_default().push(ALL_PLAIN));
+        waits_for.insert(ALL_PLAIN, plain);
     }
     let mut ready: Vec<&str> = waits_for
         .iter()
@@ -101,5 +111,7 @@ fn order<'t>(locals: &BTreeMap<&'t str, &'t AttributeTree>) -> (Vec<&'t str>, BT
             }
         }
     }
+    ordered.retain(|name| *name != ALL_PLAIN);
+    waits_for.remove(ALL_PLAIN);
     (ordered, waits_for.into_keys().collect())
 }

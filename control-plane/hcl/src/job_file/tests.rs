@@ -38,6 +38,8 @@ fn locals_find_each_other_in_any_order() {
         run("v = local\nlocals {\n  b = [for x in [1] : x]\n}\n", &[]),
         Ok("{\"b\":[1]}".to_string())
     );
+    let whole = "v = local.all\nlocals {\n  all = jsonencode(local)\n  z = local.a\n  a = 1\n}\n";
+    assert_eq!(run(whole, &[]), Ok("\"{\\\"a\\\":1,\\\"z\\\":1}\"".to_string()));
 }
 
 #[test]

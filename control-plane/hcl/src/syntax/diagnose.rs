@@ -17,7 +17,10 @@ pub(super) enum Wanted {
 /// The problem behind a refusal.
 pub(super) fn diagnose(source: &Source, error: &Error, found: &Scan, wanted: Wanted) -> Problem {
     let text = source.text.as_str();
-    let at = error.location().offset().min(text.len());
+    let mut at = error.location().offset().min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
     let here = token_at(text, at);
     let message = error.message();
     if let Some(problem) = unclosed(text, at, found) {
@@ -84,7 +87,8 @@ fn unclosed(text: &str, at: usize, found: &Scan) -> Option<Problem> {
         return Some(Problem::new(span, "Unterminated template string", detail));
     }
     let span = *found.unclosed.last()?;
-    if !text[at..].trim().is_empty() {
+    // The parser gives the last byte as the place when it runs into the end.
+    if at + 1 < text.len() && !text[at..].trim().is_empty() {
         return None;
     }
     let before = text[..span.start].trim_end_matches([' ', '\t']);

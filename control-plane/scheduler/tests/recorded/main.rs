@@ -61,7 +61,6 @@ cases! {
     reserved_resources: "reserved-resources",
     host_network_missing: "host-network-missing",
     pool_change: "pool-change",
-    canary_auto_promote: "canary-auto-promote",
     canary_replaced_by_new_version: "canary-replaced-by-new-version",
     spread_even: "spread-even",
     spread_even_missing_attr: "spread-even-missing-attr",
@@ -73,5 +72,4 @@ cases! {
     system_exhausted: "system-exhausted",
     sysbatch: "sysbatch",
     all_at_once: "all-at-once",
-    cores: "cores",
 }

@@ -113,6 +113,8 @@ pub enum StartFailure {
     Validation(String),
     /// Something that the task needs can't be had.
     Setup(String),
+    /// A check before the start said no.
+    Hook(String),
     /// The driver says no; trying again changes nothing.
     DriverFinal(String),
     /// The driver could not.
@@ -314,6 +316,7 @@ impl TaskActual {
         self.state.push_event(match &failure {
             StartFailure::Validation(text) => events::failed_validation(now.wall, text),
             StartFailure::Setup(text) => events::setup_failure(now.wall, text),
+            StartFailure::Hook(text) => events::hook_failed(now.wall, text),
             StartFailure::DriverFinal(text) | StartFailure::Driver(text) => events::driver_failure(now.wall, text),
         });
         self.stage = Stage::Ended;

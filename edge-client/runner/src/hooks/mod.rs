@@ -2,3 +2,4 @@
 
 pub mod dirs;
 pub mod unacted;
+pub mod user;

@@ -25,7 +25,10 @@ pub fn run(products: &[Product], _runs: usize) -> anyhow::Result<Vec<Figure>> {
         let client_binary = if name == "drover" && edge.is_file() {
             let bytes = std::fs::metadata(&edge)?.len();
             figures.push(Figure::of("b8 edge binary", name, "MiB", vec![bytes as f64 / MIB]));
-            Product { name: name.clone(), binary: edge }
+            Product {
+                name: name.clone(),
+                binary: edge,
+            }
         } else {
             product.clone()
         };
@@ -35,7 +38,12 @@ pub fn run(products: &[Product], _runs: usize) -> anyhow::Result<Vec<Figure>> {
         server.wait_for_nodes(1);
         // Idle means that nothing of the start is left: a fixed rest is the measure's own definition.
         std::thread::sleep(IDLE);
-        figures.push(Figure::of("b8 idle server PSS", name, "MiB", vec![pss(server.dir(), server.pid(), &[])? / MIB]));
+        figures.push(Figure::of(
+            "b8 idle server PSS",
+            name,
+            "MiB",
+            vec![pss(server.dir(), server.pid(), &[])? / MIB],
+        ));
         let idle = pss(client.dir(), client.pid(), &[])?;
         figures.push(Figure::of("b8 idle client PSS", name, "MiB", vec![idle / MIB]));
 
@@ -64,7 +72,8 @@ fn pss(dir: &Path, pid: u32, tasks: &[&str]) -> anyhow::Result<f64> {
         if let Some(bytes) = processes::pss_bytes(id) {
             total += bytes as f64;
         } else if id == pid {
-            return Err(anyhow::anyhow!("no memory figures of process {id}")).context("is it running, and are you root?");
+            return Err(anyhow::anyhow!("no memory figures of process {id}"))
+                .context("is it running, and are you root?");
         }
     }
     Ok(total)
@@ -75,9 +84,14 @@ fn descendants(roots: &BTreeSet<u32>) -> BTreeSet<u32> {
     loop {
         let before = found.len();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+            let parent = stat
+                .rsplit(')')
+                .next()
+                .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
             if parent.is_some_and(|parent| found.contains(&parent)) {
                 found.insert(pid);
             }

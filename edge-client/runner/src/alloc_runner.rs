@@ -1,0 +1,429 @@
+//! Drives one alloc: asks [`decide`] what to do, has it done, and tells what became of it.
+//!
+//! ```text
+//! servers' wish --watch-->  loop { decide -> actions } --spawned--> hooks, driver
+//! exits, timers ----------^      |                          |
+//!                                +--> journal, report       +--fact--> loop
+//! ```
+//! The runner ends when its alloc was removed, or when its handle is dropped: then tasks go on.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use drover_drivers::{Driver, Drivers, Recovered, TaskHandle};
+use drover_model::AllocId;
+use drover_model::alloc::AllocUpdate;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::alloc_dir::AllocDir;
+use crate::clock;
+use crate::decide::actual::{AllocActual, Fact, Stage};
+use crate::decide::wanted::Wanted;
+use crate::decide::{Action, Limits, decide};
+use crate::signal;
+use crate::start::{start, task_id};
+use crate::task_env::EdgeFacts;
+
+/// Facts that wait for the loop; whoever has one more waits too.
+const FACTS_MAX: usize = 16;
+/// Blocking steps (starts, removals) of all allocs that go on at a time.
+const STEPS_MAX: usize = 16;
+
+/// Where the state of allocs is kept.
+pub trait Journal: Send + Sync {
+    /// Keeps the state of an alloc; resolves when it is on disk, with an error when it can't be.
+    fn save(&self, alloc: AllocId, actual: &AllocActual) -> oneshot::Receiver<()>;
+}
+
+/// What all runners of an edge share.
+pub struct Edge {
+    /// Its drivers.
+    pub drivers: Drivers,
+    /// Below this, one directory per alloc.
+    pub allocs_dir: PathBuf,
+    /// The boot that this agent runs in.
+    pub boot_id: String,
+    /// Its limits.
+    pub limits: Limits,
+    facts: RwLock<Arc<EdgeFacts>>,
+    journal: Arc<dyn Journal>,
+    /// Tasks that ran before this agent and that no alloc on disk accounts for.
+    unclaimed: Mutex<BTreeSet<String>>,
+    steps: Semaphore,
+}
+
+impl Edge {
+    /// An edge with these drivers, directories and facts.
+    pub fn new(drivers: Drivers, allocs_dir: PathBuf, limits: Limits, facts: EdgeFacts, journal: Arc<dyn Journal>) -> Edge {
+        Edge {
+            drivers,
+            allocs_dir,
+            boot_id: clock::boot_id(),
+            limits,
+            facts: RwLock::new(Arc::new(facts)),
+            journal,
+            unclaimed: Mutex::default(),
+            steps: Semaphore::new(STEPS_MAX),
+        }
+    }
+
+    /// What tasks learn of the node.
+    pub fn facts(&self) -> Arc<EdgeFacts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tasks started from now on learn this of the node.
+    pub fn set_facts(&self, facts: EdgeFacts) {
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+    }
+
+    /// These tasks run already. An alloc that comes and has one of them takes it over instead of starting another.
+    pub fn set_unclaimed(&self, ids: BTreeSet<String>) {
+        *self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+    }
+
+    /// Those that nobody took over; none any more after this.
+    pub fn take_unclaimed(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn claim(&self, id: &str) -> bool {
+        self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}
+
+/// What a runner tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// The alloc has changed.
+    Changed(Box<AllocUpdate>),
+    /// Nothing of the alloc is left.
+    Gone(AllocId),
+}
+
+#[derive(Clone, Debug)]
+struct Intent {
+    wanted: Wanted,
+    is_removed: bool,
+}
+
+/// A runner. Dropping it leaves the tasks running.
+#[derive(Debug)]
+pub struct AllocHandle {
+    intent: watch::Sender<Intent>,
+}
+
+impl AllocHandle {
+    /// The servers want something else of the alloc.
+    pub fn update(&self, wanted: Wanted) {
+        self.intent.send_if_modified(|intent| {
+            let is_new = intent.wanted != wanted;
+            intent.wanted = wanted;
+            is_new
+        });
+    }
+
+    /// The servers have forgotten the alloc: it ends and its directories go.
+    pub fn remove(&self) {
+        self.intent.send_modify(|intent| intent.is_removed = true);
+    }
+
+    /// What is wanted of it now.
+    pub fn wanted(&self) -> Wanted {
+        self.intent.borrow().wanted.clone()
+    }
+}
+
+/// Starts a runner for an alloc that is new, or (with what was on disk) one of an earlier life of the agent.
+pub fn spawn(edge: Arc<Edge>, wanted: Wanted, actual: Option<AllocActual>, reports: mpsc::Sender<Report>) -> AllocHandle {
+    let (intent, heard) = watch::channel(Intent { wanted: wanted.clone(), is_removed: false });
+    let now = clock::now();
+    let actual = match actual {
+        Some(actual) => actual.restored(&edge.boot_id, now),
+        None => AllocActual::new(&wanted, &edge.boot_id, now),
+    };
+    let (facts_tx, facts) = mpsc::channel(FACTS_MAX);
+    let dir = AllocDir::new(&edge.allocs_dir, wanted.alloc.id);
+    let runner = Runner { edge, dir, wanted, actual, saved: None, told: None, heard, reports, facts_tx, facts };
+    tokio::spawn(runner.run());
+    AllocHandle { intent }
+}
+
+struct Runner {
+    edge: Arc<Edge>,
+    dir: AllocDir,
+    wanted: Wanted,
+    actual: AllocActual,
+    /// What the journal has.
+    saved: Option<AllocActual>,
+    /// What was reported last.
+    told: Option<AllocUpdate>,
+    heard: watch::Receiver<Intent>,
+    reports: mpsc::Sender<Report>,
+    facts_tx: mpsc::Sender<Fact>,
+    facts: mpsc::Receiver<Fact>,
+}
+
+impl Runner {
+    async fn run(mut self) {
+        self.recover().await;
+        loop {
+            let decision = decide(&self.wanted, &mut self.actual, self.edge.limits, clock::now());
+            let on_disk = self.save();
+            self.report().await;
+            for action in decision.actions {
+                self.begin(action, on_disk.clone());
+            }
+            if self.actual.is_removed && self.actual.is_over() {
+                self.remove().await;
+                return;
+            }
+            let wake = async {
+                match decision.wake_at {
+                    Some(at) => tokio::time::sleep(at.saturating_sub(clock::now().steady)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                fact = self.facts.recv() => {
+                    let Some(fact) = fact else { return };
+                    self.actual.observe(&self.wanted, fact, clock::now());
+                    // What has come meanwhile is part of the same decision.
+                    while let Ok(fact) = self.facts.try_recv() {
+                        self.actual.observe(&self.wanted, fact, clock::now());
+                    }
+                }
+                changed = self.heard.changed() => {
+                    // The agent is going: its tasks stay.
+                    if changed.is_err() {
+                        return;
+                    }
+                    let intent = self.heard.borrow_and_update().clone();
+                    self.wanted = intent.wanted;
+                    self.actual.is_removed |= intent.is_removed;
+                }
+                () = wake => {}
+            }
+        }
+    }
+
+    /// Hands the state to the journal if it has changed. Gives what resolves when it is on disk.
+    fn save(&mut self) -> OnDisk {
+        if self.saved.as_ref() == Some(&self.actual) {
+            return OnDisk::default();
+        }
+        self.saved = Some(self.actual.clone());
+        OnDisk(Arc::new(Mutex::new(Some(self.edge.journal.save(self.wanted.alloc.id, &self.actual)))))
+    }
+
+    async fn report(&mut self) {
+        let mut update = self.actual.update(&self.wanted, clock::now());
+        let at = update.at;
+        if let Some(told) = &self.told {
+            update.at = told.at;
+            if update == *told {
+                return;
+            }
+            update.at = at;
+        }
+        self.told = Some(update.clone());
+        // Nobody listens: the agent is going.
+        let _ = self.reports.send(Report::Changed(Box::new(update))).await;
+    }
+
+    /// Finds out what became of tasks that an earlier agent had started.
+    async fn recover(&mut self) {
+        let tasks: Vec<(String, Stage, Option<TaskHandle>)> =
+            self.actual.tasks.iter().map(|task| (task.name.clone(), task.stage, task.handle.clone())).collect();
+        for (name, stage, handle) in tasks {
+            let id = task_id(self.wanted.alloc.id, &name);
+            let is_unclaimed = self.edge.claim(&id);
+            let was_alive = matches!(stage, Stage::Starting | Stage::Running);
+            if !(was_alive || is_unclaimed) {
+                continue;
+            }
+            let its = self.wanted.group().and_then(|group| group.task(&name));
+            let Some(driver) = its.and_then(|its| self.edge.drivers.get(&its.driver)).cloned() else {
+                let reason = "the driver that started the task is not there any more".to_owned();
+                self.actual.observe(&self.wanted, Fact::Lost { task: name, reason }, clock::now());
+                continue;
+            };
+            let asked = handle.unwrap_or_else(|| TaskHandle { driver: driver.name().to_owned(), id, ..TaskHandle::default() });
+            let asking = (driver.clone(), asked.clone());
+            let found = self.blocking(move || asking.0.recover(&asking.1)).await;
+            for fact in facts_of(&name, stage, asked.clone(), found) {
+                if let Fact::Started { .. } = &fact {
+                    // A task that the journal had not seen start: its directories are there all the same.
+                    self.actual.prepare_begun = true;
+                    self.actual.is_prepared = true;
+                }
+                self.actual.observe(&self.wanted, fact, clock::now());
+            }
+            if self.actual.task(&name).is_some_and(|task| task.stage == Stage::Running) {
+                self.await_exit(&driver, name, &asked);
+            }
+        }
+    }
+
+    fn begin(&self, action: Action, on_disk: OnDisk) {
+        match action {
+            Action::Prepare => {
+                let dir = self.dir.clone();
+                self.step(move |_, _| {
+                    let made = dir.make();
+                    Some(Fact::Prepared(made.map_err(|error| format!("failed to build alloc directory: {error}: {}", error.source))))
+                });
+            }
+            Action::Start { task } => {
+                let exits = self.facts_tx.clone();
+                self.step(move |edge, wanted| match start(edge, wanted, &task) {
+                    Ok(handle) => {
+                        let driver = edge.drivers.get(&handle.driver).cloned();
+                        // The start is told before the end can be.
+                        if exits.blocking_send(Fact::Started { task: task.clone(), handle: handle.clone() }).is_ok()
+                            && let Some(driver) = driver
+                        {
+                            tell_exit(&tokio::runtime::Handle::current(), &driver, task, &handle, exits);
+                        }
+                        None
+                    }
+                    Err(failure) => Some(Fact::NotStarted { task, failure }),
+                });
+            }
+            Action::Signal { task, signal } => self.with_driver(task, move |driver, handle| {
+                if let Err(error) = driver.signal(handle, signal::number(&signal)) {
+                    tracing::debug!(id = handle.id, %error, "signal not sent");
+                }
+            }),
+            Action::Kill { task } => self.with_driver(task, |driver, handle| {
+                if let Err(error) = driver.kill(handle) {
+                    tracing::warn!(id = handle.id, %error, "task not killed");
+                }
+            }),
+            Action::Forget { task } => self.forget(task, on_disk),
+            Action::CleanUp => {
+                let dir = self.dir.clone();
+                self.step(move |_, _| {
+                    if let Err(error) = dir.unmount() {
+                        tracing::warn!(error = %error, cause = %error.source, "alloc directory not unmounted");
+                    }
+                    None
+                });
+            }
+        }
+    }
+
+    /// Does a blocking step on a thread of its own; the fact it gives reaches the loop.
+    fn step(&self, work: impl FnOnce(&Edge, &Wanted) -> Option<Fact> + Send + 'static) {
+        let (edge, wanted, facts) = (self.edge.clone(), self.wanted.clone(), self.facts_tx.clone());
+        tokio::spawn(async move {
+            let Ok(_seat) = edge.steps.acquire().await else { return };
+            let shared = edge.clone();
+            let fact = tokio::task::spawn_blocking(move || work(&shared, &wanted)).await;
+            if let Ok(Some(fact)) = fact {
+                // The loop has ended: the agent is going.
+                let _ = facts.send(fact).await;
+            }
+        });
+    }
+
+    fn with_driver(&self, task: String, work: impl FnOnce(&dyn Driver, &TaskHandle) + Send + 'static) {
+        let Some(handle) = self.actual.task(&task).and_then(|task| task.handle.clone()) else { return };
+        self.step(move |edge, _| {
+            if let Some(driver) = edge.drivers.get(&handle.driver) {
+                work(driver.as_ref(), &handle);
+            }
+            None
+        });
+    }
+
+    /// The supervisor keeps an end until it is on our disk.
+    fn forget(&self, task: String, on_disk: OnDisk) {
+        let handle = self.actual.task(&task).and_then(|task| task.handle.clone());
+        let (edge, facts) = (self.edge.clone(), self.facts_tx.clone());
+        tokio::spawn(async move {
+            on_disk.wait().await;
+            if let Some(handle) = handle
+                && let Some(driver) = edge.drivers.get(&handle.driver).cloned()
+            {
+                let forgot = tokio::task::spawn_blocking(move || driver.destroy(&handle)).await;
+                if let Ok(Err(error)) = forgot {
+                    tracing::warn!(%error, "ended task not forgotten");
+                }
+            }
+            let _ = facts.send(Fact::Forgotten { task }).await;
+        });
+    }
+
+    fn await_exit(&self, driver: &Arc<dyn Driver>, task: String, handle: &TaskHandle) {
+        tell_exit(&tokio::runtime::Handle::current(), driver, task, handle, self.facts_tx.clone());
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let _seat = self.edge.steps.acquire().await.ok()?;
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+
+    async fn remove(&mut self) {
+        let dir = self.dir.clone();
+        if let Some(Err(error)) = self.blocking(move || dir.remove()).await {
+            tracing::warn!(error = %error, cause = %error.source, "alloc directory not removed");
+        }
+        let _ = self.reports.send(Report::Gone(self.wanted.alloc.id)).await;
+    }
+}
+
+/// Resolves when what was handed to the journal is on disk. Waited for once; who comes later need not wait.
+#[derive(Clone, Default)]
+struct OnDisk(Arc<Mutex<Option<oneshot::Receiver<()>>>>);
+
+impl OnDisk {
+    async fn wait(self) {
+        let receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(receiver) = receiver {
+            // A disk that takes nothing must not keep tasks from being restarted; the journal has said so in the log.
+            let _ = receiver.await;
+        }
+    }
+}
+
+/// Tells the loop of the task's end.
+fn tell_exit(
+    runtime: &tokio::runtime::Handle,
+    driver: &Arc<dyn Driver>,
+    task: String,
+    handle: &TaskHandle,
+    facts: mpsc::Sender<Fact>,
+) {
+    let exit = driver.wait(handle);
+    runtime.spawn(async move {
+        // An error means that the supervisor is gone, which ends the agent.
+        if let Ok(exit) = exit.await {
+            let _ = facts.send(Fact::Exited { task, exit }).await;
+        }
+    });
+}
+
+/// What finding a task in this state means for the alloc.
+fn facts_of(
+    task: &str,
+    stage: Stage,
+    asked: TaskHandle,
+    found: Option<Result<Recovered, drover_drivers::driver::TaskError>>,
+) -> Vec<Fact> {
+    let task = task.to_owned();
+    let started = |handle: TaskHandle| Fact::Started { task: task.clone(), handle };
+    match found {
+        Some(Ok(Recovered::Running(_))) if stage == Stage::Running => Vec::new(),
+        Some(Ok(Recovered::Running(handle))) => vec![started(handle)],
+        Some(Ok(Recovered::Exited(exit))) if stage == Stage::Running => vec![Fact::Exited { task, exit }],
+        Some(Ok(Recovered::Exited(exit))) => vec![started(asked), Fact::Exited { task: task.clone(), exit }],
+        Some(Ok(Recovered::Unknown)) => {
+            let reason = if stage == Stage::Running { "the task ended while nobody watched it" } else { "" };
+            vec![Fact::Lost { task, reason: reason.to_owned() }]
+        }
+        Some(Err(error)) => vec![Fact::Lost { task, reason: error.to_string() }],
+        None => Vec::new(),
+    }
+}

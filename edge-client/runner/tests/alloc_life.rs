@@ -1,0 +1,315 @@
+//! Whole lives of allocs on the real supervisor. This binary is the supervisor too, hence its own main.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use drover_model::AllocId;
+use drover_model::alloc::{Alloc, AllocUpdate, ClientStatus, DesiredStatus};
+use drover_model::group::Group;
+use drover_model::job::{Job, JobType};
+use drover_model::node::Node;
+use drover_model::policy::RestartPolicy;
+use drover_model::task::{LogConfig, Task};
+use drover_runner::decide::Limits;
+use drover_runner::drivers::exec::ExecConfig;
+use drover_runner::drivers::raw_exec::RawExecConfig;
+use drover_runner::drivers::supervised::Supervised;
+use drover_runner::drivers::{Drivers, StartOptions};
+use drover_runner::task_env::EdgeFacts;
+use drover_runner::{AllocActual, AllocHandle, Edge, Journal, Report, Wanted, spawn};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+/// No step of these tests takes longer, however slow the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Case = (&'static str, fn());
+
+fn main() {
+    drover_runner::drivers::main_if_supervisor();
+    let cases: &[Case] = &[
+        ("a_batch_task_runs_to_its_end", a_batch_task_runs_to_its_end),
+        ("a_task_outlives_its_agent", a_task_outlives_its_agent),
+        ("an_end_in_the_agents_absence_is_known", an_end_in_the_agents_absence_is_known),
+        ("a_task_that_the_journal_missed_is_taken_over", a_task_that_the_journal_missed_is_taken_over),
+        ("a_command_that_is_not_there_is_told", a_command_that_is_not_there_is_told),
+        ("an_exec_task_sees_its_own_root", an_exec_task_sees_its_own_root),
+    ];
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let mut failed = 0;
+    for (name, case) in cases.iter().filter(|(name, _)| filter.as_ref().is_none_or(|wanted| name.contains(wanted.as_str()))) {
+        let outcome = std::panic::catch_unwind(case);
+        println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        failed += u32::from(outcome.is_err());
+    }
+    assert_eq!(failed, 0, "{failed} tests failed");
+}
+
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<AllocId, AllocActual>>);
+
+impl Journal for Memory {
+    fn save(&self, alloc: AllocId, actual: &AllocActual) -> oneshot::Receiver<()> {
+        self.0.lock().unwrap().insert(alloc, actual.clone());
+        let (tx, rx) = oneshot::channel();
+        tx.send(()).unwrap();
+        rx
+    }
+}
+
+/// A machine with one agent after another on it.
+struct Host {
+    dir: tempfile::TempDir,
+    node: String,
+    journal: Arc<Memory>,
+}
+
+/// One life of the agent.
+struct Agent {
+    edge: Arc<Edge>,
+    supervised: Arc<Supervised>,
+    reports_tx: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
+}
+
+impl Host {
+    fn new() -> Host {
+        let dir = tempfile::tempdir().unwrap();
+        // The node id is part of each cgroup's path: one of its own per test.
+        let mut random = [0; 16];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut random).unwrap();
+        let node = drover_model::NodeId::from_random(random).to_string();
+        Host { dir, node, journal: Arc::default() }
+    }
+
+    fn agent(&self) -> Agent {
+        let mut options = StartOptions::new(self.dir.path().join("supervisor.sock"), &self.node);
+        // Should a test end without having ended it.
+        options.linger = Some(Duration::from_secs(5));
+        let supervised = Supervised::connect_or_start(options).unwrap();
+        let drivers = Drivers::on_supervisor(&supervised, Some(RawExecConfig::default()), ExecConfig::default());
+        let facts = EdgeFacts {
+            node: Arc::new(Node { datacenter: "dc1".to_owned(), ..Node::default() }),
+            region: "global".to_owned(),
+            host_env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        };
+        let edge = Arc::new(Edge::new(drivers, self.allocs(), Limits::default(), facts, self.journal.clone()));
+        let (reports_tx, reports) = mpsc::channel(16);
+        Agent { edge, supervised, reports_tx, reports }
+    }
+
+    fn allocs(&self) -> PathBuf {
+        self.dir.path().join("alloc")
+    }
+}
+
+impl Agent {
+    fn spawn(&self, wanted: &Wanted, actual: Option<AllocActual>) -> AllocHandle {
+        spawn(self.edge.clone(), wanted.clone(), actual, self.reports_tx.clone())
+    }
+
+    /// The first report that fits.
+    async fn until(&mut self, fits: impl Fn(&AllocUpdate) -> bool) -> AllocUpdate {
+        let mut last = None;
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match self.reports.recv().await.expect("the test holds a sender") {
+                    Report::Changed(update) if fits(&update) => return *update,
+                    Report::Changed(update) => last = Some(update),
+                    Report::Gone(_) => {}
+                }
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("not reported in time; last: {last:#?}"))
+    }
+
+    async fn gone(&mut self) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !matches!(self.reports.recv().await.expect("the test holds a sender"), Report::Gone(_)) {}
+        });
+        waited.await.unwrap();
+    }
+}
+
+fn run(body: impl AsyncFnOnce()) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body());
+}
+
+fn wanted(kind: JobType, driver: &str, config: Value) -> Wanted {
+    let task = Task {
+        name: "t".to_owned(),
+        driver: driver.to_owned(),
+        config: serde_json::from_value(config).unwrap(),
+        env: BTreeMap::from([("GREETING".to_owned(), "hello ${NOMAD_TASK_NAME}".to_owned())]),
+        kill_timeout: Duration::from_secs(20),
+        kill_signal: "SIGTERM".to_owned(),
+        log_config: LogConfig { max_files: 2, max_file_size_mib: 1, disabled: false },
+        restart_policy: RestartPolicy {
+            attempts: 1,
+            interval: Duration::from_secs(600),
+            delay: Duration::from_millis(1),
+            mode: "fail".to_owned(),
+            render_templates: false,
+        },
+        ..Task::default()
+    };
+    let group = Group { name: "g".to_owned(), tasks: vec![task], ..Group::default() };
+    let job = Job { kind, task_groups: vec![group], ..Job::default() };
+    let alloc = Alloc { id: AllocId::from_random([5; 16]), task_group: "g".to_owned(), name: "j.g[0]".to_owned(), ..Alloc::default() };
+    Wanted { alloc, job: Arc::new(job) }
+}
+
+fn shell(script: &str) -> Value {
+    json!({"command": "sh", "args": ["-c", script]})
+}
+
+fn kinds(update: &AllocUpdate) -> Vec<&str> {
+    update.task_states["t"].events.iter().map(|event| event.kind.as_str()).collect()
+}
+
+fn stopped(wanted: &Wanted) -> Wanted {
+    let mut stopped = wanted.clone();
+    stopped.alloc.desired_status = DesiredStatus::Stop;
+    stopped
+}
+
+async fn end(agent: &Agent) {
+    let supervised = agent.supervised.clone();
+    tokio::task::spawn_blocking(move || supervised.shutdown(true)).await.unwrap().unwrap();
+}
+
+fn log(host: &Host, wanted: &Wanted, stream: &str) -> String {
+    let file = host.allocs().join(wanted.alloc.id.to_string()).join(format!("alloc/logs/t.{stream}.0"));
+    std::fs::read_to_string(file).unwrap()
+}
+
+fn a_batch_task_runs_to_its_end() {
+    run(async || {
+        let host = Host::new();
+        let mut agent = host.agent();
+        let script = "echo $GREETING; echo oops >&2; echo x > ${NOMAD_TASK_DIR}/x; exit 0";
+        let wanted = wanted(JobType::Batch, "raw_exec", shell(script));
+        let handle = agent.spawn(&wanted, None);
+        let update = agent.until(|update| update.client_status.is_terminal()).await;
+        assert_eq!((update.client_status, update.client_description.as_str()), (ClientStatus::Complete, "All tasks have completed"));
+        assert_eq!(kinds(&update), ["Received", "Task Setup", "Started", "Terminated"]);
+        assert_eq!(log(&host, &wanted, "stdout"), "hello t\n");
+        assert_eq!(log(&host, &wanted, "stderr"), "oops\n");
+        let root = host.allocs().join(wanted.alloc.id.to_string());
+        assert!(root.join("t/local/x").exists());
+        handle.remove();
+        agent.gone().await;
+        assert!(!root.exists());
+        assert_eq!(agent.supervised.list().unwrap(), []);
+        end(&agent).await;
+    });
+}
+
+fn a_task_outlives_its_agent() {
+    run(async || {
+        let host = Host::new();
+        let wanted = wanted(JobType::Service, "raw_exec", shell("echo once; exec sleep 1000"));
+        let mut first = host.agent();
+        let handle = first.spawn(&wanted, None);
+        first.until(|update| update.client_status == ClientStatus::Running).await;
+        drop((handle, first));
+        let saved = host.journal.0.lock().unwrap()[&wanted.alloc.id].clone();
+        let pid = saved.tasks[0].handle.as_ref().unwrap().pid;
+
+        let mut second = host.agent();
+        let handle = second.spawn(&wanted, Some(saved));
+        let update = second.until(|_| true).await;
+        assert_eq!(update.client_status, ClientStatus::Running);
+        assert_eq!(kinds(&update), ["Received", "Task Setup", "Started"]);
+        assert!(Path::new(&format!("/proc/{pid}")).exists());
+        handle.update(stopped(&wanted));
+        let update = second.until(|update| update.client_status.is_terminal()).await;
+        assert_eq!(update.client_status, ClientStatus::Complete);
+        assert_eq!(kinds(&update)[3..], ["Killing", "Terminated", "Killed"]);
+        assert_eq!(update.task_states["t"].events[4].display_message, "Exit Code: 143, Signal: 15");
+        assert_eq!(log(&host, &wanted, "stdout"), "once\n");
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        end(&second).await;
+    });
+}
+
+fn an_end_in_the_agents_absence_is_known() {
+    run(async || {
+        let host = Host::new();
+        let fifo = host.dir.path().join("go");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let script = format!("read x < {}; exit 7", fifo.display());
+        let wanted = wanted(JobType::Batch, "raw_exec", shell(&script));
+        let mut first = host.agent();
+        let handle = first.spawn(&wanted, None);
+        first.until(|update| update.client_status == ClientStatus::Running).await;
+        drop((handle, first));
+        let mut saved = host.journal.0.lock().unwrap()[&wanted.alloc.id].clone();
+        saved.tasks[0].window.used = 1;
+        std::fs::write(&fifo, "x\n").unwrap();
+
+        let mut second = host.agent();
+        let _handle = second.spawn(&wanted, Some(saved));
+        let update = second.until(|update| update.client_status.is_terminal()).await;
+        assert_eq!(update.client_status, ClientStatus::Failed);
+        assert_eq!(update.task_states["t"].events[3].display_message, "Exit Code: 7");
+        end(&second).await;
+    });
+}
+
+fn a_task_that_the_journal_missed_is_taken_over() {
+    run(async || {
+        let host = Host::new();
+        let wanted = wanted(JobType::Service, "raw_exec", shell("exec sleep 1000"));
+        let mut first = host.agent();
+        let handle = first.spawn(&wanted, None);
+        first.until(|update| update.client_status == ClientStatus::Running).await;
+        drop((handle, first));
+
+        let mut second = host.agent();
+        let known = second.supervised.list().unwrap();
+        assert_eq!(known.len(), 1);
+        second.edge.set_unclaimed(known.into_iter().map(|task| task.id).collect());
+        let _handle = second.spawn(&wanted, None);
+        let update = second.until(|update| update.client_status == ClientStatus::Running).await;
+        assert_eq!(kinds(&update), ["Received", "Started"]);
+        assert!(second.edge.take_unclaimed().is_empty());
+        end(&second).await;
+    });
+}
+
+fn a_command_that_is_not_there_is_told() {
+    run(async || {
+        let host = Host::new();
+        let mut agent = host.agent();
+        let wanted = wanted(JobType::Service, "raw_exec", json!({"command": "/no/such/command"}));
+        let _handle = agent.spawn(&wanted, None);
+        let update = agent.until(|update| update.client_status.is_terminal()).await;
+        assert_eq!(update.client_status, ClientStatus::Failed);
+        assert_eq!(kinds(&update), ["Received", "Task Setup", "Driver Failure", "Restarting", "Driver Failure", "Not Restarting"]);
+        end(&agent).await;
+    });
+}
+
+fn an_exec_task_sees_its_own_root() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root for exec");
+        return;
+    }
+    run(async || {
+        let host = Host::new();
+        let mut agent = host.agent();
+        let script = "echo $NOMAD_ALLOC_DIR $NOMAD_TASK_DIR; ls -d /alloc/logs /local /secrets; id -u; touch /usr/x 2>/dev/null || echo kept";
+        let wanted = wanted(JobType::Batch, "exec", shell(script));
+        let handle = agent.spawn(&wanted, None);
+        let update = agent.until(|update| update.client_status.is_terminal()).await;
+        let events: Vec<&str> = update.task_states["t"].events.iter().map(|event| event.display_message.as_str()).collect();
+        assert_eq!(update.client_status, ClientStatus::Complete, "{events:?}");
+        assert_eq!(log(&host, &wanted, "stdout"), "/alloc /local\n/alloc/logs\n/local\n/secrets\n65534\nkept\n");
+        handle.remove();
+        agent.gone().await;
+        end(&agent).await;
+    });
+}

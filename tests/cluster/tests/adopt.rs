@@ -1,0 +1,109 @@
+//! An agent that is killed or stopped comes back to its tasks: none is ended, no line of a log and no exit code is lost.
+
+use std::collections::BTreeSet;
+
+use drover_cluster::cli::drover_ok;
+use drover_cluster::jobs::{SETTLE_MAX, allocs, job_text, shell, text, wait_for_status, write};
+use drover_harness::binaries::binary;
+use drover_harness::processes::is_running;
+use drover_harness::{Agent, AgentConfig, wait_for};
+use rustix::process::Signal;
+
+/// Counts up for ever and writes its own process id first.
+const COUNTING: &str = "echo $$ > pid; i=0; while true; do i=$((i+1)); echo line $i; sleep 0.01; done";
+
+fn pid_of(agent: &Agent, alloc: &str) -> u32 {
+    wait_for("the task's process id", SETTLE_MAX, || {
+        let pattern = agent.dir().join("data/alloc").join(alloc).join("work/pid");
+        let text = std::fs::read_to_string(&pattern).map_err(|e| format!("{}: {e}", pattern.display()))?;
+        text.trim().parse::<u32>().map_err(|e| e.to_string())
+    })
+}
+
+/// The log's lines are 1, 2, 3 … without a gap.
+fn assert_gapless(log: &str) {
+    let numbers: Vec<u64> = log
+        .lines()
+        .filter_map(|line| line.strip_prefix("line ")?.parse().ok())
+        .collect();
+    assert!(numbers.len() > 10, "a short log: {log}");
+    let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert_eq!(numbers, expected);
+}
+
+#[test]
+fn tasks_outlive_a_killed_agent() {
+    let mut agent = Agent::start(&binary("drover"), AgentConfig::both("adopt"));
+    let (address, dir) = (agent.address(), agent.dir().to_path_buf());
+    write(
+        &dir,
+        "count.nomad.hcl",
+        &job_text("count", "service", 1, "raw_exec", &shell(COUNTING)),
+    );
+    // This one ends while the agent is away: when its file appears.
+    let ending = "while [ ! -e ../../../../go ]; do sleep 0.05; done; exit 3";
+    let no_retry = "      restart {\n        attempts = 0\n        mode = \"fail\"\n      }\n";
+    let ends = job_text("ends", "batch", 1, "raw_exec", &format!("{}{no_retry}", shell(ending))).replacen(
+        "    count",
+        "    reschedule {\n      attempts = 0\n      unlimited = false\n    }\n    count",
+        1,
+    );
+    write(&dir, "ends.nomad.hcl", &ends);
+    drover_ok(&address, &dir, &["job", "run", "-detach", "count.nomad.hcl"]);
+    drover_ok(&address, &dir, &["job", "run", "-detach", "ends.nomad.hcl"]);
+    let alloc = text(&wait_for_status(&agent, "count", "running", 1)[0], "ID").to_owned();
+    let ends_alloc = text(&wait_for_status(&agent, "ends", "running", 1)[0], "ID").to_owned();
+    let pid = pid_of(&agent, &alloc);
+
+    agent.kill_9();
+    assert!(is_running(pid), "the task ended with its agent");
+    std::fs::write(dir.join("go"), "").unwrap();
+    agent.start_again();
+    agent.wait_for_leader();
+
+    let failed = wait_for_status(&agent, "ends", "failed", 1).remove(0);
+    assert_eq!(text(&failed, "ID"), ends_alloc);
+    let events = &failed["TaskStates"]["work"]["Events"];
+    assert!(events.to_string().contains("Exit Code: 3"), "{events:#}");
+
+    let running = wait_for_status(&agent, "count", "running", 1);
+    assert_eq!(text(&running[0], "ID"), alloc, "the task was replaced");
+    assert_eq!(running[0]["TaskStates"]["work"]["Restarts"], 0);
+    assert!(is_running(pid), "the task was started anew");
+    assert_gapless(&drover_ok(&address, &dir, &["alloc", "logs", &alloc]));
+
+    drover_ok(&address, &dir, &["job", "stop", "-purge", "-detach", "count"]);
+    wait_for("the task's end", SETTLE_MAX, || {
+        if is_running(pid) { Err("it runs") } else { Ok(()) }
+    });
+}
+
+#[test]
+fn tasks_outlive_a_restart_and_the_job_is_still_there() {
+    let mut agent = Agent::start(&binary("drover"), AgentConfig::both("restart"));
+    let (address, dir) = (agent.address(), agent.dir().to_path_buf());
+    write(
+        &dir,
+        "count.nomad.hcl",
+        &job_text("count", "service", 2, "raw_exec", &shell(COUNTING)),
+    );
+    drover_ok(&address, &dir, &["job", "run", "-detach", "count.nomad.hcl"]);
+    let before: BTreeSet<String> = wait_for_status(&agent, "count", "running", 2)
+        .iter()
+        .map(|alloc| text(alloc, "ID").to_owned())
+        .collect();
+    let pids: Vec<u32> = before.iter().map(|alloc| pid_of(&agent, alloc)).collect();
+
+    assert_eq!(agent.terminate(Signal::TERM), Some(0), "{}", agent.log());
+    assert!(pids.iter().all(|pid| is_running(*pid)), "a task ended with its agent");
+    agent.start_again();
+    agent.wait_for_leader();
+    agent.wait_for_nodes(1);
+    let after: BTreeSet<String> = wait_for_status(&agent, "count", "running", 2)
+        .iter()
+        .map(|alloc| text(alloc, "ID").to_owned())
+        .collect();
+    assert_eq!(before, after);
+    assert!(pids.iter().all(|pid| is_running(*pid)), "a task was started anew");
+    assert_eq!(allocs(&agent, "count").len(), 2);
+}
