@@ -1,1 +1,30 @@
-//! drover-agent-config
+//! Configuration files and flags to the settings of an agent, for both binaries.
+//!
+//! Files and directories are read in the order given, HCL or JSON; later ones win, blocks merge by field, flags are
+//! laid over all. What is understood but not acted on is named in [`Settings::unacted`]; what is unknown is an error.
+
+pub mod settings;
+
+pub mod flags;
+
+pub mod complaint;
+
+pub mod files;
+
+pub mod keys;
+
+mod tree;
+
+mod convert;
+
+mod apply;
+
+mod resolve;
+
+pub use complaint::Complaint;
+pub use flags::Flags;
+pub use resolve::load;
+pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;

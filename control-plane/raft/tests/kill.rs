@@ -1,6 +1,7 @@
 //! The writer is killed with -9, again and again; what it had acknowledged must be there, whole and in order.
 //!
 //! The test runs itself as the writer: a child process proposes commands and prints each index once it is acknowledged.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

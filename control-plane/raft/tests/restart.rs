@@ -1,4 +1,5 @@
 //! One server forms a region, writes, stops and comes back.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use drover_model::{EvalId, JobId, Timestamp};
 use drover_raft::{RaftNode, Settings};

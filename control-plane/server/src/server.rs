@@ -135,16 +135,21 @@ impl Server {
     /// # Errors
     /// Nobody leads, and `stale` was not asked for.
     pub async fn read(&self, stale: bool) -> Result<Reading, Error> {
-        let mut wait = self.leader_wait();
-        while !stale {
-            wait.before_attempt();
-            match self.inner.raft.read_barrier().await {
-                Ok(()) => break,
-                Err(ProposeError::NotLeader { .. }) => wait.for_change().await?,
-                Err(error) => return Err(error.into()),
-            }
+        if !stale {
+            self.read_barrier().await?;
         }
         Ok(self.reading())
+    }
+
+    async fn read_barrier(&self) -> Result<(), Error> {
+        let mut wait = self.leader_wait();
+        loop {
+            wait.before_attempt();
+            match self.inner.raft.read_barrier().await {
+                Err(ProposeError::NotLeader { .. }) => wait.for_change().await?,
+                result => return result.map_err(Error::from),
+            }
+        }
     }
 
     /// The local state, however old.

@@ -1,4 +1,5 @@
 //! An agent that is killed or stopped comes back to its tasks: none is ended, no line of a log and no exit code is lost.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
 //! Bad input gets a clear error and loses nothing.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use drover_cluster::cli::{drover, drover_ok};
 use drover_cluster::jobs::{job_text, shell, wait_for_status, write};

@@ -1,4 +1,5 @@
 //! `drover agent -dev` on its fixed ports, in a network and mount namespace of its own: it leaves nothing behind.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

@@ -1,4 +1,5 @@
 //! Server and edge as processes of their own.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use drover_cluster::cli::drover_ok;
 use drover_cluster::jobs::{job_text, shell, wait_for_status, write};

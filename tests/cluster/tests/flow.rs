@@ -1,4 +1,5 @@
 //! The getting-started flow through the real binary: a service job is run, scaled, changed and stopped; a batch job ends.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use drover_cluster::cli::{drover, drover_ok};
 use drover_cluster::jobs::{allocs, job_text, shell, text, wait_for_status, write};

@@ -1,0 +1,277 @@
+//! The settings of an agent, with every default filled.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How much an agent logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// What helps to find a fault.
+    Debug,
+    /// What happens.
+    #[default]
+    Info,
+    /// What should not be.
+    Warn,
+    /// What failed.
+    Error,
+    /// Nothing.
+    Off,
+}
+
+impl LogLevel {
+    /// Reads the word in any case.
+    pub fn parse(text: &str) -> Option<LogLevel> {
+        Some(match text.to_uppercase().as_str() {
+            "TRACE" => LogLevel::Trace,
+            "DEBUG" => LogLevel::Debug,
+            "INFO" => LogLevel::Info,
+            "WARN" => LogLevel::Warn,
+            "ERROR" => LogLevel::Error,
+            "OFF" => LogLevel::Off,
+            _ => return None,
+        })
+    }
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Trace => "TRACE",
+            LogLevel::Debug => "DEBUG",
+            LogLevel::Info => "INFO",
+            LogLevel::Warn => "WARN",
+            LogLevel::Error => "ERROR",
+            LogLevel::Off => "OFF",
+        }
+    }
+}
+
+/// The settings of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// A development agent: everything on loopback, a temporary data directory, nothing left behind.
+    pub dev: bool,
+    /// The region.
+    pub region: String,
+    /// The datacenter.
+    pub datacenter: String,
+    /// The name of the agent; the host's when none is set.
+    pub name: String,
+    /// Where everything is kept; none in a development agent without one.
+    pub data_dir: Option<PathBuf>,
+    /// How much is logged.
+    pub log_level: LogLevel,
+    /// Log lines are JSON.
+    pub log_json: bool,
+    /// Leave the cluster on SIGINT.
+    pub leave_on_interrupt: bool,
+    /// Leave the cluster on SIGTERM.
+    pub leave_on_terminate: bool,
+    /// `bind_addr` as set.
+    pub bind_addr: Option<IpAddr>,
+    /// Ports.
+    pub ports: Ports,
+    /// Where the agent listens.
+    pub listen: Listen,
+    /// What others are told to dial, where that is set.
+    pub advertise: Advertise,
+    /// Bounds on connections.
+    pub limits: Limits,
+    /// The server part.
+    pub server: ServerSettings,
+    /// The client part.
+    pub client: ClientSettings,
+    /// Certificates of one's own.
+    pub tls: TlsSettings,
+    /// Headers added to every answer of the HTTP API.
+    pub http_api_response_headers: BTreeMap<String, String>,
+    /// The `raw_exec` driver may be used.
+    pub raw_exec_enabled: bool,
+    /// The `config` of each plugin block, by plugin name.
+    pub plugins: BTreeMap<String, serde_json::Value>,
+    /// Settings that are known but not acted on, for one warning at start.
+    pub unacted: Vec<String>,
+    /// What people are told at start.
+    pub warnings: Vec<String>,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
+}
+
+/// Port numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// HTTP (TCP).
+    pub http: u16,
+    /// RPC (UDP).
+    pub rpc: u16,
+    /// Gossip.
+    pub serf: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Ports { http: 4646, rpc: 4647, serf: 4648 }
+    }
+}
+
+/// Addresses that are listened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// HTTP; several are possible.
+    pub http: Vec<IpAddr>,
+    /// RPC.
+    pub rpc: IpAddr,
+    /// Gossip.
+    pub serf: IpAddr,
+}
+
+/// Addresses that others are told, as `host` or `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertise {
+    /// HTTP.
+    pub http: Option<String>,
+    /// RPC.
+    pub rpc: Option<String>,
+    /// Gossip.
+    pub serf: Option<String>,
+}
+
+/// Bounds on connections; 0 switches one off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest TLS handshake of the HTTP API.
+    pub https_handshake_timeout: Duration,
+    /// Most HTTP connections of one address.
+    pub http_connections_per_client_max: u32,
+    /// Longest handshake of an RPC connection.
+    pub rpc_handshake_timeout: Duration,
+    /// Most RPC connections of one address.
+    pub rpc_connections_per_client_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            https_handshake_timeout: Duration::from_secs(5),
+            http_connections_per_client_max: 100,
+            rpc_handshake_timeout: Duration::from_secs(5),
+            rpc_connections_per_client_max: 100,
+        }
+    }
+}
+
+/// The `server` block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// The agent is a server.
+    pub enabled: bool,
+    /// How many servers form the region; 0 waits to join one.
+    pub bootstrap_expect: u32,
+    /// Where the server keeps its state; below `data_dir` when none.
+    pub data_dir: Option<PathBuf>,
+    /// A file that holds a token to join with.
+    pub join_token_file: Option<PathBuf>,
+    /// Servers to join, as `host[:port]`.
+    pub retry_join: Vec<String>,
+}
+
+/// The `client` block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// The agent runs tasks.
+    pub enabled: bool,
+    /// Servers, as `host[:port]`.
+    pub servers: Vec<String>,
+    /// A free word for grouping.
+    pub node_class: String,
+    /// The pool it joins.
+    pub node_pool: String,
+    /// Metadata of the node.
+    pub meta: BTreeMap<String, String>,
+    /// Old settings, by name.
+    pub options: BTreeMap<String, String>,
+    /// Lowest port that is chosen for tasks.
+    pub dynamic_port_min: u16,
+    /// Highest port that is chosen for tasks.
+    pub dynamic_port_max: u16,
+    /// Not for tasks.
+    pub reserved: Reserved,
+    /// MHz, in place of what is found.
+    pub cpu_total_mhz: Option<u64>,
+    /// MiB, in place of what is found.
+    pub memory_total_mib: Option<u64>,
+    /// MiB, in place of what is found.
+    pub disk_total_mib: Option<u64>,
+    /// A file that holds a token to join with.
+    pub join_token_file: Option<PathBuf>,
+    /// Where the client keeps its state; below `data_dir` when none.
+    pub state_dir: Option<PathBuf>,
+    /// Where allocs get their directories; below `data_dir` when none.
+    pub alloc_dir: Option<PathBuf>,
+    /// The longest `kill_timeout` a task gets.
+    pub kill_timeout_max: Duration,
+    /// The interface whose addresses tasks are reached at; the one of the default route when none.
+    pub network_interface: Option<String>,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        ClientSettings {
+            enabled: false,
+            servers: Vec::new(),
+            node_class: String::new(),
+            node_pool: "default".to_owned(),
+            meta: BTreeMap::new(),
+            options: BTreeMap::new(),
+            dynamic_port_min: 20_000,
+            dynamic_port_max: 32_000,
+            reserved: Reserved::default(),
+            cpu_total_mhz: None,
+            memory_total_mib: None,
+            disk_total_mib: None,
+            join_token_file: None,
+            state_dir: None,
+            alloc_dir: None,
+            kill_timeout_max: Duration::from_secs(30),
+            network_interface: None,
+        }
+    }
+}
+
+/// What a node keeps for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// MHz.
+    pub cpu_mhz: u64,
+    /// MiB.
+    pub memory_mib: u64,
+    /// MiB.
+    pub disk_mib: u64,
+    /// Ports as ranges: `22,8000-8100`.
+    pub ports: String,
+    /// Core numbers as ranges.
+    pub cores: String,
+}
+
+/// The `tls` block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// TLS on HTTP; none when the file does not say.
+    pub http: Option<bool>,
+    /// TLS on RPC as written; RPC is encrypted whatever it says.
+    pub rpc: Option<bool>,
+    /// Authorities that are trusted.
+    pub ca_file: Option<PathBuf>,
+    /// One's own certificate.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// Servers must be named as servers of the region.
+    pub verify_server_hostname: bool,
+    /// HTTP clients must show a certificate.
+    pub verify_https_client: bool,
+}
