@@ -13,6 +13,8 @@ pub mod files;
 
 pub mod keys;
 
+mod spread;
+
 mod tree;
 
 mod convert;

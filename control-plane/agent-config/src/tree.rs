@@ -1,7 +1,9 @@
 //! HCL or JSON to one tree of named items with places. In JSON an object may stand for a block, as may a list of
 //! objects; in HCL too, behind an equals sign.
 
-use drover_hcl::{Block, Body, Problem, Scope, Source, Span, Value};
+use drover_hcl::{Block, Body, Place, Problem, Scope, Source, Span, Value};
+
+use crate::spread::{Spread, spread};
 
 /// `name = value` or `name "label" { ... }`.
 pub struct Item {
@@ -31,24 +33,36 @@ pub fn read(source: &Source) -> Result<Vec<Item>, Vec<Problem>> {
     if source.text.trim_start().starts_with('{') {
         return read_json(source).map_err(|problem| vec![problem]);
     }
-    drover_hcl::parse(source, &Scope::settings()).map(|body| items_of(&body))
+    let spread = spread(&source.text);
+    let laid_out = Source { name: source.name.clone(), text: spread.text.clone() };
+    match drover_hcl::parse(&laid_out, &Scope::settings()) {
+        Ok(body) => Ok(items_of(&body, &spread)),
+        Err(mut problems) => {
+            for problem in &mut problems {
+                if let Place::At(span) = problem.place {
+                    problem.place = Place::At(spread.written(span));
+                }
+            }
+            Err(problems)
+        }
+    }
 }
 
-fn items_of(body: &Body) -> Vec<Item> {
+fn items_of(body: &Body, spread: &Spread) -> Vec<Item> {
     let attributes = body.attributes.iter().map(|attribute| Item {
         name: attribute.name.to_lowercase(),
-        span: attribute.name_span,
+        span: spread.written(attribute.name_span),
         content: Content::Value(attribute.value.clone()),
     });
-    attributes.chain(body.blocks.iter().map(block_item)).collect()
+    attributes.chain(body.blocks.iter().map(|block| block_item(block, spread))).collect()
 }
 
-fn block_item(block: &Block) -> Item {
+fn block_item(block: &Block, spread: &Spread) -> Item {
     let labels = block.labels.iter().map(|label| label.text.clone()).collect();
     Item {
         name: block.kind.to_lowercase(),
-        span: block.kind_span,
-        content: Content::Block { labels, items: items_of(&block.body) },
+        span: spread.written(block.kind_span),
+        content: Content::Block { labels, items: items_of(&block.body, spread) },
     }
 }
 

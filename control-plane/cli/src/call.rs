@@ -112,7 +112,7 @@ impl Call<'_> {
     }
 
     /// Says what went wrong and turns it into an exit status.
-    pub fn finish(&mut self, outcome: Outcome, _name: &str) -> i32 {
+    pub fn finish(&mut self, outcome: Outcome) -> i32 {
         let help = |words: &str| format!("For additional help try 'drover {words} -help'");
         match outcome {
             Ok(status) => return status,

@@ -92,11 +92,6 @@ impl Parsed {
     pub fn number(&self, name: &str) -> Option<i64> {
         self.text(name).parse().ok()
     }
-
-    /// The flag stood there, with whatever value.
-    pub fn is_given(&self, name: &str) -> bool {
-        self.values.contains_key(name)
-    }
 }
 
 /// Reads the words after the command's name.

@@ -77,7 +77,7 @@ pub fn run(words: &[String], commands: &[&'static Command], environment: &Enviro
     let before_command = words.iter().take_while(|word| word.starts_with('-'));
     if before_command.into_iter().any(|word| matches!(word.as_str(), "-v" | "-version" | "--version")) {
         return match commands.iter().find(|command| command.path == "version") {
-            Some(version) => call(version, "version", &[], environment, ui),
+            Some(version) => call(version, &[], environment, ui),
             None => 0,
         };
     }
@@ -99,7 +99,7 @@ pub fn run(words: &[String], commands: &[&'static Command], environment: &Enviro
                      instead. This command will be removed in a later version of drover."
                 ));
             }
-            call(command, &name, &words[used..], environment, ui)
+            call(command, &words[used..], environment, ui)
         }
         Found::Group(group, rest) => group_help(&group, rest, commands, ui),
         Found::Nothing => {
@@ -133,7 +133,6 @@ fn unknown(what: &str, near: Option<&str>) -> String {
 
 fn call(
     command: &'static Command,
-    name: &str,
     words: &[String],
     environment: &Environment,
     ui: &mut Ui,
@@ -153,7 +152,7 @@ fn call(
     let settings = Settings::new(&parsed, environment);
     let mut call = Call { command, flags: parsed, settings, environment, ui };
     let outcome = (command.run)(&mut call);
-    call.finish(outcome, name)
+    call.finish(outcome)
 }
 
 enum Found<'a> {

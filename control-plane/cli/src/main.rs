@@ -1,1 +1,25 @@
-fn main() {}
+//! `drover`: the whole product. `drover agent` serves, every other command asks an agent over its HTTP API.
+
+mod call;
+mod commands;
+mod flags;
+mod grammar;
+mod help;
+mod output;
+mod settings;
+mod suggest;
+
+#[cfg(test)]
+mod tests;
+
+use output::ui::Ui;
+use settings::Environment;
+
+fn main() {
+    // What re-executes this binary (the supervisor, the child that enters a container) branches off here, before
+    // anything else is set up.
+
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let status = grammar::run(&words, commands::COMMANDS, &Environment::system(), &mut Ui::system());
+    std::process::exit(status);
+}

@@ -123,7 +123,7 @@ impl<'a> Sweep<'a> {
                 .all(|eval| eval.status.is_terminal() && self.is_old(eval.modify_time, self.thresholds.job));
             let are_allocs_old = allocs
                 .iter()
-                .all(|alloc| self.may_go(alloc, Some(job), self.thresholds.job));
+                .all(|alloc| self.has_ended(alloc, self.thresholds.job));
             if !is_tagged && are_evals_old && are_allocs_old {
                 self.evals.extend(evals.iter().map(|eval| eval.id));
                 self.allocs.extend(allocs.iter().map(|alloc| alloc.id));
@@ -179,26 +179,30 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn may_go(&self, alloc: &Alloc, job: Option<&Job>, threshold: Duration) -> bool {
+    /// Nothing of it runs any more, since long enough.
+    fn has_ended(&self, alloc: &Alloc, threshold: Duration) -> bool {
         let is_gone = alloc.is_client_terminal() || self.snapshot.node(alloc.node_id).is_none();
-        if !alloc.is_terminal() || !is_gone || !self.is_old(alloc.modify_time, threshold) {
+        alloc.is_terminal() && is_gone && self.is_old(alloc.modify_time, threshold)
+    }
+
+    /// It has ended, and its job does not need to know of it.
+    fn may_go(&self, alloc: &Alloc, job: Option<&Job>, threshold: Duration) -> bool {
+        if !self.has_ended(alloc, threshold) {
             return false;
         }
         let Some(job) = job.filter(|job| job.create_index == alloc.job_create_index && !job.stop) else {
             return true;
         };
-        if job.status == JobStatus::Dead && !job.kind.is_batch() {
-            return true;
-        }
-        // Work that is done is not done again, as long as somebody could ask for it.
+        // Work that is done is not done again: it goes only together with its job.
         if job.kind.is_batch() && alloc.job_version == job.version {
-            return job.status == JobStatus::Dead && self.jobs.contains(&job.key());
+            return false;
         }
         let is_failure = alloc.client_status == ClientStatus::Failed && alloc.desired_status == DesiredStatus::Run;
         let policy = job
             .group(&alloc.task_group)
             .and_then(|group| group.reschedule_policy.as_ref());
-        !is_failure || alloc.next_allocation.is_some() || !replacement::is_possible(alloc, policy, self.now)
+        let is_settled = job.status == JobStatus::Dead || alloc.next_allocation.is_some();
+        !is_failure || is_settled || !replacement::is_possible(alloc, policy, self.now)
     }
 
     fn deployments(&mut self) {

@@ -130,7 +130,8 @@ impl Region {
     }
 
     pub fn run(&mut self, command: Command) -> Events {
-        let (answer, events) = apply(&mut self.state, self.state.index() + 1, command);
+        let index = self.state.index() + 1;
+        let (answer, events) = apply(&mut self.state, index, command);
         assert!(!matches!(answer, Answer::Refused(_)), "{answer:?}");
         events
     }

@@ -3,7 +3,7 @@
 use crate::node::Node;
 
 /// `v1:<number>`: a hash over datacenter, class, pool, attributes and meta without their `unique.` keys, devices,
-/// host volumes and host networks.
+/// host volumes, host networks and their names on interfaces.
 pub fn computed_class(node: &Node) -> String {
     let mut hash = Hash::new();
     hash.text(&node.datacenter);
@@ -26,6 +26,15 @@ pub fn computed_class(node: &Node) -> String {
             hash.text(key);
             hash.text(&value.to_string());
         }
+    }
+    for address in node
+        .node_resources
+        .node_networks
+        .iter()
+        .flat_map(|network| &network.addresses)
+    {
+        // Addresses differ between any two nodes, the names of their networks do not.
+        hash.text(&address.alias);
     }
     format!("v1:{}", hash.0)
 }

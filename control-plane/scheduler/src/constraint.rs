@@ -66,7 +66,12 @@ impl Condition {
             _ => Operator::Unknown,
         };
         let text = format!("{left} {operand} {right}");
-        Some(Self { left: left.to_owned(), right: right.to_owned(), operator, text })
+        Some(Self {
+            left: left.to_owned(),
+            right: right.to_owned(),
+            operator,
+            text,
+        })
     }
 
     /// `<left> <operand> <right>`, the key under which filtered nodes are counted.
@@ -89,7 +94,9 @@ impl Condition {
             Operator::NotEqual => return left != right,
             _ => {}
         }
-        let (Some(left), Some(right)) = (left, right) else { return false };
+        let (Some(left), Some(right)) = (left, right) else {
+            return false;
+        };
         match &self.operator {
             Operator::Equal => left == right,
             Operator::Order(holds) => holds(compare(&left, &right)),
@@ -115,7 +122,11 @@ pub fn side<'a>(node: &'a Node, text: &'a str) -> Option<Cow<'a, str>> {
 }
 
 fn compile(pattern: &str) -> Option<Regex> {
-    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build().ok()
+    RegexBuilder::new(pattern)
+        .size_limit(REGEX_BYTES_MAX)
+        .dfa_size_limit(REGEX_BYTES_MAX)
+        .build()
+        .ok()
 }
 
 fn version(reading: Reading, right: &str) -> Operator {
@@ -148,10 +159,16 @@ mod tests {
     fn holds(left: &str, operand: &str, right: &str) -> bool {
         let node = Node {
             name: "n1".to_owned(),
-            meta: [("slots", "x"), ("size", "10"), ("tags", "ssd, fast"), ("ver", "1.2.3"), ("pattern", "^n")]
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect::<BTreeMap<_, _>>(),
+            meta: [
+                ("slots", "x"),
+                ("size", "10"),
+                ("tags", "ssd, fast"),
+                ("ver", "1.2.3"),
+                ("pattern", "^n"),
+            ]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect::<BTreeMap<_, _>>(),
             ..Node::default()
         };
         Condition::from_parts(left, operand, right).unwrap().holds(&node)

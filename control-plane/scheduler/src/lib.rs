@@ -7,6 +7,7 @@
 
 pub mod schedule;
 
+pub mod annotations;
 pub mod change;
 pub mod names;
 pub mod reconcile;

@@ -92,11 +92,12 @@ impl Sorted {
             return;
         }
         let transition = alloc.desired_transition;
-        let is_asked_for = transition.reschedule == Some(true) || transition.force_reschedule == Some(true);
+        let is_forced = transition.force_reschedule == Some(true);
         let is_held = deployment.is_some_and(|deployment| {
             Some(deployment.id) == alloc.deployment_id
+                && !is_forced
                 && (deployment.status == DeploymentStatus::Failed
-                    || (deployment.status.is_active() && !is_asked_for))
+                    || (deployment.status.is_active() && transition.reschedule != Some(true)))
         });
         let is_due = alloc.followup_eval_id == Some(input.eval.id);
         let decision = match is_held {
@@ -119,18 +120,22 @@ impl Sorted {
 
     /// Every alloc that fills or frees a slot under its name.
     pub fn all(&self) -> impl Iterator<Item = &Alloc> {
-        self.live.iter().chain(&self.failed).chain(&self.moving).map(|alloc| &**alloc)
+        self.live
+            .iter()
+            .chain(&self.failed)
+            .chain(&self.moving)
+            .map(|alloc| &**alloc)
     }
 
-    /// How many slots are filled or will be filled by replacements.
+    /// How many slots are filled, will be filled by replacements, or shall stay empty.
     pub fn slots(&self) -> usize {
-        self.live.len() + self.replaced()
+        self.live.len() + self.failed.len() + self.moving.len()
     }
 
     /// How many are to be replaced.
     pub fn replaced(&self) -> usize {
-        let stays_empty = |alloc: &&Arc<Alloc>| alloc.desired_transition.migrate_disable_placement != Some(true);
-        self.failed.len() + self.moving.iter().filter(stays_empty).count()
+        let has_successor = |alloc: &&Arc<Alloc>| alloc.desired_transition.migrate_disable_placement != Some(true);
+        self.failed.len() + self.moving.iter().filter(has_successor).count()
     }
 
     /// Takes out the allocs of which `is_wanted` says so.
@@ -145,7 +150,9 @@ impl Sorted {
     /// Takes out the live canaries of a deployment.
     pub fn take_canaries(&mut self, deployment: Option<&Deployment>) -> Vec<Arc<Alloc>> {
         let id = deployment.map(|deployment| deployment.id);
-        self.live.extract_if(.., |alloc| alloc.is_canary() && alloc.deployment_id == id).collect()
+        self.live
+            .extract_if(.., |alloc| alloc.is_canary() && alloc.deployment_id == id)
+            .collect()
     }
 
     /// Takes out what is above the count: what is gone anyway, what a promoted canary replaces, second allocs of one
@@ -159,8 +166,12 @@ impl Sorted {
             surplus -= 1;
         }
         let is_new = |alloc: &Alloc| promoted.is_some() && alloc.deployment_id == promoted && alloc.is_canary();
-        let new_names: BTreeSet<String> =
-            self.live.iter().filter(|alloc| is_new(alloc)).map(|alloc| alloc.name.clone()).collect();
+        let new_names: BTreeSet<String> = self
+            .live
+            .iter()
+            .filter(|alloc| is_new(alloc))
+            .map(|alloc| alloc.name.clone())
+            .collect();
         for list in [&mut self.failed, &mut self.live] {
             list.retain(|alloc| {
                 let is_replaced = surplus > 0 && !is_new(alloc) && new_names.contains(&alloc.name);
@@ -189,7 +200,11 @@ impl Sorted {
         });
         while surplus > 0 {
             let top = |list: &[Arc<Alloc>]| list.last().map(|alloc| alloc.name_index());
-            let list = if top(&self.failed) >= top(&self.live) { &mut self.failed } else { &mut self.live };
+            let list = if top(&self.failed) >= top(&self.live) {
+                &mut self.failed
+            } else {
+                &mut self.live
+            };
             let Some(alloc) = list.pop() else { break };
             taken.push(alloc);
             surplus -= 1;

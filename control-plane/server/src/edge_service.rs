@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::error::Error;
 use crate::server::Server;
 use crate::watch::Watch;
-use crate::{chance, clock};
+use crate::{chance, clock, forward};
 
 /// Requests of one edge that are worked on at a time; it has no more streams than that.
 const REQUESTS_MAX: usize = 64;
@@ -70,9 +70,10 @@ async fn serve_stream(server: &Server, node_id: NodeId, mut stream: Stream) {
             push_allocs(server, node_id, stream).await;
             return;
         }
-        Ok(ToServer::Forward(_)) => Err(RpcError::Unavailable {
-            message: "forwarding is not served here".to_owned(),
-        }),
+        Ok(ToServer::Forward(request)) => {
+            forward::serve(server, request, stream).await;
+            return;
+        }
         Ok(_) => Err(RpcError::Forbidden {
             message: "the certificate is another node's".to_owned(),
         }),

@@ -10,6 +10,7 @@ pub mod watch;
 
 pub mod allocs;
 pub mod deployments;
+pub mod forward;
 pub mod jobs;
 pub mod join_tokens;
 pub mod nodes;
@@ -24,6 +25,7 @@ mod enrol_service;
 mod host_file;
 mod leader_loop;
 
+pub use authority::reachable as loopback_of;
 pub use error::Error;
 pub use server::{Reading, Server};
 pub use settings::{ServerInfo, Settings, StartError};

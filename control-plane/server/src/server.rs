@@ -1,7 +1,7 @@
 //! A running server: start, read, write, stop.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use drover_certs::{Authority, Identity, RegionName, Role};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::edge_calls::EdgeConnections;
 use crate::error::Error;
+use crate::forward::ForwardHandler;
 use crate::settings::{ServerInfo, Settings, StartError};
 use crate::watch::{Waiter, Waiters, Watch};
 use crate::{authority, chance, edge_service, enrol_service, host_file, leader_loop};
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) heard: leader_loop::Heard,
     pub(crate) authority: Authority,
     pub(crate) host_secret: drover_certs::Secret,
+    pub(crate) forward_handler: OnceLock<ForwardHandler>,
     endpoint: Endpoint,
     host_file: host_file::HostFile,
 }
@@ -69,7 +71,7 @@ impl Server {
             name: settings.region.clone(),
             source: Box::new(e),
         })?;
-        let dir = settings.data_dir.join("server");
+        let dir = settings.data_dir.clone();
         let home = authority::open(&dir, &region)?;
 
         let endpoint = Endpoint::bind(EndpointOptions::listen(settings.rpc_bind)).map_err(StartError::Bind)?;
@@ -110,6 +112,7 @@ impl Server {
             heard: leader_loop::Heard::default(),
             authority: home.authority,
             host_secret,
+            forward_handler: OnceLock::new(),
             endpoint,
             host_file,
         });

@@ -12,7 +12,7 @@ pub struct Settings {
     pub region: String,
     /// Its datacenter.
     pub datacenter: String,
-    /// Where its data is; it is made when it is not there.
+    /// Where its log and keys are; it is made when it is not there.
     pub data_dir: PathBuf,
     /// Where it takes RPCs (UDP). Port 0 takes a free one.
     pub rpc_bind: SocketAddr,

@@ -1,1 +1,34 @@
-//! drover-edge-agent
+//! The edge: registers its node, learns what it shall run, runs it, reports, and remembers all of it across restarts.
+//!
+//! ```text
+//! servers <--connection--> agent (one loop) --> runner per alloc --> drivers --> supervisor
+//!                            |
+//!                          store (fsynced)
+//! ```
+//! It dials out and never listens. [`EdgeAgent::start`] is all that `drover agent` and `drover-edge` need.
+
+pub mod config;
+
+pub mod agent;
+
+pub mod connection;
+pub mod credentials;
+pub mod enrol;
+pub mod host_servers;
+pub mod outbox;
+pub mod requests;
+
+pub mod log_files;
+pub mod log_stream;
+
+pub mod node_id;
+pub mod store;
+
+pub mod fingerprint;
+pub mod interfaces;
+
+pub use agent::{EdgeAgent, EdgeHandle, EdgeStatus};
+pub use config::{EdgeConfig, OwnTls, Reserved};
+pub use drover_runner::drivers::exec::ExecConfig;
+pub use drover_runner::drivers::main_if_supervisor;
+pub use drover_runner::drivers::raw_exec::RawExecConfig;

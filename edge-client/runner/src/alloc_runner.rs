@@ -7,7 +7,7 @@
 //! ```
 //! The runner ends when its alloc was removed, or when its handle is dropped: then tasks go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -112,6 +112,7 @@ struct Intent {
 #[derive(Debug)]
 pub struct AllocHandle {
     intent: watch::Sender<Intent>,
+    running: watch::Receiver<BTreeMap<String, TaskHandle>>,
 }
 
 impl AllocHandle {
@@ -127,6 +128,11 @@ impl AllocHandle {
     /// The servers have forgotten the alloc: it ends and its directories go.
     pub fn remove(&self) {
         self.intent.send_modify(|intent| intent.is_removed = true);
+    }
+
+    /// Its tasks that the drivers know now, by name.
+    pub fn running(&self) -> BTreeMap<String, TaskHandle> {
+        self.running.borrow().clone()
     }
 
     /// What is wanted of it now.
@@ -145,9 +151,14 @@ pub fn spawn(edge: Arc<Edge>, wanted: Wanted, actual: Option<AllocActual>, repor
     };
     let (facts_tx, facts) = mpsc::channel(FACTS_MAX);
     let dir = AllocDir::new(&edge.allocs_dir, wanted.alloc.id);
-    let runner = Runner { edge, dir, wanted, actual, saved: None, told: None, heard, reports, facts_tx, facts };
+    // Before this returns: what nobody has claimed by the end of a round is ended.
+    let claimed = actual.tasks.iter().map(|task| task.name.clone());
+    let claimed = claimed.filter(|name| edge.claim(&task_id(wanted.alloc.id, name))).collect();
+    let (running_tx, running) = watch::channel(BTreeMap::new());
+    let (saved, told) = (None, None);
+    let runner = Runner { edge, dir, wanted, actual, saved, told, claimed, running_tx, heard, reports, facts_tx, facts };
     tokio::spawn(runner.run());
-    AllocHandle { intent }
+    AllocHandle { intent, running }
 }
 
 struct Runner {
@@ -159,6 +170,9 @@ struct Runner {
     saved: Option<AllocActual>,
     /// What was reported last.
     told: Option<AllocUpdate>,
+    /// Its tasks that ran before this agent.
+    claimed: BTreeSet<String>,
+    running_tx: watch::Sender<BTreeMap<String, TaskHandle>>,
     heard: watch::Receiver<Intent>,
     reports: mpsc::Sender<Report>,
     facts_tx: mpsc::Sender<Fact>,
@@ -214,6 +228,8 @@ impl Runner {
             return OnDisk::default();
         }
         self.saved = Some(self.actual.clone());
+        let known = self.actual.tasks.iter().filter_map(|task| Some((task.name.clone(), task.handle.clone()?)));
+        self.running_tx.send_replace(known.collect());
         OnDisk(Arc::new(Mutex::new(Some(self.edge.journal.save(self.wanted.alloc.id, &self.actual)))))
     }
 
@@ -238,9 +254,8 @@ impl Runner {
             self.actual.tasks.iter().map(|task| (task.name.clone(), task.stage, task.handle.clone())).collect();
         for (name, stage, handle) in tasks {
             let id = task_id(self.wanted.alloc.id, &name);
-            let is_unclaimed = self.edge.claim(&id);
             let was_alive = matches!(stage, Stage::Starting | Stage::Running);
-            if !(was_alive || is_unclaimed) {
+            if !(was_alive || self.claimed.contains(&name)) {
                 continue;
             }
             let its = self.wanted.group().and_then(|group| group.task(&name));

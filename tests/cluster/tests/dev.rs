@@ -60,7 +60,7 @@ fn dev_runs_a_job_and_leaves_nothing_behind() {
         }
     });
     assert!(
-        log().contains("==> Drover agent started! Log data will stream in below:"),
+        log().contains("==> drover agent started! Log data will stream in below:"),
         "{}",
         log()
     );

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use drover_api_client::Client;
 use drover_api_client::jobs::Submission;
-use drover_jobspec::{FileError, Files, Inputs, Source};
+use drover_hcl::{FileError, Files, Inputs, Source};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Failure, fail};
@@ -89,7 +89,7 @@ fn text_of(path: &Path, shown: &str) -> Result<String, Failure> {
 
 fn from_json(text: String) -> Result<JobFile, Failure> {
     let job = drover_jobspec::parse_json(&text)
-        .map_err(|problem| wrong(format!("Failed to parse JSON job: {}", problem.detail)))?;
+        .map_err(|problem| wrong(format!("Failed to parse JSON job: {problem}")))?;
     Ok(JobFile { job, submission: Submission { source: text, format: "json".to_owned(), ..Submission::default() } })
 }
 
@@ -121,7 +121,7 @@ fn from_hcl(call: &Call, path: &str, text: String) -> Result<JobFile, Failure> {
         ..Inputs::default()
     };
     let source = Source::new(path, text);
-    match drover_jobspec::parse_hcl(&source, inputs) {
+    match drover_jobspec::parse_hcl(&source, &inputs) {
         Ok(job) => Ok(JobFile { job, submission }),
         Err(problems) => {
             // First what scripts look for, then each problem with its line and a caret.

@@ -25,8 +25,6 @@ pub struct Ui {
     pub stderr: Box<dyn Write>,
     /// Answers to questions, and job files named `-`.
     pub stdin: Box<dyn Read>,
-    /// Somebody can answer a question.
-    pub is_interactive: bool,
     /// stdout is a terminal.
     pub is_terminal: bool,
     /// When colour is used.
@@ -42,7 +40,6 @@ impl Ui {
             stdout: Box::new(io::stdout()),
             stderr: Box::new(io::stderr()),
             stdin: Box::new(io::stdin()),
-            is_interactive: io::stdin().is_terminal(),
             is_terminal: io::stdout().is_terminal(),
             color: Color::default(),
             clock: Clock::system(),

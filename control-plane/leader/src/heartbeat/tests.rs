@@ -1,1 +1,67 @@
-//! Tables for `heartbeat`.
+//! Tables for heartbeats.
+
+use super::*;
+use crate::region::{Region, alloc, at, evals_of, job, node_id};
+
+#[test]
+fn a_silent_node_is_down_once() {
+    let mut region = Region::new();
+    region.register(job("web", 1));
+    region.place(vec![alloc(1, "web")]);
+    let mut heartbeats = Heartbeats::new(&region.snapshot(), at(0));
+    assert_eq!(heartbeats.next_deadline(), Some(at(300)));
+    let ttl = heartbeats.heard(node_id(1), at(100));
+    assert!((TTL_MIN..=2 * TTL_MIN).contains(&ttl), "{ttl:?}");
+    let due = at(100).plus(ttl).plus(GRACE);
+    assert_eq!(heartbeats.next_deadline(), Some(due));
+    assert_eq!(heartbeats.step(&region.snapshot(), Timestamp(due.0 - 1)), []);
+
+    let commands = heartbeats.step(&region.snapshot(), due);
+    assert_eq!(commands.iter().flat_map(evals_of).count(), 1);
+    let [Command::UpdateNodeStatus { status, event, .. }] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((*status, event.as_str()), (NodeStatus::Down, "Node heartbeat missed"));
+    for command in commands {
+        region.run(command);
+    }
+    assert_eq!(heartbeats.step(&region.snapshot(), at(10_000)), []);
+    assert_eq!(heartbeats.next_deadline(), None);
+    // Heard again it is expected again, once the state says that it is back.
+    region.node(1, NodeStatus::Ready, "a");
+    heartbeats.heard(node_id(1), at(10_000));
+    assert_eq!(heartbeats.step(&region.snapshot(), at(10_001)), []);
+    assert!(heartbeats.next_deadline().is_some_and(|due| due < at(10_300)));
+}
+
+#[test]
+fn nodes_that_come_and_go_are_followed() {
+    let mut region = Region::new();
+    let mut heartbeats = Heartbeats::new(&region.snapshot(), at(0));
+    region.node(2, NodeStatus::Ready, "a");
+    region.node(3, NodeStatus::Down, "a");
+    heartbeats.step(&region.snapshot(), at(50));
+    assert_eq!(heartbeats.due.len(), 2);
+    region.run(Command::DeregisterNode {
+        node_id: node_id(1),
+        evals: Vec::new(),
+        at: at(60),
+    });
+    heartbeats.step(&region.snapshot(), at(60));
+    assert_eq!(heartbeats.due.keys().copied().collect::<Vec<_>>(), [node_id(2)]);
+}
+
+#[test]
+fn many_nodes_are_given_more_time() {
+    let mut heartbeats = Heartbeats::default();
+    for number in 0..2000u32 {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        heartbeats.heard(NodeId::from(bytes), at(0));
+    }
+    let ttl = heartbeats.heard(node_id(1), at(0));
+    assert!(
+        (Duration::from_secs(40)..=Duration::from_secs(80)).contains(&ttl),
+        "{ttl:?}"
+    );
+}

@@ -1,1 +1,136 @@
-//! Tables for `worker`.
+//! Tables for the worker.
+
+use drover_model::JobKey;
+use drover_model::job::Job;
+use drover_model::node::{DriverInfo, Node, NodeMemory, NodeCpu, NodeResources, NodeDisk, NodeStatus};
+use drover_model::resources::Resources;
+use drover_model::task::Task;
+
+use super::*;
+use crate::region::{Region, at, eval, eval_id, job, key, node_id};
+
+/// A region whose only node has room for 1000 MHz and MiB.
+fn region() -> Region {
+    let mut region = Region::default();
+    let driver = DriverInfo { detected: true, healthy: true, ..DriverInfo::default() };
+    let node_resources = NodeResources {
+        cpu: NodeCpu { mhz: 1000, ..NodeCpu::default() },
+        memory: NodeMemory { mib: 1000 },
+        disk: NodeDisk { mib: 100_000 },
+        ..NodeResources::default()
+    };
+    let node = Node {
+        id: node_id(1),
+        status: NodeStatus::Ready,
+        datacenter: "dc1".to_owned(),
+        node_pool: "default".to_owned(),
+        drivers: [("raw_exec".to_owned(), driver)].into(),
+        node_resources,
+        ..Node::default()
+    };
+    region.run(Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at: at(0) });
+    region
+}
+
+/// A job whose allocs take 400 MHz each.
+fn sized(id: &str, count: i64) -> Job {
+    let resources = Resources { cpu_mhz: 400, memory_mib: 100, ..Resources::default() };
+    let task = Task { name: "main".to_owned(), driver: "raw_exec".to_owned(), resources, ..Task::default() };
+    let mut job = job(id, count);
+    job.datacenters = vec!["*".to_owned()];
+    job.node_pool = "default".to_owned();
+    job.task_groups[0].tasks = vec![task];
+    job
+}
+
+fn pending(region: &Region) -> Vec<Arc<Eval>> {
+    region.state.evals().filter(|eval| eval.status == EvalStatus::Pending).cloned().collect()
+}
+
+fn placed(region: &Region, job: &str) -> usize {
+    region.state.allocs_of_job(&key(job)).count()
+}
+
+#[test]
+fn later_evals_see_the_plans_before_them() {
+    let mut region = region();
+    region.register(sized("first", 2));
+    region.register(sized("second", 2));
+    region.evals(vec![eval(1, "first", EvalStatus::Pending), eval(2, "second", EvalStatus::Pending)]);
+    let snapshot_index = region.state.index();
+    let command = run(&region.snapshot(), &pending(&region), at(1), 7).unwrap();
+    assert_eq!(Some(&command), run(&region.snapshot(), &pending(&region), at(1), 7).as_ref(), "it can be replayed");
+    region.run(command);
+    // Two of 400 MHz fit on 1000.
+    assert_eq!((placed(&region, "first"), placed(&region, "second")), (2, 0));
+    let done = region.state.eval(eval_id(1)).unwrap();
+    assert_eq!((done.status, done.snapshot_index), (EvalStatus::Complete, snapshot_index));
+    let short = region.state.eval(eval_id(2)).unwrap();
+    assert_eq!((short.status, short.failed_group_allocs.len()), (EvalStatus::Complete, 1));
+    let waiting: Vec<&Arc<Eval>> = region.state.blocked_evals().collect();
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(short.blocked_eval, Some(waiting[0].id));
+    assert_eq!(region.state.job_summary(&key("second")).groups["front"].queued, 2);
+}
+
+#[test]
+fn evals_that_ended_meanwhile_are_left_out() {
+    let mut region = region();
+    region.register(sized("web", 1));
+    region.evals(vec![eval(1, "web", EvalStatus::Pending)]);
+    let stale = pending(&region);
+    let command = run(&region.snapshot(), &stale, at(1), 7).unwrap();
+    region.run(command);
+    assert_eq!(run(&region.snapshot(), &stale, at(2), 8), None);
+    assert_eq!(placed(&region, "web"), 1);
+}
+
+#[test]
+fn every_eval_ends_also_that_of_a_job_that_is_gone() {
+    let mut region = region();
+    region.evals(vec![eval(1, "nope", EvalStatus::Pending)]);
+    let command = run(&region.snapshot(), &pending(&region), at(1), 7).unwrap();
+    region.run(command);
+    assert_eq!(region.state.eval(eval_id(1)).unwrap().status, EvalStatus::Complete);
+}
+
+#[test]
+fn of_several_looks_at_a_job_the_newest_is_kept() {
+    let mut region = region();
+    region.register(sized("web", 1));
+    let look = |number| Eval { triggered_by: EvalTrigger::NodeUpdate, ..eval(number, "web", EvalStatus::Pending) };
+    let later = Eval { wait_until: at(99), ..look(5) };
+    region.evals(vec![look(1), look(2), look(3), eval(4, "web", EvalStatus::Pending), later, look(6)]);
+    let taken = vec![region.state.eval(eval_id(1)).unwrap().clone()];
+    let command = run(&region.snapshot(), &taken, at(1), 7).unwrap();
+    region.run(command);
+    let status = |number| region.state.eval(eval_id(number)).unwrap().status;
+    assert_eq!([1, 2, 3, 4, 5, 6].map(status), {
+        use EvalStatus::{Canceled, Complete, Pending};
+        [Complete, Canceled, Canceled, Pending, Pending, Pending]
+    });
+}
+
+#[test]
+fn an_eval_that_gives_up_leaves_another_behind() {
+    let mut region = region();
+    region.register(sized("web", 1));
+    region.evals(vec![eval(1, "web", EvalStatus::Pending)]);
+    let mut run =
+        Run { newest: region.state.clone(), plans: Vec::new(), ids: Ids::new(7), now: at(1) };
+    run.give_up(&eval(1, "web", EvalStatus::Pending), 5);
+    region.run(Command::ApplyPlans { plans: run.plans, at: at(1) });
+    let failed = region.state.eval(eval_id(1)).unwrap();
+    assert_eq!(failed.status, EvalStatus::Failed);
+    assert_eq!(failed.status_description, "maximum attempts reached (5)");
+    let blocked = region.state.blocked_evals().next().unwrap();
+    assert_eq!((blocked.triggered_by, Some(blocked.id)), (EvalTrigger::MaxPlanAttempts, failed.blocked_eval));
+    // Tried again, it places.
+    let blocked = vec![blocked.clone()];
+    let command = super::run(&region.snapshot(), &blocked, at(61), 8).unwrap();
+    region.run(command);
+    assert_eq!(placed(&region, "web"), 1);
+    assert_eq!(region.state.eval(blocked[0].id).unwrap().status, EvalStatus::Complete);
+    let JobKey { id, .. } = blocked[0].job_key();
+    assert_eq!(id.as_str(), "web");
+}

@@ -155,12 +155,12 @@ impl Applying<'_> {
         if !group.progress_deadline.is_zero() {
             let progress_at = match (stayed, new_health) {
                 (_, Some(true)) if old_health != new_health => {
-                    new.deployment_status.map_or(at, |health| health.timestamp)
+                    Some(new.deployment_status.map_or(at, |health| health.timestamp))
                 }
-                (None, _) if group.require_progress_by.is_never() => at,
-                _ => Timestamp(0),
+                (None, _) if group.require_progress_by.is_never() => Some(at),
+                _ => None,
             };
-            if !progress_at.is_never() {
+            if let Some(progress_at) = progress_at {
                 group.require_progress_by = group.require_progress_by.max(progress_at.plus(group.progress_deadline));
             }
         }

@@ -1,0 +1,207 @@
+//! Files as people write them, and what comes of them.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use crate::settings::LogLevel;
+use crate::{Flags, Settings, load};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-config").join(name)
+}
+
+/// A folder with files, gone at the end of the test.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(files: &[(&str, &str)]) -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Folder(folder)
+    }
+
+    fn load(&self) -> Result<Settings, Vec<crate::Complaint>> {
+        load(&[self.0.path().to_owned()], &Flags::default())
+    }
+}
+
+fn loads(text: &str) -> Settings {
+    let text = format!("data_dir = \"/var/lib/drover\"\n{text}");
+    Folder::with(&[("a.hcl", &text)]).load().unwrap_or_else(|e| panic!("{text}: {e:?}"))
+}
+
+fn refused(text: &str) -> String {
+    let text = format!("data_dir = \"/var/lib/drover\"\n{text}");
+    let complaints = Folder::with(&[("a.hcl", &text)]).load().expect_err("it is refused");
+    complaints.iter().map(|complaint| format!("{complaint}\n")).collect()
+}
+
+#[test]
+fn the_getting_started_files_load_as_they_stand() {
+    let server = load(&[fixture("server.hcl")], &Flags::default()).unwrap();
+    assert!(server.server.enabled && !server.client.enabled);
+    assert_eq!(server.server.bootstrap_expect, 1);
+    assert_eq!(server.data_dir.as_deref(), Some(Path::new("/tmp/server1")));
+    assert_eq!(server.log_level, LogLevel::Debug);
+    assert_eq!(server.warnings, ["WARNING: Bootstrap mode enabled! Potentially unsafe operation."]);
+    let (all, loopback): (IpAddr, IpAddr) = ("0.0.0.0".parse().unwrap(), "127.0.0.1".parse().unwrap());
+    assert_eq!((server.listen.rpc, server.listen.serf, server.listen.http), (all, all, vec![loopback]));
+    for (file, name, port) in [("client1.hcl", "client1", 5656), ("client2.hcl", "client2", 5657)] {
+        let client = load(&[fixture(file)], &Flags::default()).unwrap();
+        assert!(client.client.enabled && !client.server.enabled && !client.raw_exec_enabled);
+        assert_eq!((client.name.as_str(), client.ports.http, client.ports.rpc), (name, port, 4647));
+        assert_eq!(client.client.servers, ["127.0.0.1:4647"]);
+        assert_eq!(client.unacted, [""; 0]);
+    }
+}
+
+#[test]
+fn a_development_agent_needs_nothing() {
+    let settings = load(&[], &Flags { dev: true, ..Flags::default() }).unwrap();
+    assert!(settings.server.enabled && settings.client.enabled && settings.raw_exec_enabled && settings.dev);
+    assert_eq!(settings.listen.rpc, "127.0.0.1".parse::<IpAddr>().unwrap());
+    assert_eq!(settings.data_dir, None);
+    assert!(!settings.name.is_empty());
+    assert_eq!(settings.warnings, [""; 0]);
+}
+
+#[test]
+fn later_files_win_and_blocks_merge() {
+    let folder = Folder::with(&[
+        ("1.hcl", "data_dir = \"/d\"\nregion = \"one\"\nclient {\n enabled = true\n meta {\n a = 1\n b = 2\n }\n}"),
+        ("2.json", r#"{"region": "two", "client": [{"meta": {"b": "3"}, "reserved": {"cpu": 500}}], "ports": {"http": "5000"}}"#),
+        ("3.txt", "this is no configuration"),
+        (".4.hcl", "SERVER { Enabled = true }"),
+    ]);
+    let settings = folder.load().unwrap();
+    assert_eq!(settings.region, "two");
+    let meta: Vec<_> = settings.client.meta.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(meta, [("a", "1"), ("b", "3")]);
+    assert_eq!(settings.client.reserved.cpu_mhz, 500);
+    assert_eq!(settings.ports.http, 5000);
+    assert!(settings.client.enabled && settings.server.enabled);
+    assert_eq!(settings.files.len(), 3);
+}
+
+#[test]
+fn flags_are_laid_over_files() {
+    let flags = Flags {
+        server: true,
+        name: Some("n".to_owned()),
+        log_level: Some("warn".to_owned()),
+        servers: vec!["a:1,b".to_owned()],
+        meta: vec!["k=v=w".to_owned()],
+        ..Flags::default()
+    };
+    let settings = load(&[fixture("client1.hcl")], &flags).unwrap();
+    assert!(settings.server.enabled && settings.client.enabled);
+    assert_eq!((settings.name.as_str(), settings.log_level), ("n", LogLevel::Warn));
+    assert_eq!(settings.client.servers, ["a:1", "b"]);
+    assert_eq!(settings.client.meta["k"], "v=w");
+}
+
+#[test]
+fn what_is_not_acted_on_is_named_once() {
+    let settings = loads(
+        "client { enabled = true\n template { disable_file_sandbox = true }\n gc_max_allocs = 5\n no_host_uuid = false }\n\
+         telemetry { collection_interval = \"1s\"\n use_node_name = true }\nvault { enabled = true }\n\
+         plugin \"docker\" { config { volumes { enabled = true } } }",
+    );
+    assert_eq!(settings.unacted, ["client.gc_max_allocs", "client.template", "telemetry", "vault", "plugin \"docker\""]);
+}
+
+#[test]
+fn plugins_are_configured() {
+    assert!(loads("client { enabled = true }\nplugin \"raw_exec\" { config { enabled = true } }").raw_exec_enabled);
+    assert!(!loads("client { enabled = true }\nplugin \"raw_exec\" { config { enabled = false } }").raw_exec_enabled);
+    let folder = Folder::with(&[(
+        "a.json",
+        r#"{"data_dir":"/d","client":{"enabled":true},"plugin":[{"raw_exec":[{"config":[{"enabled":true}]}]}]}"#,
+    )]);
+    // Lists of one object, as some tools write every block.
+    assert!(folder.load().is_ok());
+}
+
+#[test]
+fn unknown_settings_are_named_with_their_place_and_the_nearest_name() {
+    let check = |text: &str, expected: &[&str]| {
+        let found = refused(text);
+        for part in expected {
+            assert!(found.contains(part), "{text} gave {found}");
+        }
+    };
+    check("server { bootstrap_expct = 1 }", &["a.hcl:2:10", "server has no setting named \"bootstrap_expct\"", "did you mean \"bootstrap_expect\"?"]);
+    check("sever { enabled = true }", &["did you mean \"server\"?"]);
+    check("server \"x\" { enabled = true }", &["server takes no label \"x\""]);
+    check("server { enabled = \"yes\" }", &["server.enabled: true or false is needed, not \"yes\""]);
+    check("server = 5", &["server is a block"]);
+    check("ports { http = 70000 }", &["ports.http: a whole number from 0 to 65535 is needed, not \"70000\""]);
+    check("log_level = \"abc\"", &["Invalid log level: ABC. Valid log levels are: [TRACE DEBUG INFO WARN ERROR OFF]"]);
+    check("server {", &["Unclosed configuration block"]);
+}
+
+#[test]
+fn broken_json_is_told_with_its_place() {
+    let folder = Folder::with(&[("a.json", "{\n  \"region\": ,\n}")]);
+    let complaints = folder.load().unwrap_err();
+    assert!(complaints[0].text.contains("a.json:2:"), "{complaints:?}");
+    let folder = Folder::with(&[("a.json", "{\n  \"regoin\": \"x\"\n}")]);
+    let complaints = folder.load().unwrap_err();
+    assert!(complaints[0].text.contains("a.json:2:3"), "{complaints:?}");
+}
+
+#[test]
+fn http_off_loopback_needs_a_word() {
+    let open = "server { enabled = true }\nbind_addr = \"0.0.0.0\"\n";
+    let text = refused(open);
+    assert!(text.contains("hint: set up TLS") && text.contains("tls { http = false }"), "{text}");
+    loads(&format!("{open}tls {{ http = false }}"));
+    loads(&format!("{open}addresses {{ http = \"127.0.0.1\" }}"));
+    loads(&format!("{open}tls {{\n http = true\n cert_file = \"/c\"\n key_file = \"/k\"\n}}"));
+    assert!(refused(&format!("{open}tls {{ http = true }}")).contains("without a certificate"));
+    let two = loads("server { enabled = true }\naddresses { http = \"127.0.0.1 ::1\" }");
+    assert_eq!(two.listen.http.len(), 2);
+}
+
+#[test]
+fn what_can_not_work_is_refused() {
+    let check = |text: &str, expected: &str| assert!(refused(text).contains(expected), "{text} gave {}", refused(text));
+    check("", "Must specify either server, client or dev mode for the agent.");
+    check("server { enabled = true }\ndata_dir = \"rel\"", "Attribute redefined");
+    check("client {\n enabled = true\n node_pool = \"all\"\n}", "not allowed to register in node pool \"all\"");
+    check("client {\n enabled = true\n max_dynamic_port = 7\n}", "min_dynamic_port=20000 and max_dynamic_port=7");
+    check("server { enabled = true }\nlimits { rpc_max_conns_per_client = 5 }", "must be > 25; found: 5");
+    check("server { enabled = true }\nbind_addr = \"{{ GetPrivateIP }}\"", "templates are not read here");
+    check("server { enabled = true }\nregion = \"North\"", "one lower-case DNS label");
+    check("server { enabled = true }\nacl { enabled = true }", "ACLs are not there yet");
+    let missing = load(&[PathBuf::from("/nonesuch/x.hcl")], &Flags::default()).unwrap_err();
+    assert_eq!(missing[0].text, "stat /nonesuch/x.hcl: no such file or directory");
+    let relative = Folder::with(&[("a.hcl", "data_dir = \"rel\"\nserver { enabled = true }")]).load().unwrap_err();
+    assert_eq!(relative[0].text, "data-dir must be given as an absolute path: got rel");
+    let none = Folder::with(&[("a.hcl", "server { enabled = true }")]).load().unwrap_err();
+    assert_eq!(none[0].text, "Must specify \"data_dir\" config option or \"data-dir\" CLI flag");
+}
+
+#[test]
+fn every_setting_that_acts_is_read() {
+    // A row that is marked as acting and has no place in the code would be refused as "known, but not read".
+    for line in include_str!("keys.tsv").lines().filter(|line| line.ends_with("\tacts") && !line.starts_with('#')) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let value = match columns[2] {
+            "int" => "26",
+            "bool" => "false",
+            "list" => "[]",
+            "map" => "{}",
+            "text" => "\"9\"",
+            _ => continue,
+        };
+        let blocks: Vec<&str> = columns[0].split('.').filter(|block| *block != "-").collect();
+        let open: String = blocks.iter().map(|block| format!("{block} {{\n")).collect();
+        let text = format!("{open}{} = {value}\n{}", columns[1], "}\n".repeat(blocks.len()));
+        let outcome = Folder::with(&[("a.hcl", &text)]).load();
+        let complaints = outcome.err().unwrap_or_default();
+        assert!(complaints.iter().all(|complaint| !complaint.text.contains("not read.")), "{text}: {complaints:?}");
+    }
+}

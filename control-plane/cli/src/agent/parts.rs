@@ -1,0 +1,245 @@
+//! The parts of a running agent: server, HTTP API, edge client; started in that order, stopped in the other.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use drover_agent_config::Settings;
+use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle};
+use drover_http_api::{AgentFacts, Api};
+use drover_server::Server;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::banner::Addresses;
+
+/// What runs.
+pub struct Parts {
+    server: Option<Server>,
+    edge: Option<EdgeHandle>,
+    http: Vec<JoinHandle<std::io::Result<()>>>,
+    stop_http: watch::Sender<bool>,
+    server_failed: oneshot::Receiver<String>,
+    addresses: Addresses,
+}
+
+impl Parts {
+    /// Starts what the settings ask for.
+    ///
+    /// # Errors
+    /// A port is taken, a directory can't be used: the text says which.
+    pub async fn start(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Self> {
+        let (fail_server, server_failed) = oneshot::channel();
+        let (stop_http, _) = watch::channel(false);
+        // The HTTP port first: if it is taken, nothing else was touched.
+        let listeners = listen_http(settings).await?;
+        let http_bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let advertise_http = advertised(settings.advertise.http.as_deref(), http_bound.first().copied());
+        let mut parts = Self {
+            server: None,
+            edge: None,
+            http: Vec::new(),
+            stop_http,
+            server_failed,
+            addresses: Addresses { http: http_bound, advertise_http: advertise_http.clone(), ..Addresses::default() },
+        };
+        let started = parts.start_in(settings, data_dir, listeners, fail_server).await;
+        match started {
+            Ok(()) => Ok(parts),
+            Err(error) => {
+                parts.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_in(
+        &mut self,
+        settings: &Settings,
+        data_dir: PathBuf,
+        listeners: Vec<TcpListener>,
+        fail_server: oneshot::Sender<String>,
+    ) -> anyhow::Result<()> {
+        if settings.server.enabled {
+            let server = self.start_server(settings, &data_dir, fail_server).await?;
+            self.addresses.rpc = Some(SocketAddr::new(settings.listen.rpc, server.info().rpc_advertise.port()));
+            self.addresses.advertise_rpc = server.info().rpc_advertise.to_string();
+            self.server = Some(server);
+        }
+        if settings.client.enabled {
+            let mut config = EdgeConfig::from_settings(settings).context("configure the client")?;
+            if settings.data_dir.is_none() {
+                config = config.in_directory(&data_dir);
+            }
+            config.http_addr = self.addresses.advertise_http.clone();
+            if let (Some(server), true) = (&self.server, config.servers.is_empty()) {
+                // Its own server, in this process: over the same port as any other's.
+                config.servers = vec![drover_server::loopback_of(server.info().rpc_advertise).to_string()];
+            }
+            self.edge = Some(EdgeAgent::start(config).await.context("start the client")?);
+        }
+        for listener in listeners {
+            let mut stop = self.stop_http.subscribe();
+            let shutdown = async move {
+                // An error means that the sender is gone: the agent stops.
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            let serving = match (&self.server, &self.edge) {
+                (Some(server), edge) => {
+                    let api = Api::new(server.clone(), facts(settings, server, edge.as_ref()));
+                    tokio::spawn(drover_http_api::serve(listener, api, shutdown))
+                }
+                (None, Some(edge)) => tokio::spawn(drover_http_api::relay(listener, edge.forwarder(), shutdown)),
+                (None, None) => continue,
+            };
+            self.http.push(serving);
+        }
+        Ok(())
+    }
+
+    async fn start_server(
+        &self,
+        settings: &Settings,
+        data_dir: &std::path::Path,
+        fail_server: oneshot::Sender<String>,
+    ) -> anyhow::Result<Server> {
+        let rpc_bind = SocketAddr::new(settings.listen.rpc, settings.ports.rpc);
+        let rpc_advertise = settings
+            .advertise
+            .rpc
+            .as_deref()
+            .map(|text| resolve(text, settings.ports.rpc))
+            .transpose()
+            .context("advertise.rpc")?;
+        let server_settings = drover_server::Settings {
+            name: settings.name.clone(),
+            region: settings.region.clone(),
+            datacenter: settings.datacenter.clone(),
+            data_dir: settings.server.data_dir.clone().unwrap_or_else(|| data_dir.join("server")),
+            rpc_bind,
+            rpc_advertise,
+            http_advertise: self.addresses.advertise_http.clone(),
+            bootstrap_expect: settings.server.bootstrap_expect,
+        };
+        let fatal = move |reason| {
+            // Nobody listens when the agent is stopping already.
+            let _ = fail_server.send(reason);
+        };
+        Server::start(server_settings, fatal).await.context("start the server")
+    }
+
+    /// Where the parts are reached.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.clone()
+    }
+
+    /// Resolves with the reason when a part can't go on.
+    pub async fn failed(&mut self) -> String {
+        let edge_failed = async {
+            match self.edge.as_mut() {
+                Some(edge) => edge.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = edge_failed => format!("client: {reason}"),
+            Ok(reason) = &mut self.server_failed => format!("server: {reason}"),
+        }
+    }
+
+    /// Reads certificates of one's own again.
+    pub async fn reload(&self) {
+        if let Some(edge) = &self.edge {
+            edge.reload().await;
+        }
+    }
+
+    /// Stops everything: first nobody new is let in, then the client, then the server.
+    pub async fn stop(&mut self) {
+        self.stop_http.send_replace(true);
+        for serving in self.http.drain(..) {
+            match serving.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "http ended"),
+                Err(error) => tracing::warn!(%error, "http ended"),
+            }
+        }
+        if let Some(edge) = self.edge.take() {
+            tracing::info!("client: shutting down");
+            edge.stop().await;
+        }
+        if let Some(server) = self.server.take() {
+            tracing::info!("server: shutting down");
+            server.shutdown().await;
+        }
+    }
+}
+
+async fn listen_http(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for ip in &settings.listen.http {
+        let address = SocketAddr::new(*ip, settings.ports.http);
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listen for HTTP on {address}/tcp"))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// What others are told: the setting, or where it is bound.
+fn advertised(setting: Option<&str>, bound: Option<SocketAddr>) -> String {
+    let Some(bound) = bound else { return setting.unwrap_or_default().to_owned() };
+    match setting {
+        Some(text) if text.parse::<SocketAddr>().is_ok() => text.to_owned(),
+        Some(text) if text.parse::<IpAddr>().is_ok() || !text.contains(':') => format!("{text}:{}", bound.port()),
+        Some(text) => text.to_owned(),
+        None => drover_server::loopback_of(bound).to_string(),
+    }
+}
+
+/// An address with or without a port.
+fn resolve(text: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let ip: IpAddr = text.parse().with_context(|| format!("{text:?} is no address"))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn facts(settings: &Settings, server: &Server, edge: Option<&EdgeHandle>) -> AgentFacts {
+    let config = json!({
+        "Region": settings.region,
+        "Datacenter": settings.datacenter,
+        "NodeName": settings.name,
+        "DataDir": settings.data_dir,
+        "LogLevel": settings.log_level.as_str(),
+        "BindAddr": settings.bind_addr.map(|ip| ip.to_string()).unwrap_or_default(),
+        "DevMode": settings.dev,
+        "LeaveOnInt": settings.leave_on_interrupt,
+        "LeaveOnTerm": settings.leave_on_terminate,
+        "Ports": {"HTTP": settings.ports.http, "RPC": settings.ports.rpc, "Serf": settings.ports.serf},
+        "Server": {"Enabled": settings.server.enabled, "BootstrapExpect": settings.server.bootstrap_expect},
+        "Client": {
+            "Enabled": settings.client.enabled,
+            "Servers": settings.client.servers,
+            "NodeClass": settings.client.node_class,
+            "NodePool": settings.client.node_pool,
+            "Meta": settings.client.meta,
+        },
+        "ACL": {"Enabled": false},
+        "TLSConfig": {"EnableHTTP": false, "EnableRPC": true},
+        "Files": settings.files,
+        "Version": {"Version": env!("CARGO_PKG_VERSION")},
+    });
+    AgentFacts {
+        config,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        node_id: edge.map(EdgeHandle::node_id),
+        tags: BTreeMap::new(),
+        // A region of one server gossips with nobody: members are reached at the RPC port.
+        serf_address: server.info().rpc_advertise,
+    }
+}
