@@ -233,7 +233,7 @@ impl Choice<'_> {
         let len = u32::from(last - first) + 1;
         for address in addresses(self.node, &port.host_network)? {
             for _ in 0..RANDOM_TRIES {
-                let value = first + (self.seeds.next() % u64::from(len)) as u16;
+                let value = first + (self.seeds.next_number() % u64::from(len)) as u16;
                 if self.is_free(address, value) {
                     return Ok((address.to_owned(), value));
                 }

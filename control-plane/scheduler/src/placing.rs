@@ -30,7 +30,7 @@ pub(crate) struct Placing<'w, 'a> {
 
 impl<'w, 'a> Placing<'w, 'a> {
     pub(crate) fn new(work: &'w mut Work<'a>, candidates: Candidates<'a>, key: &JobKey, job: Option<&Job>) -> Self {
-        let tie_seed = work.seeds.next();
+        let tie_seed = work.seeds.next_number();
         let base = AllocMetric {
             nodes_in_pool: candidates.nodes.len() as i64,
             node_pool: job.map(|job| job.node_pool.clone()).unwrap_or_default(),
@@ -76,7 +76,7 @@ impl<'w, 'a> Placing<'w, 'a> {
                     self.table.keep(previous);
                 }
                 rank::add_missing(&mut metric, group);
-                self.failed.insert(place.group.clone(), metric);
+                self.failed.insert(place.group.clone(), *metric);
                 *self.queued.entry(place.group).or_default() += 1;
             }
         }
@@ -127,7 +127,7 @@ impl<'w, 'a> Placing<'w, 'a> {
         }
     }
 
-    fn pick(&mut self, job: &Job, group: &Group, place: &Place) -> Result<Pick, AllocMetric> {
+    fn pick(&mut self, job: &Job, group: &Group, place: &Place) -> Result<Pick, Box<AllocMetric>> {
         let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group);
         let previous = place.previous.as_deref();
         let wanted = previous.filter(|_| group.ephemeral_disk.sticky && !place.is_reschedule);

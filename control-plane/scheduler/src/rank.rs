@@ -6,7 +6,7 @@ use drover_model::NodeId;
 use drover_model::group::Group;
 use drover_model::job::Job;
 use drover_model::metric::{AllocMetric, NodeScore};
-use drover_model::resources::{AllocatedResources, Resources};
+use drover_model::resources::AllocatedResources;
 
 use crate::feasible::Rules;
 use crate::fit;
@@ -101,12 +101,12 @@ impl Ranking {
         table: &mut NodeTable<'_>,
         penalized: &BTreeSet<NodeId>,
         seeds: &mut Seeds,
-    ) -> Result<Pick, AllocMetric> {
+    ) -> Result<Pick, Box<AllocMetric>> {
         self.catch_up(table);
         loop {
             let best = self.best(table, penalized);
             let Some((row, _)) = best.first() else {
-                return Err(self.base.clone());
+                return Err(Box::new(self.base.clone()));
             };
             let row = *row;
             match fit::give(
@@ -385,10 +385,7 @@ pub fn add_missing(metric: &mut AllocMetric, group: &Group) {
     let is_short = |dimension: &str| metric.dimension_exhausted.contains_key(dimension);
     let (cpu, memory, cores) = (is_short("cpu"), is_short("memory"), is_short("cores"));
     for task in &group.tasks {
-        let missing = metric
-            .resources_exhausted
-            .entry(task.name.clone())
-            .or_insert_with(Resources::default);
+        let missing = metric.resources_exhausted.entry(task.name.clone()).or_default();
         let add = |sum: &mut i64, ask: i64, is_short: bool| *sum = sum.saturating_add(if is_short { ask } else { 0 });
         add(&mut missing.cpu_mhz, task.resources.cpu_mhz, cpu);
         add(&mut missing.memory_mib, task.resources.memory_mib, memory);

@@ -13,7 +13,7 @@ impl Seeds {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         finish(self.state)
     }
@@ -21,8 +21,8 @@ impl Seeds {
     /// The next sixteen bytes, for an id.
     pub fn next_bytes(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.next().to_le_bytes());
-        bytes[8..].copy_from_slice(&self.next().to_le_bytes());
+        bytes[..8].copy_from_slice(&self.next_number().to_le_bytes());
+        bytes[8..].copy_from_slice(&self.next_number().to_le_bytes());
         bytes
     }
 }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn streams_repeat_and_differ_by_salt() {
-        let first = |salt: &[u8]| Seeds::new(7, salt).next();
+        let first = |salt: &[u8]| Seeds::new(7, salt).next_number();
         assert_eq!(first(b"a"), first(b"a"));
         assert_ne!(first(b"a"), first(b"b"));
         assert_ne!(mix(1, b"a"), mix(2, b"a"));

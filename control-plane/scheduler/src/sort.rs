@@ -165,7 +165,7 @@ impl Sorted {
             taken.push(alloc);
             surplus -= 1;
         }
-        let is_new = |alloc: &Alloc| promoted.is_some() && alloc.deployment_id == promoted && alloc.is_canary();
+        let is_new = |alloc: &Alloc| promoted.is_some() && alloc.deployment_id == promoted;
         let new_names: BTreeSet<String> = self
             .live
             .iter()
@@ -184,8 +184,10 @@ impl Sorted {
         }
         let mut seen = BTreeSet::new();
         let mut second = BTreeSet::new();
-        // The youngest of a name stays.
-        for alloc in self.live.iter().rev() {
+        // Of one name the newest version stays, then the youngest.
+        let mut newest_first: Vec<&Arc<Alloc>> = self.live.iter().collect();
+        newest_first.sort_by_key(|alloc| std::cmp::Reverse((alloc.job_version, alloc.create_index, alloc.id)));
+        for alloc in newest_first {
             if !seen.insert(alloc.name.clone()) {
                 second.insert(alloc.id);
             }

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod binaries;
 pub mod config;
+pub mod network;
 pub mod processes;
 pub mod wait;
 

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test -p drover-scheduler --test scenarios` writes the traces anew: read them before they are kept.
 
+mod job;
 mod world;
 
 use world::World;
