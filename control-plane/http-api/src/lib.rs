@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod routes;
+pub mod relay;
 pub mod serve;
 
 pub mod body;
@@ -34,11 +35,13 @@ mod join_tokens;
 mod logs;
 mod nodes;
 mod operator;
+mod plan_notes;
 mod search;
 mod stats;
 
 pub mod views;
 
 pub use api::{AgentFacts, Api};
+pub use relay::{Forwarder, forward_handler, relay};
 pub use router::router;
 pub use serve::serve;

@@ -81,7 +81,13 @@ impl Problem {
                     headers.insert(header::ALLOW, allow);
                 }
             }
-            _ => {}
+            Problem::Invalid(_)
+            | Problem::NotFound(_)
+            | Problem::NoRoute(_)
+            | Problem::Forbidden(_)
+            | Problem::TooLarge(_)
+            | Problem::TooSlow(_)
+            | Problem::Failed(_) => {}
         }
         response
     }
@@ -118,22 +124,9 @@ pub fn unwell(body: Response<Body>) -> Response<Body> {
     response
 }
 
-/// The text of several errors, as clients know it.
-pub fn multierror(errors: &[String]) -> String {
-    let noun = if errors.len() == 1 { "error" } else { "errors" };
-    let lines: String = errors.iter().map(|error| format!("\n\t* {error}")).collect();
-    format!("{} {noun} occurred:{lines}\n\n", errors.len())
-}
-
-/// The text of several warnings; empty when there are none.
-pub fn warnings(warnings: &[String]) -> String {
-    let noun = match warnings.len() {
-        0 => return String::new(),
-        1 => "warning",
-        _ => "warnings",
-    };
-    let lines: Vec<String> = warnings.iter().map(|warning| format!("* {warning}")).collect();
-    format!("{} {noun}:\n\n{}", warnings.len(), lines.join("\n"))
+/// Gives an answer that another agent made its status.
+pub fn set_status(reply: &mut Response<Body>, status: u16) {
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
 }
 
 #[cfg(test)]
@@ -154,15 +147,5 @@ mod tests {
         check(drover_server::Error::Internal { public: "x".into(), private: "y".into() }, 500);
         let write = Problem::of_write(drover_server::Error::NotFound("node not found".into()));
         assert_eq!(write, Problem::Failed("node not found".into()));
-    }
-
-    #[test]
-    fn lists_of_errors_and_warnings_read_as_clients_know_them() {
-        let two = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(multierror(&two), "2 errors occurred:\n\t* a\n\t* b\n\n");
-        assert_eq!(multierror(&two[..1]), "1 error occurred:\n\t* a\n\n");
-        assert_eq!(warnings(&[]), "");
-        assert_eq!(warnings(&two[..1]), "1 warning:\n\n* a");
-        assert_eq!(warnings(&two), "2 warnings:\n\n* a\n* b");
     }
 }

@@ -39,8 +39,16 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// # Errors
 /// The listener can't be used.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    serve_router(listener, router(api), shutdown).await
+}
+
+/// Serves anything that answers requests, within the same bounds.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    service: axum::Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     listener.local_addr()?;
-    let service = router(api);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();

@@ -10,6 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,9 +62,8 @@ impl EvalBroker {
             if chosen.len() == max {
                 break;
             }
-            let key = eval.job_key();
-            if !self.taken.contains_key(&key) {
-                self.taken.insert(key, eval.id);
+            if let Entry::Vacant(job) = self.taken.entry(eval.job_key()) {
+                job.insert(eval.id);
                 chosen.push(*place);
             }
         }

@@ -121,9 +121,7 @@ impl<'a> Sweep<'a> {
             let are_evals_old = evals
                 .iter()
                 .all(|eval| eval.status.is_terminal() && self.is_old(eval.modify_time, self.thresholds.job));
-            let are_allocs_old = allocs
-                .iter()
-                .all(|alloc| self.has_ended(alloc, self.thresholds.job));
+            let are_allocs_old = allocs.iter().all(|alloc| self.has_ended(alloc, self.thresholds.job));
             if !is_tagged && are_evals_old && are_allocs_old {
                 self.evals.extend(evals.iter().map(|eval| eval.id));
                 self.allocs.extend(allocs.iter().map(|alloc| alloc.id));

@@ -150,7 +150,7 @@ impl Run {
 fn superseded(snapshot: &Snapshot, processed: &Eval) -> Vec<Eval> {
     let key = processed.job_key();
     let mut others: Vec<&Arc<Eval>> = snapshot
-        .evals_of_job(&key)
+        .open_evals_of_job(&key)
         .filter(|eval| eval.id != processed.id && eval.status == EvalStatus::Pending && eval.wait_until.is_never())
         .filter(|eval| is_just_a_look(eval.triggered_by))
         .collect();

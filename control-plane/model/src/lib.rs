@@ -24,6 +24,7 @@ pub mod node;
 
 pub mod alloc;
 pub mod deployment;
+pub mod diff;
 pub mod eval;
 pub mod metric;
 pub mod plan;

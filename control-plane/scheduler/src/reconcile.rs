@@ -342,7 +342,7 @@ impl Reconciler<'_, '_> {
                 .is_some_and(|state| state.promoted);
             let goes_on = of
                 .is_some_and(|of| of.status.is_active() && self.deployment.is_some_and(|current| current.id == of.id));
-            alloc.is_canary() && !promoted && !goes_on
+            alloc.is_canary() && of.is_some() && !promoted && !goes_on
         };
         sorted.take_where(is_stale)
     }

@@ -10,6 +10,7 @@ pub mod watch;
 
 pub mod allocs;
 pub mod deployments;
+pub mod edge_reads;
 pub mod forward;
 pub mod jobs;
 pub mod join_tokens;
@@ -24,6 +25,7 @@ mod edge_service;
 mod enrol_service;
 mod host_file;
 mod leader_loop;
+mod reschedule;
 
 pub use authority::reachable as loopback_of;
 pub use error::Error;

@@ -1,4 +1,4 @@
-//! The replicated state: [`Command`], [`apply`], [`State`], [`Snapshot`].
+//! The replicated state: [`Command`], [`apply()`], [`State`], [`Snapshot`].
 //!
 //! All change is a command. `apply` is total and deterministic: the same log gives the same bytes on each server, it
 //! never fails halfway, and a command that it cannot accept yields a refusal as its answer and changes nothing.

@@ -57,7 +57,7 @@ pub(crate) struct OfJob {
     /// Allocs that shall run and have not ended.
     pub live_allocs: usize,
     /// Evals that have not ended.
-    pub open_evals: usize,
+    pub open_evals: OrdSet<EvalId>,
     /// Deployments that have not ended.
     pub active_deployments: usize,
 }
@@ -182,7 +182,9 @@ impl State {
         }
         self.with_job(eval.job_key(), |of_job| {
             of_job.evals.insert(eval.id);
-            of_job.open_evals += usize::from(!eval.status.is_terminal());
+            if !eval.status.is_terminal() {
+                of_job.open_evals.insert(eval.id);
+            }
         });
     }
 
@@ -198,13 +200,18 @@ impl State {
         }
         self.with_job(old.job_key(), |of_job| {
             of_job.evals.remove(&old.id);
-            of_job.open_evals -= usize::from(!old.status.is_terminal());
+            of_job.open_evals.remove(&old.id);
         });
     }
 
     pub(crate) fn set_alloc(&mut self, alloc: Arc<Alloc>) {
         let old = self.allocs.insert(alloc.id, alloc.clone());
         if let Some(old) = &old {
+            let place = |alloc: &Alloc| (alloc.node_id, alloc.eval_id, alloc.deployment_id, alloc.is_terminal());
+            // The usual case, a report: nothing that the indexes hold has changed.
+            if place(old) == place(&alloc) && old.job_id == alloc.job_id && old.namespace == alloc.namespace {
+                return;
+            }
             self.forget_alloc(old);
         }
         insert_into(&mut self.allocs_of_node, alloc.node_id, alloc.id);

@@ -3,6 +3,8 @@
 //! `tests/fixtures/log/v1.bin` was recorded once (`DROVER_RECORD_LOG=<path> cargo test -p drover-state --test replay`)
 //! and is never written again: a later form of the log gets a file of its own, and all of them must go on applying.
 
+#![allow(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 #[path = "replay/commands.rs"]
 mod commands;
 
@@ -133,7 +135,43 @@ fn no_sequence_of_commands_panics_or_diverges() {
             }
         }
         assert_eq!(state.digest(), restored.digest(), "seed {seed}");
+        check_indexes(&state);
     }
+}
+
+/// Secondary indexes that were kept in step are those that an image gives.
+fn check_indexes(state: &State) {
+    let rebuilt = State::decode(&state.encode()).unwrap();
+    let of = |state: &State| -> Vec<String> {
+        let mut lines = Vec::new();
+        for job in state.jobs() {
+            let key = job.key();
+            let allocs: Vec<_> = state.allocs_of_job(&key).map(|alloc| alloc.id).collect();
+            let evals: Vec<_> = state.evals_of_job(&key).map(|eval| eval.id).collect();
+            let open: Vec<_> = state.open_evals_of_job(&key).map(|eval| eval.id).collect();
+            let deployments: Vec<_> = state.deployments_of_job(&key).map(|deployment| deployment.id).collect();
+            lines.push(format!("{key:?} {allocs:?} {evals:?} {open:?} {deployments:?}"));
+        }
+        for alloc in state.allocs() {
+            let on_node: Vec<_> = state.allocs_of_node(alloc.node_id).map(|alloc| alloc.id).collect();
+            let eval = alloc.eval_id.into_iter().flat_map(|id| state.allocs_of_eval(id));
+            let deployment = alloc
+                .deployment_id
+                .into_iter()
+                .flat_map(|id| state.allocs_of_deployment(id));
+            let (of_eval, of_deployment) = (eval.map(|alloc| alloc.id), deployment.map(|alloc| alloc.id));
+            let (of_eval, of_deployment) = (of_eval.collect::<Vec<_>>(), of_deployment.collect::<Vec<_>>());
+            lines.push(format!("{} {on_node:?} {of_eval:?} {of_deployment:?}", alloc.id));
+        }
+        lines.extend(state.blocked_evals().map(|eval| format!("blocked {}", eval.id)));
+        lines.extend(
+            state
+                .active_deployments()
+                .map(|deployment| format!("active {}", deployment.id)),
+        );
+        lines
+    };
+    assert_eq!(of(state), of(&rebuilt));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Everything an edge has to be told, with all defaults filled.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+use drover_agent_config::Settings;
 use drover_runner::drivers::exec::ExecConfig;
 use drover_runner::drivers::raw_exec::RawExecConfig;
 
@@ -13,8 +15,8 @@ pub const RPC_PORT: u16 = 4647;
 /// Settings of an edge.
 #[derive(Clone, Debug)]
 pub struct EdgeConfig {
-    /// Its state stands in `<data_dir>/client`.
-    pub data_dir: PathBuf,
+    /// Its state: the node's id, certificate, allocs, the supervisor's socket.
+    pub state_dir: PathBuf,
     /// One directory per alloc below it.
     pub alloc_dir: PathBuf,
     /// Tasks end with the agent (`-dev`); after a crash, ten seconds later.
@@ -89,10 +91,10 @@ pub struct Reserved {
 
 impl EdgeConfig {
     /// The defaults of an edge with this directory.
-    pub fn new(data_dir: PathBuf) -> EdgeConfig {
+    pub fn new(data_dir: &Path) -> EdgeConfig {
         EdgeConfig {
             alloc_dir: data_dir.join("alloc"),
-            data_dir,
+            state_dir: data_dir.join("client"),
             ends_tasks: false,
             region: "global".to_owned(),
             datacenter: "dc1".to_owned(),
@@ -117,8 +119,123 @@ impl EdgeConfig {
         }
     }
 
-    /// Where the edge keeps its state.
-    pub fn client_dir(&self) -> PathBuf {
-        self.data_dir.join("client")
+    /// What the agent's settings say about its edge. `data_dir` is where everything is kept; the join token comes from
+    /// `DROVER_JOIN_TOKEN` or the file that is named. Where HTTP is answered is for the caller to fill in.
+    pub fn from_settings(settings: &Settings, data_dir: &Path) -> Result<EdgeConfig> {
+        let client = &settings.client;
+        let defaults = EdgeConfig::new(data_dir);
+        let number = |what: &str, number: u64| i64::try_from(number).with_context(|| format!("reserved {what} is too large"));
+        Ok(EdgeConfig {
+            state_dir: client.state_dir.clone().unwrap_or(defaults.state_dir.clone()),
+            alloc_dir: client.alloc_dir.clone().unwrap_or(defaults.alloc_dir.clone()),
+            ends_tasks: settings.dev,
+            region: settings.region.clone(),
+            datacenter: settings.datacenter.clone(),
+            name: settings.name.clone(),
+            node_class: client.node_class.clone(),
+            node_pool: client.node_pool.clone(),
+            meta: client.meta.clone(),
+            servers: client.servers.clone(),
+            join_token: join_token(client.join_token_file.as_deref())?,
+            own_tls: own_tls(settings),
+            raw_exec: settings.raw_exec_enabled.then(|| raw_exec(settings)),
+            exec: exec(settings),
+            reserved: Reserved {
+                cpu_mhz: number("cpu", client.reserved.cpu_mhz)?,
+                cores: core_numbers(&client.reserved.cores).context("reserved cores")?,
+                memory_mib: number("memory", client.reserved.memory_mib)?,
+                disk_mib: number("disk", client.reserved.disk_mib)?,
+                ports: client.reserved.ports.clone(),
+            },
+            cpu_total_mhz: client.cpu_total_mhz.unwrap_or(0),
+            memory_total_mib: client.memory_total_mib.unwrap_or(0),
+            disk_total_mib: client.disk_total_mib.unwrap_or(0),
+            network_interface: match &client.network_interface {
+                None if settings.dev => Some("lo".to_owned()),
+                other => other.clone(),
+            },
+            dynamic_ports: (client.dynamic_port_min, client.dynamic_port_max),
+            kill_timeout_max: client.kill_timeout_max,
+            env_denylist: list(client.options.get("env.denylist").map_or("", String::as_str)),
+            ..defaults
+        })
+    }
+}
+
+fn join_token(file: Option<&Path>) -> Result<Option<String>> {
+    if let Ok(text) = std::env::var("DROVER_JOIN_TOKEN")
+        && !text.trim().is_empty()
+    {
+        return Ok(Some(text.trim().to_owned()));
+    }
+    let Some(file) = file else { return Ok(None) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("read join_token_file {}", file.display()))?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+fn own_tls(settings: &Settings) -> Option<OwnTls> {
+    let tls = &settings.tls;
+    Some(OwnTls { ca_file: tls.ca_file.clone()?, cert_file: tls.cert_file.clone()?, key_file: tls.key_file.clone()? })
+}
+
+fn raw_exec(settings: &Settings) -> RawExecConfig {
+    let config = settings.plugins.get("raw_exec");
+    let denied = config.and_then(|config| config["denied_envvars"].as_array());
+    let names = denied.into_iter().flatten().filter_map(|name| name.as_str()).map(str::to_owned);
+    RawExecConfig { denied_envvars: names.collect() }
+}
+
+fn exec(settings: &Settings) -> ExecConfig {
+    let mut exec = ExecConfig::default();
+    let Some(config) = settings.plugins.get("exec") else { return exec };
+    exec.private_pids = config["default_pid_mode"].as_str() != Some("host");
+    exec.private_ipc = config["default_ipc_mode"].as_str() != Some("host");
+    if let Some(names) = config["allow_caps"].as_array() {
+        let full = |name: &str| {
+            let upper = name.to_ascii_uppercase();
+            if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
+        };
+        exec.allow_caps = names.iter().filter_map(|name| name.as_str()).map(full).collect();
+    }
+    exec
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// Core numbers from `0-2,5`.
+fn core_numbers(text: &str) -> Result<Vec<u16>> {
+    let mut cores = Vec::new();
+    for part in list(text) {
+        let (first, last) = part.split_once('-').unwrap_or((&part, &part));
+        let (first, last): (u16, u16) = (first.trim().parse()?, last.trim().parse()?);
+        cores.extend(first..=last);
+    }
+    cores.sort_unstable();
+    cores.dedup();
+    Ok(cores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drover_agent_config::{Flags, load};
+
+    #[test]
+    fn settings_become_a_config() {
+        let flags = Flags { dev: true, meta: vec!["a=b".to_owned()], ..Flags::default() };
+        let config = EdgeConfig::from_settings(&load(&[], &flags).unwrap(), Path::new("/d")).unwrap();
+        assert_eq!((config.state_dir, config.alloc_dir), ("/d/client".into(), "/d/alloc".into()));
+        assert!(config.ends_tasks && config.raw_exec.is_some());
+        assert_eq!(config.network_interface.as_deref(), Some("lo"));
+        assert_eq!(config.meta["a"], "b");
+    }
+
+    #[test]
+    fn cores_are_read_as_ranges() {
+        assert_eq!(core_numbers("0-2, 5,1").unwrap(), [0, 1, 2, 5]);
+        assert_eq!(core_numbers("").unwrap(), []);
+        assert!(core_numbers("a").is_err());
     }
 }

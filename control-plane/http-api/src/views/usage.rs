@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drover_model::Timestamp;
-use drover_protocol::edge::{AllocStats, TaskStats};
+use drover_server::edge_reads::{AllocStats, TaskStats};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -32,6 +32,20 @@ fn member(number: u8, canary: bool) -> Alloc {
     }
 }
 
+/// A deployment of that version of `web`.
+fn deployment(job_version: u64, group: DeploymentState) -> Deployment {
+    let drover_model::JobKey { namespace, id } = key("web");
+    let task_groups = BTreeMap::from([("front".to_owned(), group)]);
+    Deployment {
+        id: deployment_id(1),
+        namespace,
+        job_id: id,
+        job_version,
+        task_groups,
+        ..Deployment::default()
+    }
+}
+
 /// Job `web` with versions 0 (stable when said so) and 1, and a deployment of version 1 with `placed` allocs at 0 s.
 fn deploying(stable: bool, group: DeploymentState, placed: Vec<Alloc>) -> Region {
     let mut region = Region::new();
@@ -42,20 +56,11 @@ fn deploying(stable: bool, group: DeploymentState, placed: Vec<Alloc>) -> Region
         stable,
     });
     region.register(job("web", 2));
-    let drover_model::JobKey { namespace, id } = key("web");
-    let deployment = Deployment {
-        id: deployment_id(1),
-        namespace,
-        job_id: id,
-        job_version: 1,
-        task_groups: BTreeMap::from([("front".to_owned(), group)]),
-        ..Deployment::default()
-    };
-    let placements = placed;
+    let deployment = Some(deployment(1, group));
     region.plan(Plan {
         job_version: 1,
-        deployment: Some(deployment),
-        placements,
+        deployment,
+        placements: placed,
         ..Plan::default()
     });
     region
@@ -224,33 +229,23 @@ fn the_copy_of_a_rollback_is_stable() {
 #[test]
 fn an_unhealthy_alloc_is_replaced_or_fails_it() {
     let check = |policy: Option<ReschedulePolicy>, deadline: u64, expected: Option<&str>| {
-        let state = DeploymentState {
-            progress_deadline: Duration::from_secs(deadline),
-            ..group(2)
-        };
-        let mut region = deploying(false, state, vec![]);
-        let mut changed = job("web", 2);
-        changed.task_groups[0].reschedule_policy = policy;
-        // The deployment's version is the one with that policy.
-        region.register(changed);
-        let version = region.state.job(&key("web")).unwrap().version;
-        let newer = Deployment {
-            job_version: version,
-            id: deployment_id(1),
-            ..region.deployment().clone()
-        };
-        let mut other = Region::new();
-        other.register(Job::clone(region.state.job(&key("web")).unwrap()));
-        let newer = Deployment {
-            job_version: 0,
-            ..newer
-        };
-        other.plan(Plan {
-            deployment: Some(newer),
+        let mut region = Region::new();
+        let mut job = job("web", 2);
+        job.task_groups[0].reschedule_policy = policy;
+        region.register(job);
+        let progress_deadline = Duration::from_secs(deadline);
+        let deployment = Some(deployment(
+            0,
+            DeploymentState {
+                progress_deadline,
+                ..group(2)
+            },
+        ));
+        region.plan(Plan {
+            deployment,
             placements: vec![member(1, false)],
             ..Plan::default()
         });
-        let mut region = other;
         region.report(vec![health(1, false)]);
         let commands = region.settle(20);
         assert_eq!(commands.len(), 1);

@@ -234,7 +234,7 @@ fn alloc(replay: &Replay, label: &str, recorded: &Value, ours: &Alloc, out: &mut
         "DesiredStatus": ours.desired_status.as_str(),
         "DesiredDescription": ours.desired_description,
         "NextAllocation": link(ours.next_allocation),
-        "PreviousAllocation": link(ours.previous_allocation),
+        "PreviousAllocation": link(ours.previous_allocation.filter(|_| recorded["new"] == true)),
         "Canary": ours.is_canary(),
     });
     let mut wanted = recorded.as_object().unwrap().clone();

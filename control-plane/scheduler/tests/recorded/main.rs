@@ -3,15 +3,29 @@
 //! A case is a list of steps against eight simulated nodes. Compared are plan counts, counters of failures, statuses
 //! and the scores of every placement to 1e-9. Nodes n5 and n6 are equal in all that counts: either may be taken.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it broke")]
+
 mod compare;
 mod replay;
 
-use replay::replay;
+use replay::{replay, replay_failures};
 
 /// Replays a case and shows everything that differs.
 fn check(name: &str, text: &str) {
     let differences = replay(text);
     assert!(differences.is_empty(), "{name}:\n{}", differences.join("\n"));
+}
+
+#[test]
+fn reschedule_penalty() {
+    let text = include_str!("../../../../tests/fixtures/scheduling-cases/reschedule-penalty.json");
+    assert_eq!(replay_failures(text), [""; 0]);
+}
+
+#[test]
+fn reschedule_attempts() {
+    let text = include_str!("../../../../tests/fixtures/scheduling-cases/reschedule-attempts.json");
+    assert_eq!(replay_failures(text), [""; 0]);
 }
 
 macro_rules! cases {

@@ -35,14 +35,7 @@ pub struct Replay {
 pub fn replay(text: &str) -> Vec<String> {
     let case: Value = serde_json::from_str(text).unwrap();
     let steps = case["steps"].as_array().unwrap();
-    let mut replay = Replay {
-        state: State::default(),
-        index: 0,
-        labels: BTreeMap::new(),
-        created: BTreeMap::new(),
-        evals: 0,
-    };
-    replay.register_nodes();
+    let mut replay = Replay::new();
     let mut differences = Vec::new();
     let mut expected = (Vec::new(), Vec::new());
     let mut before = replay.index;
@@ -73,7 +66,90 @@ pub fn replay(text: &str) -> Vec<String> {
     differences
 }
 
+/// Replays a case whose one task fails each time it runs: after the registration each step sees one replacement, or
+/// none when the attempts are used up.
+pub fn replay_failures(text: &str) -> Vec<String> {
+    let case: Value = serde_json::from_str(text).unwrap();
+    let steps = case["steps"].as_array().unwrap();
+    let mut replay = Replay::new();
+    replay.step(&steps[0]);
+    let mut differences = Vec::new();
+    for (place, step) in steps.iter().enumerate().skip(1) {
+        let before = replay.index;
+        replay.fail_all();
+        // Each command takes a second: the delay of the policy passes.
+        for _ in 0..7 {
+            replay.apply(Command::Noop);
+        }
+        replay.run_due();
+        let allocs = step["allocs"].as_array().cloned().unwrap_or_default();
+        let made = replay
+            .labels
+            .values()
+            .filter(|id| replay.state.alloc(**id).unwrap().create_index > before)
+            .count();
+        if made != usize::from(!allocs.is_empty()) {
+            differences.push(format!("step {place}: {made} replacements"));
+        }
+        let found = compare::changes(&replay, before, &[], &allocs);
+        differences.extend(
+            found
+                .into_iter()
+                .map(|difference| format!("step {place}: {difference}")),
+        );
+    }
+    differences
+}
+
 impl Replay {
+    fn new() -> Self {
+        let mut replay = Self {
+            state: State::default(),
+            index: 0,
+            labels: BTreeMap::new(),
+            created: BTreeMap::new(),
+            evals: 0,
+        };
+        replay.register_nodes();
+        replay
+    }
+
+    /// What runs fails, and its job is looked at.
+    fn fail_all(&mut self) {
+        let open: Vec<_> = self
+            .state
+            .allocs()
+            .filter(|alloc| !alloc.is_terminal())
+            .cloned()
+            .collect();
+        for alloc in open {
+            let client_status = ClientStatus::Failed;
+            let update = AllocUpdate {
+                alloc_id: alloc.id,
+                client_status,
+                ..AllocUpdate::default()
+            };
+            let at = self.now();
+            self.apply(Command::UpdateAllocs {
+                node_id: alloc.node_id,
+                updates: vec![update],
+                evals: Vec::new(),
+                at,
+            });
+            self.evaluate(&alloc.job_key(), EvalTrigger::AllocFailure);
+        }
+    }
+
+    /// Evals whose time has come are processed.
+    fn run_due(&mut self) {
+        let now = self.now();
+        let is_due = |eval: &&Arc<Eval>| eval.status == EvalStatus::Pending && eval.wait_until <= now;
+        let due: Vec<Arc<Eval>> = self.state.evals().filter(is_due).cloned().collect();
+        for eval in due {
+            self.run(&eval);
+        }
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp((START + self.index as i64) * 1_000_000_000)
     }

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test -p drover-scheduler --test scenarios` writes the traces anew: read them before they are kept.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it broke")]
+
 mod job;
 mod world;
 

@@ -39,6 +39,7 @@ impl Applying<'_> {
             if let Some(alloc) = self.state.remove_alloc(id) {
                 let job = alloc.job_key();
                 self.jobs.insert(job.clone());
+                self.shrunk.insert(job.clone());
                 let change = Change::Alloc {
                     id,
                     node: alloc.node_id,
@@ -63,6 +64,7 @@ impl Applying<'_> {
             }
             if let Some(deployment) = self.state.remove_deployment(id) {
                 self.jobs.insert(deployment.job_key());
+                self.shrunk.insert(deployment.job_key());
                 self.changed(
                     Table::Deployments,
                     Change::Deployment {
@@ -81,7 +83,7 @@ impl Applying<'_> {
                 .state
                 .of_job
                 .get(&key)
-                .is_some_and(|of_job| of_job.live_allocs + of_job.open_evals + of_job.active_deployments > 0);
+                .is_some_and(|of_job| of_job.live_allocs + of_job.open_evals.len() + of_job.active_deployments > 0);
             if job.status == JobStatus::Dead && !is_in_use {
                 self.forget_job(&key);
             }

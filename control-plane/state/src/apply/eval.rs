@@ -44,7 +44,7 @@ impl Applying<'_> {
         let is_per_node = matches!(eval.kind, JobType::System | JobType::SysBatch);
         let ended: Vec<EvalId> = self
             .state
-            .evals_of_job(&eval.job_key())
+            .open_evals_of_job(&eval.job_key())
             .filter(|other| other.id != eval.id && other.status == EvalStatus::Blocked)
             .filter(|other| !is_per_node || eval.node_id.is_none() || other.node_id == eval.node_id)
             .map(|other| other.id)
@@ -54,7 +54,7 @@ impl Applying<'_> {
 
     /// Cancels the evals that wait for a time, of a job that was stopped.
     pub(super) fn cancel_waiting(&mut self, key: &JobKey, at: Timestamp) {
-        let waiting = self.state.evals_of_job(key);
+        let waiting = self.state.open_evals_of_job(key);
         let waiting = waiting.filter(|eval| eval.status == EvalStatus::Pending && !eval.wait_until.is_never());
         let waiting = waiting.map(|eval| eval.id).collect();
         self.cancel_evals(waiting, "job was stopped", at);

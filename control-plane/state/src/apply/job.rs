@@ -66,6 +66,7 @@ impl Applying<'_> {
         job.submit_time = at;
         job.version_tag = None;
         self.prepare_summary(&job);
+        self.shrunk.insert(job.key());
         self.put_job(job);
         (self.index, version)
     }
@@ -114,6 +115,7 @@ impl Applying<'_> {
         self.state.submissions.remove(key);
         self.state.summaries.remove(key);
         self.jobs.insert(key.clone());
+        self.shrunk.insert(key.clone());
         self.changed(Table::Jobs, Change::Job(key.clone()));
     }
 

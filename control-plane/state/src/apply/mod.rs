@@ -1,7 +1,7 @@
 //! `apply`: one command changes the state. Total and deterministic; one file per noun.
 //!
 //! A function here first looks whether it can do what the command says (else it refuses and has changed nothing), then
-//! changes the state through [`Applying`], which keeps indexes, events, summaries and the status of jobs.
+//! changes the state through `Applying`, which keeps indexes, events, summaries and the status of jobs.
 
 mod alloc;
 mod collect;
@@ -38,6 +38,7 @@ pub fn apply(state: &mut State, index: u64, command: Command) -> (Answer, Events
         changes: Vec::new(),
         seen: BTreeSet::new(),
         jobs: BTreeSet::new(),
+        shrunk: BTreeSet::new(),
     };
     let answer = applying.command(command).unwrap_or_else(Answer::Refused);
     applying.settle_jobs();
@@ -53,6 +54,8 @@ struct Applying<'a> {
     seen: BTreeSet<Change>,
     /// Jobs whose status may have changed.
     jobs: BTreeSet<JobKey>,
+    /// Jobs of which old versions may not be needed any more.
+    shrunk: BTreeSet<JobKey>,
 }
 
 impl Applying<'_> {

@@ -57,6 +57,12 @@ impl Applying<'_> {
             return;
         }
         deployment.job_create_index = job.create_index;
+        for group in deployment.task_groups.values_mut() {
+            // Counted here as allocs come.
+            group.placed_canaries.clear();
+            (group.placed_allocs, group.healthy_allocs, group.unhealthy_allocs) = (0, 0, 0);
+            group.require_progress_by = Timestamp(0);
+        }
         deployment.create_index = self.index;
         deployment.create_time = at;
         self.put_deployment(deployment, at);

@@ -92,10 +92,9 @@ impl Applying<'_> {
         self.changed(Table::Jobs, Change::Job(key.clone()));
     }
 
-    /// Sets the status of every job that was touched.
+    /// Sets the status of every job that was touched, and forgets the versions that are not needed any more.
     pub(super) fn settle_jobs(&mut self) {
         for key in std::mem::take(&mut self.jobs) {
-            self.prune_versions(&key);
             let Some(job) = self.state.jobs.get(&key).cloned() else {
                 continue;
             };
@@ -109,7 +108,9 @@ impl Applying<'_> {
             self.state.set_job(&Arc::new(job));
             self.changed(Table::Jobs, Change::Job(key));
         }
-        debug_assert!(self.jobs.is_empty(), "setting a status touches no other job");
+        for key in std::mem::take(&mut self.shrunk) {
+            self.prune_versions(&key);
+        }
     }
 
     fn job_status(&self, job: &Job) -> JobStatus {
@@ -122,7 +123,7 @@ impl Applying<'_> {
             let is_live = of_job.live_allocs > 0 || of_job.active_deployments > 0;
             (
                 is_live,
-                of_job.open_evals > 0,
+                !of_job.open_evals.is_empty(),
                 !of_job.evals.is_empty() || !of_job.allocs.is_empty(),
             )
         });

@@ -1,0 +1,262 @@
+//! The generic part: two JSON objects to changed fields and changed objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::{DiffType, FieldDiff, ObjectDiff};
+
+/// Keys whose objects are maps with free names: their entries are fields of the block around them.
+const MAPS: &[&str] =
+    &["Meta", "CanaryMeta", "Env", "TaggedAddresses", "GetterOptions", "GetterHeaders", "Header", "Args"];
+/// Objects whose inside is free: it becomes one level of fields.
+const FREE: &[&str] = &["Config", "Policy"];
+/// Keys inside blocks that are not shown: bookkeeping, and what stands elsewhere.
+const HIDDEN: &[(&str, &[&str])] = &[
+    ("Update", &["Stagger"]),
+    ("Scaling", &["CreateIndex", "ModifyIndex", "ID", "Type", "Target"]),
+    ("Network", &["CIDR", "Device", "IP", "MBits"]),
+    ("Dynamic Port", &["Value", "IgnoreCollision"]),
+];
+/// Keys that are left out of the stored form when empty and are shown all the same.
+const SHOWN: &[(&str, &[(&str, &str)])] = &[
+    ("Network", &[("Hostname", ""), ("Mode", "")]),
+    ("Dynamic Port", &[("To", "0")]),
+    ("Static Port", &[("To", "0")]),
+];
+/// What one entry of a list is called.
+const NAMES: &[(&str, &str)] = &[
+    ("Constraints", "Constraint"),
+    ("Affinities", "Affinity"),
+    ("Spreads", "Spread"),
+    ("Networks", "Network"),
+    ("DynamicPorts", "Dynamic Port"),
+    ("ReservedPorts", "Static Port"),
+    ("Volumes", "Volume"),
+    ("Services", "Service"),
+    ("Checks", "Check"),
+    ("Templates", "Template"),
+    ("Artifacts", "Artifact"),
+    ("VolumeMounts", "VolumeMount"),
+    ("Identities", "Identity"),
+    ("Actions", "Action"),
+    ("Secrets", "Secret"),
+    ("ScalingPolicies", "Scaling"),
+    ("Devices", "Device"),
+    ("Upstreams", "ConsulUpstreams"),
+    ("Paths", "Paths"),
+    ("Links", "Link"),
+    ("Regions", "Region"),
+];
+
+fn entry_name(key: &str) -> &str {
+    NAMES.iter().find(|(list, _)| *list == key).map_or(key, |(_, name)| name)
+}
+
+fn lookup<'t, T>(table: &'t [(&str, &'t [T])], name: &str) -> &'t [T] {
+    table.iter().find(|(block, _)| *block == name).map_or(&[], |(_, entries)| entries)
+}
+
+/// The plain values of two objects. With `is_contextual` unchanged ones are told too.
+pub fn fields(
+    old: Option<&Map<String, Value>>,
+    new: Option<&Map<String, Value>>,
+    is_contextual: bool,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Vec<FieldDiff> {
+    let texts = |map: Option<&Map<String, Value>>| {
+        let mut texts = BTreeMap::new();
+        for (key, value) in map.into_iter().flatten().filter(|(key, _)| is_wanted(key)) {
+            match value {
+                Value::Object(_) if MAPS.contains(&key.as_str()) => flatten(key, value, &mut texts),
+                Value::Object(_) | Value::Array(_) | Value::Null => {}
+                plain => {
+                    texts.insert(key.clone(), text(plain));
+                }
+            }
+        }
+        texts
+    };
+    compare(&texts(old), &texts(new), is_contextual)
+}
+
+/// Named texts on both sides.
+fn compare(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>, is_contextual: bool) -> Vec<FieldDiff> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let field = |name: &String| {
+        let was = old.get(name).map(String::as_str).unwrap_or_default();
+        let is = new.get(name).map(String::as_str).unwrap_or_default();
+        let kind = match (was.is_empty(), is.is_empty()) {
+            _ if was == is => DiffType::None,
+            (true, false) => DiffType::Added,
+            (false, true) => DiffType::Deleted,
+            _ => DiffType::Edited,
+        };
+        let is_told = is_contextual || kind != DiffType::None;
+        is_told.then(|| FieldDiff {
+            kind,
+            name: name.clone(),
+            old: was.to_owned(),
+            new: is.to_owned(),
+            annotations: Vec::new(),
+        })
+    };
+    names.into_iter().filter_map(field).collect()
+}
+
+/// The order of fields: by name, then by what they were and are.
+pub fn sort(fields: &mut [FieldDiff]) {
+    fields.sort_by(|a, b| (&a.name, &a.old, &a.new).cmp(&(&b.name, &b.old, &b.new)));
+}
+
+/// The changed blocks under a key: none or one for a block or a list of values, any number for a list of blocks.
+pub fn objects(key: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDiff> {
+    let list_of_blocks = |side: Option<&Value>| {
+        side.and_then(Value::as_array).is_some_and(|items| items.iter().any(Value::is_object))
+    };
+    if list_of_blocks(old) || list_of_blocks(new) {
+        return blocks(entry_name(key), old, new);
+    }
+    if old.is_some_and(Value::is_array) || new.is_some_and(Value::is_array) {
+        return values(key, old, new).into_iter().collect();
+    }
+    let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+    if key == "Volumes" {
+        let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
+        let of = |map: Option<&'_ Map<String, Value>>, name: &str| map.and_then(|map| map.get(name)).cloned();
+        return names
+            .into_iter()
+            .filter_map(|name| object("Volume", of(old, name).as_ref(), of(new, name).as_ref()))
+            .collect();
+    }
+    let wrap = |map: Option<&Map<String, Value>>| map.map(|map| Value::Object(map.clone()));
+    object(key, wrap(old).as_ref(), wrap(new).as_ref()).into_iter().collect()
+}
+
+/// One block on both sides; none when it did not change.
+fn object(name: &str, old: Option<&Value>, new: Option<&Value>) -> Option<ObjectDiff> {
+    let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+    if old == new {
+        return None;
+    }
+    let kind = match (old.is_some(), new.is_some()) {
+        (false, _) => DiffType::Added,
+        (true, false) => DiffType::Deleted,
+        (true, true) => DiffType::Edited,
+    };
+    if FREE.contains(&name) {
+        let flat = |map: Option<&Map<String, Value>>| {
+            let mut texts = BTreeMap::new();
+            for (key, value) in map.into_iter().flatten() {
+                flatten(key, value, &mut texts);
+            }
+            texts
+        };
+        let fields = compare(&flat(old), &flat(new), true);
+        return Some(ObjectDiff { kind, name: name.to_owned(), fields, objects: Vec::new() });
+    }
+    let (old, new) = (old.map(|map| completed(name, map)), new.map(|map| completed(name, map)));
+    let hidden = lookup(HIDDEN, name);
+    let mut fields = fields(old.as_ref(), new.as_ref(), true, |key| !hidden.contains(&key));
+    sort(&mut fields);
+    let keys: BTreeSet<&String> = old.iter().chain(&new).flat_map(Map::keys).collect();
+    let of = |map: &'_ Option<Map<String, Value>>, key: &str| map.as_ref().and_then(|map| map.get(key)).cloned();
+    let mut objects = Vec::new();
+    for key in keys.into_iter().filter(|key| !hidden.contains(&key.as_str())) {
+        let (old, new) = (of(&old, key), of(&new, key));
+        let is_map = MAPS.contains(&key.as_str()) && old.iter().chain(&new).any(Value::is_object);
+        if !is_map {
+            objects.extend(self::objects(key, old.as_ref(), new.as_ref()));
+        }
+    }
+    // Lists of values come before blocks.
+    objects.sort_by_key(|object| !keys_hold(&object.name, old.as_ref(), new.as_ref()));
+    let is_changed = fields.iter().any(|field| field.kind != DiffType::None) || !objects.is_empty();
+    is_changed.then(|| ObjectDiff { kind, name: name.to_owned(), fields, objects })
+}
+
+/// True for a key that holds a list of plain values on either side.
+fn keys_hold(key: &str, old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>) -> bool {
+    old.into_iter().chain(new).any(|map| map.get(key).is_some_and(Value::is_array))
+}
+
+/// With the keys that are left out of the stored form.
+fn completed(name: &str, map: &Map<String, Value>) -> Map<String, Value> {
+    let mut map = map.clone();
+    for (key, text) in lookup(SHOWN, name) {
+        map.entry(key.to_string()).or_insert_with(|| Value::from(*text));
+    }
+    map
+}
+
+/// A list of plain values, compared as a set.
+fn values(key: &str, old: Option<&Value>, new: Option<&Value>) -> Option<ObjectDiff> {
+    let set = |side: Option<&Value>| -> BTreeSet<String> {
+        side.and_then(Value::as_array).into_iter().flatten().map(text).collect()
+    };
+    let (was, is) = (set(old), set(new));
+    if was == is {
+        return None;
+    }
+    let kind = match (was.is_empty(), is.is_empty()) {
+        (true, _) => DiffType::Added,
+        (_, true) => DiffType::Deleted,
+        _ => DiffType::Edited,
+    };
+    let field = |value: &String| {
+        let old = if was.contains(value) { value.clone() } else { String::new() };
+        let new = if is.contains(value) { value.clone() } else { String::new() };
+        let kind = match (old.is_empty(), new.is_empty()) {
+            (true, _) => DiffType::Added,
+            (_, true) => DiffType::Deleted,
+            _ => DiffType::None,
+        };
+        FieldDiff { kind, name: key.to_owned(), old, new, annotations: Vec::new() }
+    };
+    let mut fields: Vec<FieldDiff> = was.union(&is).map(field).collect();
+    sort(&mut fields);
+    Some(ObjectDiff { kind, name: key.to_owned(), fields, objects: Vec::new() })
+}
+
+/// A list of blocks: those with a name are matched by it, others are the same or not.
+fn blocks(name: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDiff> {
+    let items = |side: Option<&'_ Value>| side.and_then(Value::as_array).cloned().unwrap_or_default();
+    let (mut old, new) = (items(old), items(new));
+    let mut diffs = Vec::new();
+    let mut added = Vec::new();
+    for item in new {
+        if let Some(place) = old.iter().position(|other| *other == item) {
+            old.remove(place);
+        } else {
+            added.push(item);
+        }
+    }
+    for item in added {
+        let is_match = |other: &Value| item["Name"].is_string() && other["Name"] == item["Name"];
+        let before = old.iter().position(is_match).map(|place| old.remove(place));
+        diffs.extend(object(name, before.as_ref(), Some(&item)));
+    }
+    diffs.extend(old.iter().filter_map(|item| object(name, Some(item), None)));
+    diffs
+}
+
+/// `key[inner][0]` to text.
+fn flatten(key: &str, value: &Value, texts: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(inner, value)| flatten(&format!("{key}[{inner}]"), value, texts)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(place, value)| flatten(&format!("{key}[{place}]"), value, texts));
+        }
+        Value::Null => {}
+        plain => {
+            texts.insert(key.to_owned(), text(plain));
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
