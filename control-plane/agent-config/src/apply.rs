@@ -39,7 +39,11 @@ pub struct Layer<'a> {
 impl<'a> Layer<'a> {
     /// A layer from that source.
     pub fn new(draft: &'a mut Draft, source: &'a Source) -> Layer<'a> {
-        Layer { draft, source, problems: Vec::new() }
+        Layer {
+            draft,
+            source,
+            problems: Vec::new(),
+        }
     }
 
     /// Lays the items of a block (empty name: the top) over the draft.
@@ -49,7 +53,11 @@ impl<'a> Layer<'a> {
                 self.unknown(block, &item);
                 continue;
             };
-            let path = if block.is_empty() { item.name.clone() } else { format!("{block}.{}", item.name) };
+            let path = if block.is_empty() {
+                item.name.clone()
+            } else {
+                format!("{block}.{}", item.name)
+            };
             match (row.kind, item.content) {
                 (Kind::Free, content) => self.free(&path, row.acts, content),
                 (Kind::Block, content) => self.block(&path, row.acts, item.span, content),
@@ -94,7 +102,11 @@ impl<'a> Layer<'a> {
         match content {
             Content::Block { labels, items } => {
                 if let Some(label) = labels.first() {
-                    self.problems.push(Problem::new(span, "No label here", format!("{path} takes no label {label:?}.")));
+                    self.problems.push(Problem::new(
+                        span,
+                        "No label here",
+                        format!("{path} takes no label {label:?}."),
+                    ));
                 }
                 self.items(path, items);
             }
@@ -109,7 +121,11 @@ impl<'a> Layer<'a> {
                         self.items(path, items);
                     }
                 }
-                _ => self.problems.push(Problem::new(span, "Not a block", format!("{path} is a block: {path} {{ ... }}"))),
+                _ => self.problems.push(Problem::new(
+                    span,
+                    "Not a block",
+                    format!("{path} is a block: {path} {{ ... }}"),
+                )),
             },
         }
     }
@@ -139,13 +155,20 @@ impl<'a> Layer<'a> {
     }
 
     fn plugin(&mut self, name: &str, plugin: &Value) {
-        let config = plugin.as_entries().and_then(|entries| entries.get("config")).map(first_object);
+        let config = plugin
+            .as_entries()
+            .and_then(|entries| entries.get("config"))
+            .map(first_object);
         if name == "raw_exec"
-            && let Some(enabled) = config.and_then(|config| config.as_entries()).and_then(|config| config.get("enabled"))
+            && let Some(enabled) = config
+                .and_then(|config| config.as_entries())
+                .and_then(|config| config.get("enabled"))
         {
             match convert::flag(enabled) {
                 Ok(enabled) => self.draft.settings.raw_exec_enabled = enabled,
-                Err(e) => self.problems.push(Problem::nowhere("Unsuitable value", format!("raw_exec enabled: {e}"))),
+                Err(e) => self
+                    .problems
+                    .push(Problem::nowhere("Unsuitable value", format!("raw_exec enabled: {e}"))),
             }
         }
         if let Some(config) = config {
@@ -163,15 +186,25 @@ impl<'a> Layer<'a> {
         if path == "acl.enabled" {
             self.draft.acl_enabled = convert::flag(value).unwrap_or(true);
         }
-        let outcome = if acts { self.set(path, value) } else { self.pass_over(path, value) };
+        let outcome = if acts {
+            self.set(path, value)
+        } else {
+            self.pass_over(path, value)
+        };
         if let Err(e) = outcome {
-            self.problems.push(Problem::new(span, "Unsuitable value", format!("{path}: {e}.")));
+            self.problems
+                .push(Problem::new(span, "Unsuitable value", format!("{path}: {e}.")));
         }
     }
 
     /// Keys of a block that is not acted on are covered by the name of the block.
     fn pass_over(&mut self, path: &str, value: &Value) -> Result<(), String> {
-        let is_covered = self.draft.settings.unacted.iter().any(|known| path.starts_with(&format!("{known}.")));
+        let is_covered = self
+            .draft
+            .settings
+            .unacted
+            .iter()
+            .any(|known| path.starts_with(&format!("{known}.")));
         let is_off = matches!(value, Value::Bool(false)) || value.as_str() == Some("");
         if !is_covered && !is_off {
             self.unacted(path);
@@ -303,8 +336,15 @@ fn ranges(text: String, max: u64) -> Result<String, String> {
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
         let number = |text: &str| {
-            let number: u64 = text.trim().parse().map_err(|_| format!("numbers and ranges are needed, not {part:?}"))?;
-            if number > max { Err(format!("{number} is larger than {max}")) } else { Ok(number) }
+            let number: u64 = text
+                .trim()
+                .parse()
+                .map_err(|_| format!("numbers and ranges are needed, not {part:?}"))?;
+            if number > max {
+                Err(format!("{number} is larger than {max}"))
+            } else {
+                Ok(number)
+            }
         };
         if number(low)? > number(high)? {
             return Err(format!("the range {part:?} runs backwards"));
@@ -321,7 +361,10 @@ fn entries_of(items: Vec<Item>) -> BTreeMap<String, Value> {
             Content::Value(value) => value,
             Content::Block { labels, items } => {
                 let inner = Value::Object(entries_of(items));
-                labels.into_iter().rev().fold(inner, |inner, label| Value::Object(BTreeMap::from([(label, inner)])))
+                labels
+                    .into_iter()
+                    .rev()
+                    .fold(inner, |inner, label| Value::Object(BTreeMap::from([(label, inner)])))
             }
         };
         entries.insert(item.name, value);

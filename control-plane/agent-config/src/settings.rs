@@ -114,7 +114,11 @@ pub struct Ports {
 
 impl Default for Ports {
     fn default() -> Self {
-        Ports { http: 4646, rpc: 4647, serf: 4648 }
+        Ports {
+            http: 4646,
+            rpc: 4647,
+            serf: 4648,
+        }
     }
 }
 

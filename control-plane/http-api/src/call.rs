@@ -1,6 +1,7 @@
 //! One request, as handlers see it.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method};
@@ -28,8 +29,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// Who sent it; none when it was handed on.
     pub peer: Option<SocketAddr>,
-    /// What was sent, not read yet.
-    pub body: Body,
+    /// What was sent, not read yet. The lock is only there because a body may not be shared between threads.
+    pub body: Mutex<Body>,
 }
 
 impl Call {
@@ -48,7 +49,8 @@ impl Call {
     /// # Errors
     /// It is too large or too slow.
     pub async fn take_body(&mut self) -> Result<Vec<u8>, Problem> {
-        body::read(&self.headers, std::mem::take(&mut self.body)).await
+        let body = std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner));
+        body::read(&self.headers, body).await
     }
 
     /// Reads the body as an object.

@@ -62,13 +62,13 @@ pub(crate) async fn allocs(call: Call) -> Result<Reply, Problem> {
 }
 
 fn changed(call: &Call, written: DeploymentWritten) -> Result<Reply, Problem> {
-    let DeploymentWritten { eval_id, index } = written;
+    let DeploymentWritten { eval_id, reverted_version, index } = written;
     let body = DeploymentChanged {
         deployment_modify_index: index,
         eval_create_index: if eval_id.is_some() { index } else { 0 },
         eval_id,
         index,
-        reverted_job_version: None,
+        reverted_job_version: reverted_version,
     };
     call.written(&body, index)
 }

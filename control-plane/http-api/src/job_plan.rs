@@ -1,13 +1,12 @@
-//! The dry run of a job, and the difference between two versions.
+//! The dry run of a job: what registering it would change and do.
 
 use drover_jobspec::{Canonical, multierror, warnings_text};
-use drover_model::job::Job;
+use drover_model::diff::{annotate, job_diff};
 use drover_server::plan::JobPlan;
 use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::job_write::{checked, job_of};
-use crate::plan_notes;
 use crate::problem::Problem;
 use crate::reply::Reply;
 
@@ -20,13 +19,11 @@ pub(crate) async fn plan(mut call: Call) -> Result<Reply, Problem> {
         .map_err(|problems| Problem::Failed(multierror(&problems)))?;
     let JobPlan { outcome, old, index: _ } = server.plan_job(job.clone()).await?;
     let annotations = outcome.plan.annotations.as_ref().or(outcome.eval.plan_annotations.as_ref());
-    let diff = if with_diff {
-        let mut diff = difference(old.as_deref(), &job)?;
-        plan_notes::add(&mut diff, old.as_deref(), &job, annotations);
-        Some(diff)
-    } else {
-        None
-    };
+    let diff = with_diff.then(|| {
+        let mut diff = job_diff(old.as_deref(), Some(&job));
+        annotate(&mut diff, &annotations.cloned().unwrap_or_default());
+        diff
+    });
     let failed = &outcome.eval.failed_group_allocs;
     // What a caller sends back as the index to enforce.
     let job_modify_index = old.as_ref().map_or(0, |job| job.job_modify_index);
@@ -42,16 +39,3 @@ pub(crate) async fn plan(mut call: Call) -> Result<Reply, Problem> {
     });
     call.written(&body, job_modify_index)
 }
-
-/// What a version changed; nothing that a plan would do is noted in it.
-pub(crate) fn version_diff(old: &Job, new: &Job) -> Result<Value, Problem> {
-    difference(Some(old), new)
-}
-
-fn difference(old: Option<&Job>, new: &Job) -> Result<Value, Problem> {
-    serde_json::to_value(crate::job_plan::shim(old, new)).map_err(|error| {
-        tracing::error!(%error, job = %new.id, "difference is no JSON");
-        Problem::Failed("the difference can't be written as JSON".to_owned())
-    })
-}
-fn shim(_: Option<&Job>, _: &Job) -> Value { Value::Null }

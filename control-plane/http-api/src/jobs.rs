@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use drover_model::JobKey;
 use drover_model::deployment::Deployment;
+use drover_model::diff::{JobDiff, job_diff};
 use drover_model::job::Job;
 use drover_server::Watch;
 use drover_state::{Snapshot, Table};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::allocs::stubs;
 use crate::blocking::{Seen, read};
 use crate::call::Call;
-use crate::job_plan::version_diff;
 use crate::page::{ByName, page};
 use crate::problem::Problem;
 use crate::reply::Reply;
@@ -117,7 +116,7 @@ pub(crate) async fn latest_deployment(call: Call) -> Result<Reply, Problem> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Versions<'a> {
-    diffs: Option<Vec<Value>>,
+    diffs: Option<Vec<JobDiff>>,
     index: u64,
     known_leader: bool,
     last_contact: u64,
@@ -155,13 +154,13 @@ pub(crate) async fn versions(call: Call) -> Result<Reply, Problem> {
 }
 
 /// Each version against the one before it, or all against one.
-fn diffs(versions: &[&Arc<Job>], against: Option<u64>) -> Result<Vec<Value>, Problem> {
+fn diffs(versions: &[&Arc<Job>], against: Option<u64>) -> Result<Vec<JobDiff>, Problem> {
     match against {
-        None => versions.windows(2).map(|pair| version_diff(pair[1], pair[0])).collect(),
+        None => Ok(versions.windows(2).map(|pair| job_diff(Some(pair[1]), Some(pair[0]))).collect()),
         Some(version) => {
             let missing = || Problem::Failed(format!("job version {version} not found"));
             let base = versions.iter().find(|job| job.version == version).ok_or_else(missing)?;
-            versions.iter().map(|job| version_diff(base, job)).collect()
+            Ok(versions.iter().map(|job| job_diff(Some(base), Some(job))).collect())
         }
     }
 }

@@ -35,7 +35,6 @@ mod join_tokens;
 mod logs;
 mod nodes;
 mod operator;
-mod plan_notes;
 mod search;
 mod stats;
 

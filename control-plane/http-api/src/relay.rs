@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Response, header};
 use bytes::Bytes;
-use drover_server::edge_reads::{HttpHead, HttpRequest};
+use drover_server::edge_reads::{HttpHead, HttpRequest, RpcError};
 use drover_server::forward::{ForwardHandler, ForwardedAnswer};
 use futures_util::StreamExt;
 use tokio::net::TcpListener;
@@ -28,9 +28,9 @@ use crate::serve::serve_router;
 /// Parts of an answer under way. A slow reader holds the sender up.
 const PARTS_MAX: usize = 4;
 
-/// An answer under way, or why there is none.
-pub type Relaying = Pin<Box<dyn Future<Output = Result<ForwardedAnswer, String>> + Send>>;
-/// What hands a request on.
+/// An answer under way: its head, and its body in parts; or why there is none.
+pub type Relaying = Pin<Box<dyn Future<Output = Result<(HttpHead, mpsc::Receiver<Bytes>), RpcError>> + Send>>;
+/// What hands a request on. Made of words that an edge knows as well.
 pub type Forwarder = Arc<dyn Fn(HttpRequest) -> Relaying + Send + Sync>;
 
 /// Headers that are about one connection and not about the request.
@@ -70,7 +70,7 @@ async fn hand_on(forwarder: &Forwarder, request: Request) -> Result<Reply, Probl
         headers: kept.filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect(),
         body: body::read(&parts.headers, body).await?,
     };
-    let ForwardedAnswer { head, body } = forwarder(request).await.map_err(Problem::Failed)?;
+    let (head, body) = forwarder(request).await.map_err(|error| Problem::Failed(error.to_string()))?;
     let stream = futures_util::stream::unfold(body, |mut body| async move {
         let part = body.recv().await?;
         Some((Ok::<_, io::Error>(part), body))
@@ -129,9 +129,9 @@ fn answer_of(reply: Reply) -> ForwardedAnswer {
                 // Nobody reads any more.
                 () = tx.closed() => return,
             };
-            match part {
-                Some(Ok(part)) if tx.send(part).await.is_ok() => {}
-                Some(_) | None => return,
+            let Some(Ok(part)) = part else { return };
+            if tx.send(part).await.is_err() {
+                return;
             }
         }
     });

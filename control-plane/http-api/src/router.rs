@@ -1,7 +1,7 @@
 //! From a request to its handler: decodes the path, finds the row of the table, checks method and region.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -60,7 +60,7 @@ async fn dispatch(api: Api, request: Request) -> Result<Reply, Problem> {
     }
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let call = Call { api, method: parts.method, params, query, headers: parts.headers, peer, body };
+    let call = Call { api, method: parts.method, params, query, headers: parts.headers, peer, body: Mutex::new(body) };
     let mut reply = (row.handler)(call).await.unwrap_or_else(Problem::into_response);
     if let Some(origin) = origin.filter(|_| shared) {
         share(reply.headers_mut(), origin);

@@ -110,9 +110,13 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: axum::Router, 
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), handle);
     tokio::pin!(connection);
+    let stop_asked = async {
+        // An error means that nobody can ask any more, which is a stop as well.
+        let _ = stopping.wait_for(|stop| *stop).await.is_ok();
+    };
     let result = tokio::select! {
         result = &mut connection => result,
-        _ = stopping.wait_for(|stop| *stop) => {
+        () = stop_asked => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -41,7 +41,9 @@ pub fn canonicalize(job: Value, region: &str) -> Result<Canonical, Vec<String>> 
 
 /// As [`canonicalize`], with a choice of implied constraints.
 pub fn canonicalize_with(job: Value, region: &str, implied: Implied) -> Result<Canonical, Vec<String>> {
-    let Value::Object(mut job) = job else { return Err(vec![JsonError::NoJob.to_string()]) };
+    let Value::Object(mut job) = job else {
+        return Err(vec![JsonError::NoJob.to_string()]);
+    };
     fill(&mut job, region);
     let problems = check::problems(&job);
     if !problems.is_empty() {
@@ -108,7 +110,9 @@ fn job_update(job: &mut Map<String, Value>) {
 
 /// The stored job spells the key of a link's address in another way than the parsed one.
 fn ui_links(job: &mut Map<String, Value>) {
-    let Some(Value::Object(ui)) = job.get_mut("UI") else { return };
+    let Some(Value::Object(ui)) = job.get_mut("UI") else {
+        return;
+    };
     for link in ui.get_mut("Links").into_iter().flat_map(objects) {
         if let Some(url) = link.remove("URL") {
             link.insert("Url".to_owned(), url);
@@ -118,5 +122,8 @@ fn ui_links(job: &mut Map<String, Value>) {
 
 /// The objects of a list that may be null.
 pub(crate) fn objects(list: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
-    list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
+    list.as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
 }

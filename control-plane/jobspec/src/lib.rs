@@ -15,6 +15,8 @@ pub mod decode;
 
 pub mod opaque;
 
+mod json_syntax;
+
 pub mod parse;
 
 pub mod json;

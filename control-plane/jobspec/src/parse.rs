@@ -1,25 +1,41 @@
 //! Job text to the job in the API's shape, with null for what is not set.
 
-use drover_hcl::{Block, Body, Inputs, Problem, Source};
+use drover_hcl::{Block, Body, Inputs, Place, Problem, Source};
 use serde_json::{Map, Value, json};
 
 use crate::decode::Decoder;
+use crate::json_syntax;
 use crate::shapes::group::GROUP;
 use crate::shapes::job::JOB;
 
 /// Parses a job file. Returns the job alone (what the API calls `Job`), or everything that is wrong with the text.
 pub fn parse_hcl(source: &Source, inputs: &Inputs) -> Result<Value, Vec<Problem>> {
+    if json_syntax::is_json(&source.text) {
+        let native = json_syntax::written_out(source).map_err(|problem| vec![problem])?;
+        return native_syntax(&native, inputs).map_err(without_places);
+    }
+    native_syntax(source, inputs)
+}
+
+fn native_syntax(source: &Source, inputs: &Inputs) -> Result<Value, Vec<Problem>> {
     let body = drover_hcl::parse_job_file(source, inputs)?;
     decode(source, &body)
+}
+
+/// Places in a text that nobody has seen help nobody.
+fn without_places(mut problems: Vec<Problem>) -> Vec<Problem> {
+    for problem in &mut problems {
+        if matches!(problem.place, Place::At(_)) {
+            problem.place = Place::Nowhere;
+        }
+    }
+    problems
 }
 
 /// Decodes a file whose expressions are settled already.
 pub fn decode(source: &Source, body: &Body) -> Result<Value, Vec<Problem>> {
     let mut decoder = Decoder::new(source);
-    let block = match only_job(source, body) {
-        Ok(block) => block,
-        Err(problems) => return Err(problems),
-    };
+    let block = only_job(source, body)?;
     let mut job = decoder.block(block, &JOB);
     if !decoder.problems.is_empty() {
         return Err(decoder.problems);
@@ -41,7 +57,9 @@ fn only_job<'b>(source: &Source, body: &'b Body) -> Result<&'b Block, Vec<Proble
     let known = ["variable", "variables", "locals", "job"];
     for block in body.blocks.iter().filter(|block| !known.contains(&block.kind.as_str())) {
         let suggestion = crate::suggest::near(&block.kind, known.into_iter());
-        let suggestion = suggestion.map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default();
+        let suggestion = suggestion
+            .map(|near| format!(" Did you mean \"{near}\"?"))
+            .unwrap_or_default();
         problems.push(Problem::new(
             block.kind_span,
             "Unsupported block type",
@@ -91,21 +109,40 @@ fn assemble(job: &mut Map<String, Value>) {
     for group in groups.iter_mut().filter_map(Value::as_object_mut) {
         let group_vault = group.remove("vault").unwrap_or_default();
         let group_secrets = take_list(group, "secret");
-        let vault = if group_vault.is_null() { &job_vault } else { &group_vault };
+        let vault = if group_vault.is_null() {
+            &job_vault
+        } else {
+            &group_vault
+        };
         for task in tasks(group) {
             if task["Vault"].is_null() {
                 task.insert("Vault".to_owned(), vault.clone());
             }
             let mut secrets = take_list(task, "Secrets");
             secrets.extend(group_secrets.iter().chain(&job_secrets).cloned());
-            task.insert("Secrets".to_owned(), if secrets.is_empty() { Value::Null } else { json!(secrets) });
+            task.insert(
+                "Secrets".to_owned(),
+                if secrets.is_empty() {
+                    Value::Null
+                } else {
+                    json!(secrets)
+                },
+            );
         }
     }
-    job.insert("TaskGroups".to_owned(), if groups.is_empty() { Value::Null } else { json!(groups) });
+    job.insert(
+        "TaskGroups".to_owned(),
+        if groups.is_empty() { Value::Null } else { json!(groups) },
+    );
 }
 
 fn tasks(group: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<String, Value>> {
-    group.get_mut("Tasks").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    group
+        .get_mut("Tasks")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
 }
 
 fn take_list(body: &mut Map<String, Value>, key: &str) -> Vec<Value> {

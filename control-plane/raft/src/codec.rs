@@ -83,10 +83,7 @@ fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> io::Result<T> {
 }
 
 fn log_id_record(id: &LogId) -> LogIdRecord {
-    LogIdRecord {
-        term: id.leader_id.term,
-        index: id.index,
-    }
+    LogIdRecord { term: id.leader_id.term, index: id.index }
 }
 
 fn log_id(record: LogIdRecord) -> LogId {
@@ -104,11 +101,8 @@ fn membership(record: MembershipRecord) -> io::Result<Membership<u64, BasicNode>
     if record.voters.is_empty() {
         return Ok(Membership::default());
     }
-    let nodes: BTreeMap<u64, BasicNode> = record
-        .addresses
-        .into_iter()
-        .map(|(id, addr)| (id, BasicNode { addr }))
-        .collect();
+    let nodes: BTreeMap<u64, BasicNode> =
+        record.addresses.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
     Membership::new(record.voters, nodes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
 }
 
@@ -121,11 +115,7 @@ pub fn decode_log_id(bytes: &[u8]) -> io::Result<LogId> {
 }
 
 pub fn encode_vote(vote: &Vote) -> Vec<u8> {
-    encode(VoteRecord {
-        term: vote.leader_id.term,
-        node: vote.leader_id.voted_for,
-        committed: vote.committed,
-    })
+    encode(VoteRecord { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed })
 }
 
 pub fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
@@ -143,10 +133,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         EntryPayload::Normal(proposal) => PayloadRecord::Command(proposal.0.to_vec()),
         EntryPayload::Membership(membership) => PayloadRecord::Membership(membership_record(membership)),
     };
-    encode(EntryRecord {
-        id: log_id_record(&entry.log_id),
-        payload,
-    })
+    encode(EntryRecord { id: log_id_record(&entry.log_id), payload })
 }
 
 pub fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
@@ -156,10 +143,7 @@ pub fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
         PayloadRecord::Command(bytes) => EntryPayload::Normal(Proposal(bytes.into())),
         PayloadRecord::Membership(record) => EntryPayload::Membership(membership(record)?),
     };
-    Ok(Entry {
-        log_id: log_id(record.id),
-        payload,
-    })
+    Ok(Entry { log_id: log_id(record.id), payload })
 }
 
 /// The head of a snapshot, and back.
@@ -191,33 +175,19 @@ mod tests {
     #[test]
     fn an_entry_survives_the_disk() {
         let check = |payload| {
-            let entry = Entry {
-                log_id: LogId::new_term_index(3, 7),
-                payload,
-            };
+            let entry = Entry { log_id: LogId::new_term_index(3, 7), payload };
             let read = decode_entry(&encode_entry(&entry)).unwrap();
             assert_eq!((read.log_id, &read.payload), (entry.log_id, &entry.payload));
         };
         check(EntryPayload::Blank);
         check(EntryPayload::Normal(Proposal(b"bytes".as_slice().into())));
-        let nodes = BTreeMap::from([(
-            1,
-            BasicNode {
-                addr: "127.0.0.1:4647".to_owned(),
-            },
-        )]);
-        check(EntryPayload::Membership(
-            Membership::new(vec![BTreeSet::from([1])], nodes).unwrap(),
-        ));
+        let nodes = BTreeMap::from([(1, BasicNode { addr: "127.0.0.1:4647".to_owned() })]);
+        check(EntryPayload::Membership(Membership::new(vec![BTreeSet::from([1])], nodes).unwrap()));
     }
 
     #[test]
     fn a_format_of_the_future_is_refused_by_number() {
-        let bytes = rmp_serde::to_vec_named(&Versioned {
-            v: 9,
-            r: LogIdRecord { term: 1, index: 1 },
-        })
-        .unwrap();
+        let bytes = rmp_serde::to_vec_named(&Versioned { v: 9, r: LogIdRecord { term: 1, index: 1 } }).unwrap();
         let text = decode_log_id(&bytes).unwrap_err().to_string();
         assert_eq!(text, "log id has format 9, this drover knows up to 1");
     }

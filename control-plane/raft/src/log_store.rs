@@ -40,10 +40,7 @@ impl LogStore {
     }
 
     fn meta<T>(&self, key: &[u8], decode: impl Fn(&[u8]) -> io::Result<T>) -> io::Result<Option<T>> {
-        self.store
-            .read(|tx| tx.get(key))?
-            .map(|bytes| decode(&bytes))
-            .transpose()
+        self.store.read(|tx| tx.get(key))?.map(|bytes| decode(&bytes)).transpose()
     }
 }
 
@@ -83,10 +80,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             Some(bytes) => Some(codec::decode_entry(&bytes)?.log_id),
             None => last_purged_log_id,
         };
-        Ok(LogState {
-            last_purged_log_id,
-            last_log_id,
-        })
+        Ok(LogState { last_purged_log_id, last_log_id })
     }
 
     async fn get_log_reader(&mut self) -> Self::LogReader {
@@ -118,16 +112,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let rows: Vec<_> = entries
-            .into_iter()
-            .map(|e| (key(e.log_id.index), codec::encode_entry(&e)))
-            .collect();
+        let rows: Vec<_> = entries.into_iter().map(|e| (key(e.log_id.index), codec::encode_entry(&e))).collect();
         let done = Box::new(move |result| callback.io_completed(result));
-        self.store
-            .write_soon(done, |tx| {
-                rows.into_iter().try_for_each(|(key, bytes)| tx.set(key, bytes))
-            })
-            .await
+        self.store.write_soon(done, |tx| rows.into_iter().try_for_each(|(key, bytes)| tx.set(key, bytes))).await
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

@@ -31,10 +31,7 @@ pub struct Published {
 
 impl Published {
     fn new(state: &State) -> Self {
-        Self {
-            snapshot: watch::Sender::new(state.snapshot()),
-            events: broadcast::Sender::new(EVENTS_KEPT),
-        }
+        Self { snapshot: watch::Sender::new(state.snapshot()), events: broadcast::Sender::new(EVENTS_KEPT) }
     }
 }
 
@@ -63,15 +60,7 @@ impl Machine {
             None => (State::default(), None, StoredMembership::default()),
         };
         let published = Arc::new(Published::new(&state));
-        Ok(Self {
-            applied: Arc::new(Mutex::new(Applied {
-                state,
-                last,
-                membership,
-            })),
-            published,
-            dir,
-        })
+        Ok(Self { applied: Arc::new(Mutex::new(Applied { state, last, membership })), published, dir })
     }
 
     pub fn published(&self) -> Arc<Published> {
@@ -99,12 +88,7 @@ impl Machine {
                 Err(error) => {
                     // Every server of this version reads the same bytes and refuses them alike.
                     tracing::error!(index = log_id.index, %error, "log entry refused");
-                    (
-                        Answer::Refused(Refusal::Conflict {
-                            reason: error.to_string(),
-                        }),
-                        None,
-                    )
+                    (Answer::Refused(Refusal::Conflict { reason: error.to_string() }), None)
                 }
             },
         }
@@ -157,17 +141,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         on_blocking(move || snapshot_file::save(&dir, &record, &snapshot, index)).await?;
         let fresh = state.snapshot();
         let mut applied = self.lock();
-        *applied = Applied {
-            state,
-            last: meta.last_log_id,
-            membership: meta.last_membership.clone(),
-        };
+        *applied = Applied { state, last: meta.last_log_id, membership: meta.last_membership.clone() };
         self.published.snapshot.send_replace(fresh);
         // Everything may have changed: listeners compare indexes themselves.
-        let _ = self.published.events.send(Arc::new(Events {
-            index,
-            changes: Vec::new(),
-        }));
+        let _ = self.published.events.send(Arc::new(Events { index, changes: Vec::new() }));
         Ok(())
     }
 
@@ -177,14 +154,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
             return Ok(None);
         };
         let (last_log_id, last_membership) = codec::snapshot_head(record)?;
-        let meta = SnapshotMeta {
-            last_log_id,
-            last_membership,
-        };
-        Ok(Some(RaftSnapshot {
-            meta,
-            snapshot: Arc::new(state.encode()),
-        }))
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        Ok(Some(RaftSnapshot { meta, snapshot: Arc::new(state.encode()) }))
     }
 }
 
@@ -204,13 +175,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
             Ok(bytes)
         })
         .await?;
-        Ok(RaftSnapshot {
-            meta: SnapshotMeta {
-                last_log_id,
-                last_membership,
-            },
-            snapshot,
-        })
+        Ok(RaftSnapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot })
     }
 }
 

@@ -21,10 +21,7 @@ pub struct Nobody {
 
 impl Nobody {
     fn unreachable(&self) -> Unreachable<TypeConfig> {
-        Unreachable::new(&AnyError::error(format!(
-            "server {} is not part of this region of one",
-            self.target
-        )))
+        Unreachable::new(&AnyError::error(format!("server {} is not part of this region of one", self.target)))
     }
 }
 

@@ -120,10 +120,8 @@ impl RaftNode {
         let store = Store::open(&log_dir).map_err(|source| StartError::OpenLog { dir: log_dir, source })?;
         let store = Arc::new(store);
         let snapshot_dir = settings.dir.join("snapshots");
-        let machine = Machine::open(snapshot_dir.clone()).map_err(|source| StartError::ReadSnapshots {
-            dir: snapshot_dir,
-            source,
-        })?;
+        let machine = Machine::open(snapshot_dir.clone())
+            .map_err(|source| StartError::ReadSnapshots { dir: snapshot_dir, source })?;
         let published = machine.published();
         let config = Config {
             cluster_name: "drover".to_owned(),
@@ -139,26 +137,13 @@ impl RaftNode {
             backoff: "10ms 20ms 50ms 100ms 200ms 500ms 1s".to_owned(),
             ..Config::default()
         };
-        let config = config
-            .validate()
-            .map_err(|e| StartError::Raft { reason: e.to_string() })?;
-        let raft = openraft::Raft::new(
-            settings.node_id,
-            Arc::new(config),
-            Alone,
-            LogStore::new(store.clone()),
-            machine,
-        )
-        .await
-        .map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        let config = config.validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        let raft =
+            openraft::Raft::new(settings.node_id, Arc::new(config), Alone, LogStore::new(store.clone()), machine)
+                .await
+                .map_err(|e| StartError::Raft { reason: e.to_string() })?;
         let leadership = follow_leadership(&raft, fatal);
-        Ok(Self {
-            raft,
-            published,
-            leadership,
-            store,
-            settings: Arc::new(settings),
-        })
+        Ok(Self { raft, published, leadership, store, settings: Arc::new(settings) })
     }
 
     /// Forms a region of this server alone, unless it is part of one already.
@@ -166,17 +151,10 @@ impl RaftNode {
     /// # Errors
     /// Raft has stopped.
     pub async fn bootstrap(&self) -> Result<(), ProposeError> {
-        let members = BTreeMap::from([(
-            self.settings.node_id,
-            BasicNode {
-                addr: self.settings.address.clone(),
-            },
-        )]);
+        let members = BTreeMap::from([(self.settings.node_id, BasicNode { addr: self.settings.address.clone() })]);
         match self.raft.initialize(members).await {
             Ok(()) | Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(ProposeError::Stopped {
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(ProposeError::Stopped { reason: error.to_string() }),
         }
     }
 
@@ -201,14 +179,10 @@ impl RaftNode {
                         tokio::time::sleep(LEASE_RETRY_WAIT).await;
                         continue;
                     }
-                    return Err(ProposeError::NotLeader {
-                        leader: forward.leader_node.map(|node| node.addr),
-                    });
+                    return Err(ProposeError::NotLeader { leader: forward.leader_node.map(|node| node.addr) });
                 }
                 Err(error) => {
-                    return Err(ProposeError::Stopped {
-                        reason: error.to_string(),
-                    });
+                    return Err(ProposeError::Stopped { reason: error.to_string() });
                 }
             }
         }
@@ -228,14 +202,10 @@ impl RaftNode {
         match result {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(openraft::errors::LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ProposeError::NotLeader {
-                    leader: forward.leader_node.map(|node| node.addr),
-                })
+                Err(ProposeError::NotLeader { leader: forward.leader_node.map(|node| node.addr) })
             }
             Err(RaftError::APIError(_)) => Err(ProposeError::NotLeader { leader: None }),
-            Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped {
-                reason: error.to_string(),
-            }),
+            Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped { reason: error.to_string() }),
         }
     }
 
@@ -262,17 +232,11 @@ impl RaftNode {
         BTreeMap::from([
             ("applied_index".to_owned(), index(&metrics.last_applied)),
             ("commit_index".to_owned(), index(&metrics.local_committed)),
-            (
-                "last_log_index".to_owned(),
-                metrics.last_log_index.unwrap_or(0).to_string(),
-            ),
+            ("last_log_index".to_owned(), metrics.last_log_index.unwrap_or(0).to_string()),
             ("last_snapshot_index".to_owned(), index(&metrics.snapshot)),
             ("state".to_owned(), format!("{:?}", metrics.state)),
             ("term".to_owned(), metrics.current_term.to_string()),
-            (
-                "num_peers".to_owned(),
-                self.raft.voter_ids().count().saturating_sub(1).to_string(),
-            ),
+            ("num_peers".to_owned(), self.raft.voter_ids().count().saturating_sub(1).to_string()),
         ])
     }
 
@@ -299,11 +263,7 @@ fn follow_leadership(
             let (leadership, dead) = {
                 let now = metrics.borrow_watched();
                 let leader = now.current_leader.map(|id| {
-                    let address = now
-                        .membership_config
-                        .membership()
-                        .get_node(&id)
-                        .map(|node| node.addr.clone());
+                    let address = now.membership_config.membership().get_node(&id).map(|node| node.addr.clone());
                     (id, address.unwrap_or_default())
                 });
                 let is_leader = now.current_leader == Some(now.id) && now.state.is_leader();
@@ -311,14 +271,7 @@ fn follow_leadership(
                     Ok(()) | Err(Fatal::Stopped) => None,
                     Err(error) => Some(error.to_string()),
                 };
-                (
-                    Leadership {
-                        leader,
-                        is_leader,
-                        term: now.current_term,
-                    },
-                    dead,
-                )
+                (Leadership { leader, is_leader, term: now.current_term }, dead)
             };
             sender.send_if_modified(|current| {
                 let changed = *current != leadership;

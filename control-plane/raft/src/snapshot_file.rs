@@ -39,9 +39,7 @@ pub fn save(dir: &Path, record: &SnapshotRecord, state: &[u8], index: u64) -> io
 /// Reads the newest snapshot, if there is one.
 pub fn load(dir: &Path) -> io::Result<Option<(SnapshotRecord, State)>> {
     let Some(path) = list(dir)?.pop() else { return Ok(None) };
-    read(&path)
-        .map(Some)
-        .map_err(|e| io::Error::new(e.kind(), format!("snapshot {}: {e}", path.display())))
+    read(&path).map(Some).map_err(|e| io::Error::new(e.kind(), format!("snapshot {}: {e}", path.display())))
 }
 
 fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {

@@ -23,12 +23,6 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
 
 #[test]
 fn the_log_store_passes_openrafts_suite() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime
-        .block_on(Suite::<TypeConfig, LogStore, Machine, Builder, _>::test_all(Builder))
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(Suite::<TypeConfig, LogStore, Machine, Builder, _>::test_all(Builder)).unwrap();
 }

@@ -40,11 +40,7 @@ impl Store {
     /// Opens the tree in `dir`, which is made when it is not there. A second process on the same directory is refused.
     pub fn open(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("store")
-            .enable_time()
-            .build()?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("store").enable_time().build()?;
         let opened = {
             let _guard = runtime.enter();
             TreeBuilder::new()
@@ -70,20 +66,12 @@ impl Store {
                 flush_loop(&tree, &waiting);
             }
         })?;
-        Ok(Self {
-            flush_queue: Some(flush_queue),
-            flusher: Some(flusher),
-            tree,
-            runtime: Some(runtime),
-        })
+        Ok(Self { flush_queue: Some(flush_queue), flusher: Some(flusher), tree, runtime: Some(runtime) })
     }
 
     /// Reads on a frozen view.
     pub fn read<T>(&self, f: impl FnOnce(&Transaction) -> surrealkv::Result<T>) -> io::Result<T> {
-        let tx = self
-            .tree
-            .begin_with_mode(Mode::ReadOnly)
-            .map_err(|e| store_error("read log store", e))?;
+        let tx = self.tree.begin_with_mode(Mode::ReadOnly).map_err(|e| store_error("read log store", e))?;
         f(&tx).map_err(|e| store_error("read log store", e))
     }
 
@@ -99,10 +87,7 @@ impl Store {
         f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>,
     ) -> io::Result<()> {
         self.commit(Durability::Eventual, f).await?;
-        let queue = self
-            .flush_queue
-            .as_ref()
-            .ok_or_else(|| io::Error::other("log store is closed"))?;
+        let queue = self.flush_queue.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
         match queue.try_send(done) {
             Ok(()) => Ok(()),
             Err(mpsc::TrySendError::Full(done)) => {
@@ -121,15 +106,10 @@ impl Store {
     /// Closes the tree and frees its lock. Everything acknowledged is on disk already: this only saves work at the next
     /// start. Later reads and writes fail.
     pub async fn close(&self) -> io::Result<()> {
-        let runtime = self
-            .runtime
-            .as_ref()
-            .ok_or_else(|| io::Error::other("log store is closed"))?;
+        let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
         let tree = self.tree.clone();
         let closed = runtime.spawn(async move { tree.close().await }).await;
-        closed
-            .map_err(io::Error::other)?
-            .map_err(|e| store_error("close log store", e))
+        closed.map_err(io::Error::other)?.map_err(|e| store_error("close log store", e))
     }
 
     async fn commit(
@@ -137,16 +117,10 @@ impl Store {
         durability: Durability,
         f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>,
     ) -> io::Result<()> {
-        let mut tx = self
-            .tree
-            .begin_with_mode(Mode::WriteOnly)
-            .map_err(|e| store_error("write log store", e))?;
+        let mut tx = self.tree.begin_with_mode(Mode::WriteOnly).map_err(|e| store_error("write log store", e))?;
         tx.set_durability(durability);
         f(&mut tx).map_err(|e| store_error("write log store", e))?;
-        let runtime = self
-            .runtime
-            .as_ref()
-            .ok_or_else(|| io::Error::other("log store is closed"))?;
+        let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
         let commit = runtime.spawn(async move { tx.commit().await });
         commit
             .await
@@ -200,9 +174,5 @@ pub fn range_values(tx: &Transaction, start: Vec<u8>, end: Vec<u8>, max: usize) 
 pub fn last_value(tx: &Transaction, start: Vec<u8>, end: Vec<u8>) -> surrealkv::Result<Option<Vec<u8>>> {
     let mut iter = tx.range(start, end)?;
     iter.seek_last()?;
-    Ok(if iter.valid() {
-        Some(iter.value()?.to_vec())
-    } else {
-        None
-    })
+    Ok(if iter.valid() { Some(iter.value()?.to_vec()) } else { None })
 }

@@ -25,21 +25,12 @@ fn eval(number: u64) -> Command {
         priority: number as i64 + 1,
         ..Default::default()
     };
-    Command::UpsertEvals {
-        evals: vec![eval],
-        at: Timestamp(1),
-    }
+    Command::UpsertEvals { evals: vec![eval], at: Timestamp(1) }
 }
 
 async fn open(dir: &Path) -> RaftNode {
-    let settings = Settings {
-        dir: dir.to_path_buf(),
-        node_id: 7,
-        address: "127.0.0.1:1".to_owned(),
-    };
-    let node = RaftNode::start(settings, |reason| panic!("raft died: {reason}"))
-        .await
-        .unwrap();
+    let settings = Settings { dir: dir.to_path_buf(), node_id: 7, address: "127.0.0.1:1".to_owned() };
+    let node = RaftNode::start(settings, |reason| panic!("raft died: {reason}")).await.unwrap();
     node.bootstrap().await.unwrap();
     node.leadership().wait_for(|now| now.is_leader).await.unwrap();
     node.read_barrier().await.unwrap();
@@ -47,11 +38,7 @@ async fn open(dir: &Path) -> RaftNode {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// The child: writes for ever, one line per acknowledged number.
@@ -108,11 +95,7 @@ fn acknowledged_writes_survive_kill_9() {
         found.sort_unstable();
         let whole: Vec<i64> = (1..=found.len() as i64).collect();
         assert_eq!(found, whole, "a write is missing or there twice");
-        assert!(
-            found.len() as u64 >= acknowledged,
-            "{} found, {acknowledged} acknowledged",
-            found.len()
-        );
+        assert!(found.len() as u64 >= acknowledged, "{} found, {acknowledged} acknowledged", found.len());
         node.shutdown().await;
     });
 }

@@ -6,14 +6,8 @@ use drover_raft::{RaftNode, Settings};
 use drover_state::Command;
 
 async fn open(dir: &std::path::Path) -> RaftNode {
-    let settings = Settings {
-        dir: dir.to_path_buf(),
-        node_id: 1,
-        address: "127.0.0.1:1".to_owned(),
-    };
-    let node = RaftNode::start(settings, |reason| panic!("raft died: {reason}"))
-        .await
-        .unwrap();
+    let settings = Settings { dir: dir.to_path_buf(), node_id: 1, address: "127.0.0.1:1".to_owned() };
+    let node = RaftNode::start(settings, |reason| panic!("raft died: {reason}")).await.unwrap();
     node.bootstrap().await.unwrap();
     node.leadership().wait_for(|now| now.is_leader).await.unwrap();
     node.read_barrier().await.unwrap();
@@ -26,10 +20,7 @@ fn eval(number: u8) -> Command {
         job_id: JobId::from("web"),
         ..Default::default()
     };
-    Command::UpsertEvals {
-        evals: vec![eval],
-        at: Timestamp(1),
-    }
+    Command::UpsertEvals { evals: vec![eval], at: Timestamp(1) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,11 +46,7 @@ async fn a_server_comes_back_with_its_state() {
 async fn a_second_process_on_the_same_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let node = open(dir.path()).await;
-    let settings = Settings {
-        dir: dir.path().to_path_buf(),
-        node_id: 1,
-        address: "127.0.0.1:1".to_owned(),
-    };
+    let settings = Settings { dir: dir.path().to_path_buf(), node_id: 1, address: "127.0.0.1:1".to_owned() };
     let error = RaftNode::start(settings, |_| {}).await.err().unwrap();
     assert!(error.to_string().contains("open the log in"), "{error}");
     node.shutdown().await;

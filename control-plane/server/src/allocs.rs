@@ -20,21 +20,12 @@ impl Server {
         let snapshot = self.read(false).await?.snapshot;
         let missing = || Error::NotFound("allocation not found".to_owned());
         let alloc = snapshot.alloc(alloc_id).ok_or_else(missing)?;
-        let job = snapshot
-            .job_version(&alloc.job_key(), alloc.job_version)
-            .ok_or_else(missing)?;
+        let job = snapshot.job_of_alloc(alloc).ok_or_else(missing)?;
         let eval = eval_of(job, EvalTrigger::AllocStop, None, at);
         let eval_id = eval.id;
-        let transition = DesiredTransition {
-            migrate: Some(true),
-            ..DesiredTransition::default()
-        };
+        let transition = DesiredTransition { migrate: Some(true), ..DesiredTransition::default() };
         let transitions = vec![(alloc_id, transition)];
-        let command = Command::UpdateAllocTransitions {
-            transitions,
-            evals: vec![eval],
-            at,
-        };
+        let command = Command::UpdateAllocTransitions { transitions, evals: vec![eval], at };
         let (index, _) = self.propose(command).await?;
         Ok((eval_id, index))
     }

@@ -40,15 +40,8 @@ pub struct Home {
 
 /// Opens what is in `dir`, or makes it.
 pub fn open(dir: &Path, region: &RegionName) -> Result<Home, StartError> {
-    let unusable = |source| StartError::DataDir {
-        dir: dir.to_path_buf(),
-        source,
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(unusable)?;
+    let unusable = |source| StartError::DataDir { dir: dir.to_path_buf(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let id_path = dir.join(ID_FILE);
     let id = match read_text(&id_path).map_err(unusable)? {
         Some(text) => text.trim().to_owned(),
@@ -58,50 +51,27 @@ pub fn open(dir: &Path, region: &RegionName) -> Result<Home, StartError> {
             id
         }
     };
-    let bytes = id.parse::<drover_model::NodeId>().map_err(|e| {
-        unusable(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{}: {e}", id_path.display()),
-        ))
-    })?;
+    let bytes = id
+        .parse::<drover_model::NodeId>()
+        .map_err(|e| unusable(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", id_path.display()))))?;
     let mut number = [0; 8];
     number.copy_from_slice(&bytes.as_bytes()[..8]);
     let authority = open_authority(&dir.join("tls"), region)?;
-    Ok(Home {
-        id,
-        number: u64::from_be_bytes(number),
-        authority,
-    })
+    Ok(Home { id, number: u64::from_be_bytes(number), authority })
 }
 
 fn open_authority(dir: &Path, region: &RegionName) -> Result<Authority, StartError> {
-    let unusable = |source| StartError::DataDir {
-        dir: dir.to_path_buf(),
-        source,
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(unusable)?;
+    let unusable = |source| StartError::DataDir { dir: dir.to_path_buf(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let read = |name| read_text(&dir.join(name)).map_err(unusable);
     // The region's key is written last: with it there, all is there.
     if let (Some(root), Some(intermediate), Some(key)) =
         (read(ROOT_CERT_FILE)?, read(REGION_CERT_FILE)?, read(REGION_KEY_FILE)?)
     {
-        let texts = AuthorityPem {
-            root,
-            intermediate,
-            key,
-            root_key: read(ROOT_KEY_FILE)?,
-        };
+        let texts = AuthorityPem { root, intermediate, key, root_key: read(ROOT_KEY_FILE)? };
         let authority = Authority::from_pem(&texts).map_err(|e| StartError::Authority(Box::new(e)))?;
         if authority.region() != region {
-            let text = format!(
-                "{} belongs to region {}, not {region}",
-                dir.display(),
-                authority.region()
-            );
+            let text = format!("{} belongs to region {}, not {region}", dir.display(), authority.region());
             return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, text)));
         }
         return Ok(authority);
@@ -126,13 +96,10 @@ pub fn renew_own(
     identity: &Identity,
     lifetime: Duration,
 ) -> Result<SystemTime, StartError> {
-    let credentials = authority
-        .issue_own(identity, SystemTime::now(), lifetime)
-        .map_err(|e| StartError::Authority(Box::new(e)))?;
+    let credentials =
+        authority.issue_own(identity, SystemTime::now(), lifetime).map_err(|e| StartError::Authority(Box::new(e)))?;
     let renew_at = credentials.leaf().renew_at();
-    endpoint
-        .set_credentials(&credentials, &authority.anchors())
-        .map_err(|e| StartError::Authority(Box::new(e)))?;
+    endpoint.set_credentials(&credentials, &authority.anchors()).map_err(|e| StartError::Authority(Box::new(e)))?;
     Ok(renew_at)
 }
 
@@ -141,10 +108,7 @@ pub async fn keep_renewed(server: Server, identity: Identity, lifetime: Duration
     let mut renew_at = SystemTime::now() + lifetime * 2 / 3;
     loop {
         // The wall clock may jump; a look every hour finds that out.
-        let wait = renew_at
-            .duration_since(SystemTime::now())
-            .unwrap_or_default()
-            .min(RENEW_CHECK_MAX);
+        let wait = renew_at.duration_since(SystemTime::now()).unwrap_or_default().min(RENEW_CHECK_MAX);
         tokio::time::sleep(wait).await;
         if SystemTime::now() < renew_at {
             continue;
@@ -181,12 +145,7 @@ fn read_text(path: &Path) -> io::Result<Option<String>> {
 /// Writes a file that only its owner may read, whole or not at all.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;

@@ -28,10 +28,7 @@ pub struct EdgeConnections {
 impl EdgeConnections {
     /// An edge has come; a connection that it had before is not used any more.
     pub fn insert(&self, node: NodeId, connection: Connection) {
-        self.by_node
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(node, connection);
+        self.by_node.lock().unwrap_or_else(PoisonError::into_inner).insert(node, connection);
     }
 
     /// A connection has ended. A newer one of the same edge stays.
@@ -43,11 +40,7 @@ impl EdgeConnections {
     }
 
     fn get(&self, node: NodeId) -> Option<Connection> {
-        self.by_node
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&node)
-            .cloned()
+        self.by_node.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
 }
 
@@ -63,9 +56,9 @@ impl LogStream {
     /// The edge is gone or speaks another language.
     pub async fn next(&mut self) -> Result<Option<LogChunk>, Error> {
         match self.stream.recv_frame(CHUNK_FRAME_BYTES_MAX).await {
-            Ok(Some(frame)) => codec::decode(&frame)
-                .map(Some)
-                .map_err(|e| Error::Unavailable(format!("log chunk: {e}"))),
+            Ok(Some(frame)) => {
+                codec::decode(&frame).map(Some).map_err(|e| Error::Unavailable(format!("log chunk: {e}")))
+            }
             Ok(None) => Ok(None),
             Err(error) => Err(Error::Unavailable(error.to_string())),
         }

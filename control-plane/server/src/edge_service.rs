@@ -31,10 +31,7 @@ const WATCH_RECHECK: Duration = Duration::from_secs(300);
 /// Serves one edge until its connection ends.
 pub async fn serve(server: Server, peer: Peer) {
     let Ok(node_id) = peer.identity.node.parse::<NodeId>() else {
-        peer.connection.close(
-            drover_transport::CloseCode::CERTIFICATE_REFUSED,
-            "the certificate names no node",
-        );
+        peer.connection.close(drover_transport::CloseCode::CERTIFICATE_REFUSED, "the certificate names no node");
         return;
     };
     server.inner.edges.insert(node_id, peer.connection.clone());
@@ -57,15 +54,12 @@ async fn serve_stream(server: &Server, node_id: NodeId, mut stream: Stream) {
         return;
     };
     let answer = match codec::decode::<ToServer>(&frame) {
-        Err(error) => Err(RpcError::Invalid {
-            message: error.to_string(),
-        }),
+        Err(error) => Err(RpcError::Invalid { message: error.to_string() }),
         Ok(ToServer::Register { node }) if node.id == node_id => register(server, *node).await,
         Ok(ToServer::Heartbeat { node_id: named }) if named == node_id => heartbeat(server, node_id).await,
-        Ok(ToServer::ReportAllocs {
-            node_id: named,
-            updates,
-        }) if named == node_id => report(server, node_id, updates).await,
+        Ok(ToServer::ReportAllocs { node_id: named, updates }) if named == node_id => {
+            report(server, node_id, updates).await
+        }
         Ok(ToServer::WatchAllocs { node_id: named }) if named == node_id => {
             push_allocs(server, node_id, stream).await;
             return;
@@ -74,9 +68,7 @@ async fn serve_stream(server: &Server, node_id: NodeId, mut stream: Stream) {
             forward::serve(server, request, stream).await;
             return;
         }
-        Ok(_) => Err(RpcError::Forbidden {
-            message: "the certificate is another node's".to_owned(),
-        }),
+        Ok(_) => Err(RpcError::Forbidden { message: "the certificate is another node's".to_owned() }),
     };
     let answer = answer.unwrap_or_else(FromServer::Refused);
     // An edge that is gone asks again when it is back.
@@ -100,10 +92,7 @@ fn rpc_error(error: Error) -> RpcError {
 }
 
 fn alive(server: &Server, node_id: NodeId) -> FromServer {
-    FromServer::Alive {
-        heartbeat_ttl: server.inner.heard.heard(node_id, clock::now()),
-        servers: server.peers(),
-    }
+    FromServer::Alive { heartbeat_ttl: server.inner.heard.heard(node_id, clock::now()), servers: server.peers() }
 }
 
 async fn register(server: &Server, mut node: Node) -> Result<FromServer, RpcError> {
@@ -113,14 +102,7 @@ async fn register(server: &Server, mut node: Node) -> Result<FromServer, RpcErro
     let snapshot = server.reading().snapshot;
     let evals = node_evals::evals(&snapshot, node.id, EvalTrigger::NodeUpdate, now, chance::seed());
     let node_id = node.id;
-    server
-        .propose(Command::RegisterNode {
-            node: Box::new(node),
-            evals,
-            at: now,
-        })
-        .await
-        .map_err(rpc_error)?;
+    server.propose(Command::RegisterNode { node: Box::new(node), evals, at: now }).await.map_err(rpc_error)?;
     Ok(alive(server, node_id))
 }
 
@@ -129,9 +111,7 @@ async fn heartbeat(server: &Server, node_id: NodeId) -> Result<FromServer, RpcEr
     let snapshot = server.reading().snapshot;
     let Some(node) = snapshot.node(node_id) else {
         // It was purged, or this server has lost it: the edge registers again.
-        return Err(RpcError::NotFound {
-            message: "node not found".to_owned(),
-        });
+        return Err(RpcError::NotFound { message: "node not found".to_owned() });
     };
     if node.status != NodeStatus::Ready {
         let evals = node_evals::evals(&snapshot, node_id, EvalTrigger::NodeUpdate, now, chance::seed());
@@ -155,12 +135,7 @@ async fn report(
     let now = clock::now();
     let snapshot = server.reading().snapshot;
     let evals = alloc_report::evals(&snapshot, node_id, &updates, now, chance::seed());
-    let command = Command::UpdateAllocs {
-        node_id,
-        updates,
-        evals,
-        at: now,
-    };
+    let command = Command::UpdateAllocs { node_id, updates, evals, at: now };
     let (index, _) = server.propose(command).await.map_err(rpc_error)?;
     Ok(FromServer::Reported { index })
 }
@@ -198,13 +173,8 @@ fn changes(snapshot: &Snapshot, node_id: NodeId, sent: &mut BTreeMap<AllocId, u6
             continue;
         }
         sent.insert(alloc.id, alloc.alloc_modify_index);
-        let Some(job) = snapshot.job_version(&alloc.job_key(), alloc.job_version) else {
-            continue;
-        };
-        upserts.push(WantedAlloc {
-            alloc: (**alloc).clone(),
-            job: job.clone(),
-        });
+        let Some(job) = snapshot.job_of_alloc(alloc) else { continue };
+        upserts.push(WantedAlloc { alloc: (**alloc).clone(), job: job.clone() });
     }
     let removals: Vec<AllocId> = sent.keys().filter(|id| !known.contains(id)).copied().collect();
     removals.iter().for_each(|id| {
@@ -219,13 +189,7 @@ fn changes(snapshot: &Snapshot, node_id: NodeId, sent: &mut BTreeMap<AllocId, u6
     loop {
         let part: Vec<WantedAlloc> = upserts.by_ref().take(ALLOCS_PER_FRAME).collect();
         let complete = upserts.peek().is_none();
-        frames.push(NodeAllocs {
-            index,
-            whole,
-            complete,
-            upserts: part,
-            removals: Vec::new(),
-        });
+        frames.push(NodeAllocs { index, whole, complete, upserts: part, removals: Vec::new() });
         if complete {
             break;
         }

@@ -37,9 +37,7 @@ pub async fn serve(server: Server, candidate: Candidate) {
         Some(())
     });
     if answered.await.is_err() {
-        candidate
-            .connection
-            .close(CloseCode::ENROLMENT_OVER, "enrolment took too long");
+        candidate.connection.close(CloseCode::ENROLMENT_OVER, "enrolment took too long");
     }
 }
 
@@ -48,28 +46,14 @@ async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) ->
     if request.role != Role::Client.as_str() {
         return Err("only clients can join a region of one server".to_owned());
     }
-    request
-        .node
-        .parse::<drover_model::NodeId>()
-        .map_err(|e| format!("node id: {e}"))?;
+    request.node.parse::<drover_model::NodeId>().map_err(|e| format!("node id: {e}"))?;
     let authority = &server.inner.authority;
     let identity = Identity::new(authority.region().clone(), Role::Client, &request.node).map_err(|e| e.to_string())?;
     let mac = check_proof(server, candidate, &request, &identity, &key).await?;
-    let leaf = authority
-        .issue(&key, &identity, SystemTime::now(), CLIENT_LEAF_LIFETIME)
-        .map_err(|e| e.to_string())?;
-    let chain = leaf
-        .chain()
-        .iter()
-        .map(|der| ByteBuf::from(der.to_vec()))
-        .collect::<Vec<_>>();
+    let leaf = authority.issue(&key, &identity, SystemTime::now(), CLIENT_LEAF_LIFETIME).map_err(|e| e.to_string())?;
+    let chain = leaf.chain().iter().map(|der| ByteBuf::from(der.to_vec())).collect::<Vec<_>>();
     tracing::info!(node = %request.node, "certificate issued");
-    Ok(EnrolAnswer::Issued {
-        chain,
-        region: authority.region().to_string(),
-        mac,
-        servers: server.peers(),
-    })
+    Ok(EnrolAnswer::Issued { chain, region: authority.region().to_string(), mac, servers: server.peers() })
 }
 
 /// Whether the candidate may have this certificate; gives this server's own proof where the host file was used.
@@ -116,10 +100,6 @@ async fn spend_token(server: &Server, request: &EnrolRequest, secret_hash: [u8; 
     if !token.datacenter.is_empty() && token.datacenter != request.datacenter {
         return Err(format!("this join token is for datacenter {:?}", token.datacenter));
     }
-    let spend = Command::SpendJoinToken {
-        id: token.id,
-        secret_hash,
-        at: now,
-    };
+    let spend = Command::SpendJoinToken { id: token.id, secret_hash, at: now };
     server.propose(spend).await.map(|_| ()).map_err(|e| e.to_string())
 }

@@ -39,10 +39,9 @@ impl From<ProposeError> for Error {
         match error {
             ProposeError::NotLeader { .. } => Error::NoLeader,
             ProposeError::TooLong { .. } => Error::Invalid(error.to_string()),
-            ProposeError::Stopped { .. } => Error::Internal {
-                public: "the server is stopping".to_owned(),
-                private: error.to_string(),
-            },
+            ProposeError::Stopped { .. } => {
+                Error::Internal { public: "the server is stopping".to_owned(), private: error.to_string() }
+            }
         }
     }
 }

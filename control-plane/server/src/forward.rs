@@ -40,19 +40,13 @@ impl Server {
 /// Answers one forwarded request on the stream it came on.
 pub(crate) async fn serve(server: &Server, request: HttpRequest, mut stream: Stream) {
     let Some(handler) = server.inner.forward_handler.get() else {
-        let refused = RpcError::Unavailable {
-            message: "this server has no HTTP API".to_owned(),
-        };
+        let refused = RpcError::Unavailable { message: "this server has no HTTP API".to_owned() };
         // An edge that is gone wants no answer.
         let _ = stream.send_frame(&codec::encode(&FromServer::Refused(refused))).await;
         return;
     };
     let mut answer = handler(request).await;
-    if stream
-        .send_frame(&codec::encode(&FromServer::Forwarded(answer.head)))
-        .await
-        .is_err()
-    {
+    if stream.send_frame(&codec::encode(&FromServer::Forwarded(answer.head))).await.is_err() {
         return;
     }
     while let Some(part) = answer.body.recv().await {

@@ -71,7 +71,13 @@ impl Server {
     ///
     /// # Errors
     /// The enforced index is another one, or the log can't be written.
-    pub async fn register_job(&self, request: RegisterRequest) -> Result<JobWritten, Error> {
+    pub async fn register_job(&self, mut request: RegisterRequest) -> Result<JobWritten, Error> {
+        // Only a deployment, or the copy of a stable version, makes a version stable.
+        request.job.stable = false;
+        self.write_job(request).await
+    }
+
+    async fn write_job(&self, request: RegisterRequest) -> Result<JobWritten, Error> {
         let at = clock::now();
         let mut job = request.job;
         job.submit_time = at;
@@ -97,19 +103,11 @@ impl Server {
         let at = clock::now();
         let reading = self.read(false).await?;
         let Some(job) = reading.snapshot.job(&key).cloned() else {
-            return Ok(JobWritten {
-                index: reading.snapshot.index(),
-                ..JobWritten::default()
-            });
+            return Ok(JobWritten { index: reading.snapshot.index(), ..JobWritten::default() });
         };
         let eval = eval_of(&job, EvalTrigger::JobDeregister, options.eval_priority, at);
         let eval_id = eval.id;
-        let command = Command::DeregisterJob {
-            key,
-            purge: options.purge,
-            eval: Some(Box::new(eval)),
-            at,
-        };
+        let command = Command::DeregisterJob { key, purge: options.purge, eval: Some(Box::new(eval)), at };
         let (index, answer) = self.propose(command).await?;
         Ok(written(Some(eval_id), index, answer))
     }
@@ -139,9 +137,7 @@ impl Server {
     /// # Errors
     /// There is no such version, or the log can't be written.
     pub async fn set_job_stability(&self, key: JobKey, version: u64, stable: bool) -> Result<u64, Error> {
-        self.propose(Command::SetJobStability { key, version, stable })
-            .await
-            .map(|(index, _)| index)
+        self.propose(Command::SetJobStability { key, version, stable }).await.map(|(index, _)| index)
     }
 
     /// Registers an old version again as a new one.
@@ -155,10 +151,8 @@ impl Server {
         enforce_prior_version: Option<u64>,
     ) -> Result<JobWritten, Error> {
         let reading = self.read(false).await?;
-        let current = reading
-            .snapshot
-            .job(&key)
-            .ok_or_else(|| Error::Conflict(format!("job \"{}\" not found", key.id)))?;
+        let current =
+            reading.snapshot.job(&key).ok_or_else(|| Error::Conflict(format!("job \"{}\" not found", key.id)))?;
         if let Some(prior) = enforce_prior_version.filter(|prior| *prior != current.version) {
             let text = format!("Current job has version {}; enforcing version {prior}", current.version);
             return Err(Error::Conflict(text));
@@ -167,45 +161,24 @@ impl Server {
             return Err(Error::Conflict("can't revert to current version".to_owned()));
         }
         let missing = || {
-            let text = format!(
-                "job \"{}\" in namespace \"{}\" at version {version} not found",
-                key.id, key.namespace
-            );
+            let text = format!("job \"{}\" in namespace \"{}\" at version {version} not found", key.id, key.namespace);
             Error::Conflict(text)
         };
         let old = reading.snapshot.job_version(&key, version).ok_or_else(missing)?;
-        let submission = reading
-            .snapshot
-            .submission(&key, version)
-            .map(|submission| (**submission).clone());
-        let job = Job {
-            stop: false,
-            ..(**old).clone()
-        };
+        let submission = reading.snapshot.submission(&key, version).map(|submission| (**submission).clone());
+        let job = Job { stop: false, ..(**old).clone() };
         let enforce_index = Some(current.job_modify_index);
-        self.register_job(RegisterRequest {
-            job,
-            enforce_index,
-            submission,
-            ..RegisterRequest::default()
-        })
-        .await
+        self.write_job(RegisterRequest { job, enforce_index, submission, ..RegisterRequest::default() }).await
     }
 }
 
 fn written(eval_id: Option<EvalId>, index: u64, answer: Answer) -> JobWritten {
     match answer {
-        Answer::Job { job_modify_index, .. } => JobWritten {
-            eval_id,
-            eval_create_index: index,
-            job_modify_index,
-            index,
-        },
-        Answer::Done | Answer::Refused(_) => JobWritten {
-            eval_id,
-            eval_create_index: index,
-            job_modify_index: 0,
-            index,
-        },
+        Answer::Job { job_modify_index, .. } => {
+            JobWritten { eval_id, eval_create_index: index, job_modify_index, index }
+        }
+        Answer::Done | Answer::Refused(_) => {
+            JobWritten { eval_id, eval_create_index: index, job_modify_index: 0, index }
+        }
     }
 }

@@ -53,10 +53,8 @@ impl Server {
         if request.uses == Some(0) {
             return Err(Error::Invalid("join token uses must be at least 1".to_owned()));
         }
-        let secret = Secret::generate().map_err(|e| Error::Internal {
-            public: "no randomness".to_owned(),
-            private: e.to_string(),
-        })?;
+        let secret = Secret::generate()
+            .map_err(|e| Error::Internal { public: "no randomness".to_owned(), private: e.to_string() })?;
         let now = clock::now();
         let token = JoinToken {
             id: JoinTokenId::from_random(chance::bytes16()),
@@ -75,15 +73,7 @@ impl Server {
             fingerprint: authority.fingerprint(),
             secret,
         };
-        let (index, _) = self
-            .propose(Command::AddJoinToken {
-                token: Box::new(token.clone()),
-            })
-            .await?;
-        Ok(JoinTokenMade {
-            text: text.reveal(),
-            token,
-            index,
-        })
+        let (index, _) = self.propose(Command::AddJoinToken { token: Box::new(token.clone()) }).await?;
+        Ok(JoinTokenMade { text: text.reveal(), token, index })
     }
 }

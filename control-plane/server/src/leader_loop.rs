@@ -83,14 +83,13 @@ async fn lead(server: &Server) {
     }
     let now = clock::now();
     let snapshot = server.reading().snapshot;
-    server
-        .inner
-        .heard
-        .with(|heartbeats| *heartbeats = Some(Heartbeats::new(&snapshot, now)));
-    let mut duties = Duties {
-        broker: EvalBroker::rebuild(&snapshot, now),
-        next_gc: now.plus(GC_INTERVAL),
-    };
+    server.inner.heard.with(|heartbeats| *heartbeats = Some(Heartbeats::new(&snapshot, now)));
+    let mut duties = Duties { broker: EvalBroker::rebuild(&snapshot, now), next_gc: now.plus(GC_INTERVAL) };
+    for command in unblock::missed(&snapshot, now) {
+        if server.propose(command).await.is_err() {
+            return;
+        }
+    }
     let mut pending: Vec<Arc<Events>> = Vec::new();
     loop {
         match step(server, &mut duties, &pending).await {
@@ -132,18 +131,11 @@ async fn wait(
     pending: &mut Vec<Arc<Events>>,
 ) -> bool {
     let snapshot = server.reading().snapshot;
-    let heartbeats = server
-        .inner
-        .heard
-        .with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
-    let deadline = [
-        duties.broker.next_deadline(),
-        deployments::next_deadline(&snapshot),
-        heartbeats,
-    ]
-    .into_iter()
-    .flatten()
-    .fold(duties.next_gc, Timestamp::min);
+    let heartbeats = server.inner.heard.with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
+    let deadline = [duties.broker.next_deadline(), deployments::next_deadline(&snapshot), heartbeats]
+        .into_iter()
+        .flatten()
+        .fold(duties.next_gc, Timestamp::min);
     tokio::select! {
         received = events.recv() => match received {
             Ok(first) => {
@@ -166,12 +158,11 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
         commands.extend(unblock::step(&snapshot, events, now));
     }
     duties.broker.tick(now);
-    commands.extend(server.inner.heard.with(|heartbeats| {
-        heartbeats
-            .as_mut()
-            .map(|heartbeats| heartbeats.step(&snapshot, now))
-            .unwrap_or_default()
-    }));
+    commands.extend(
+        server.inner.heard.with(|heartbeats| {
+            heartbeats.as_mut().map(|heartbeats| heartbeats.step(&snapshot, now)).unwrap_or_default()
+        }),
+    );
     commands.extend(deployments::step(&snapshot, now, chance::seed()));
     if now >= duties.next_gc {
         duties.next_gc = now.plus(GC_INTERVAL);
@@ -200,10 +191,7 @@ async fn schedule(server: &Server, duties: &mut Duties) -> Result<bool, crate::E
     let batch = evals.clone();
     let command = tokio::task::spawn_blocking(move || worker::run(&snapshot, &batch, clock::now(), chance::seed()))
         .await
-        .map_err(|e| crate::Error::Internal {
-            public: "scheduling failed".to_owned(),
-            private: e.to_string(),
-        })?;
+        .map_err(|e| crate::Error::Internal { public: "scheduling failed".to_owned(), private: e.to_string() })?;
     if let Some(command) = command {
         server.propose(command).await?;
     }

@@ -22,10 +22,7 @@ pub struct NodeWritten {
 impl Server {
     fn known_node(&self, node_id: NodeId) -> Result<std::sync::Arc<Node>, Error> {
         let snapshot = self.reading().snapshot;
-        snapshot
-            .node(node_id)
-            .cloned()
-            .ok_or_else(|| Error::Conflict("node not found".to_owned()))
+        snapshot.node(node_id).cloned().ok_or_else(|| Error::Conflict("node not found".to_owned()))
     }
 
     async fn write_node(
@@ -51,13 +48,7 @@ impl Server {
             let text = "can not set node's scheduling eligibility to eligible while it is draining";
             return Err(Error::Conflict(text.to_owned()));
         }
-        self.write_node(node_id, |evals, at| Command::UpdateNodeEligibility {
-            node_id,
-            eligibility,
-            evals,
-            at,
-        })
-        .await
+        self.write_node(node_id, |evals, at| Command::UpdateNodeEligibility { node_id, eligibility, evals, at }).await
     }
 
     /// Makes evals of the jobs on a node.
@@ -66,8 +57,7 @@ impl Server {
     /// The node is unknown.
     pub async fn evaluate_node(&self, node_id: NodeId) -> Result<NodeWritten, Error> {
         self.known_node(node_id)?;
-        self.write_node(node_id, |evals, at| Command::UpsertEvals { evals, at })
-            .await
+        self.write_node(node_id, |evals, at| Command::UpsertEvals { evals, at }).await
     }
 
     /// Forgets a node. One that still runs registers again with its next heartbeat.
@@ -76,7 +66,6 @@ impl Server {
     /// The node is unknown.
     pub async fn purge_node(&self, node_id: NodeId) -> Result<NodeWritten, Error> {
         self.known_node(node_id)?;
-        self.write_node(node_id, |evals, at| Command::DeregisterNode { node_id, evals, at })
-            .await
+        self.write_node(node_id, |evals, at| Command::DeregisterNode { node_id, evals, at }).await
     }
 }

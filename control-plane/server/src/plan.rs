@@ -31,17 +31,11 @@ impl Server {
         let old = reading.snapshot.job(&job.key()).cloned();
         let index = reading.snapshot.index();
         let eval = eval_of(&job, EvalTrigger::JobRegister, None, clock::now());
-        let context = Context {
-            now: clock::now(),
-            seed: chance::seed(),
-        };
+        let context = Context { now: clock::now(), seed: chance::seed() };
         let outcome =
             tokio::task::spawn_blocking(move || drover_scheduler::dry_run(&reading.snapshot, &job, &eval, &context))
                 .await
-                .map_err(|e| Error::Internal {
-                    public: "planning failed".to_owned(),
-                    private: e.to_string(),
-                })?;
+                .map_err(|e| Error::Internal { public: "planning failed".to_owned(), private: e.to_string() })?;
         Ok(JobPlan { outcome, old, index })
     }
 }

@@ -67,10 +67,10 @@ impl Server {
         if settings.bootstrap_expect != 1 {
             return Err(StartError::BootstrapExpect(settings.bootstrap_expect));
         }
-        let region: RegionName = settings.region.parse().map_err(|e| StartError::Region {
-            name: settings.region.clone(),
-            source: Box::new(e),
-        })?;
+        let region: RegionName = settings
+            .region
+            .parse()
+            .map_err(|e| StartError::Region { name: settings.region.clone(), source: Box::new(e) })?;
         let dir = settings.data_dir.clone();
         let home = authority::open(&dir, &region)?;
 
@@ -78,17 +78,13 @@ impl Server {
         let identity =
             Identity::new(region.clone(), Role::Server, &home.id).map_err(|e| StartError::Authority(Box::new(e)))?;
         authority::renew_own(&endpoint, &home.authority, &identity, OWN_LEAF_LIFETIME)?;
-        let bound = endpoint.local_address().map_err(|source| StartError::DataDir {
-            dir: settings.data_dir.clone(),
-            source,
-        })?;
+        let bound = endpoint
+            .local_address()
+            .map_err(|source| StartError::DataDir { dir: settings.data_dir.clone(), source })?;
         let rpc_advertise = settings.rpc_advertise.unwrap_or_else(|| authority::reachable(bound));
 
-        let raft_settings = drover_raft::Settings {
-            dir: dir.join("raft"),
-            node_id: home.number,
-            address: rpc_advertise.to_string(),
-        };
+        let raft_settings =
+            drover_raft::Settings { dir: dir.join("raft"), node_id: home.number, address: rpc_advertise.to_string() };
         let raft = RaftNode::start(raft_settings, fatal).await?;
         raft.bootstrap().await.map_err(StartError::Bootstrap)?;
 
@@ -187,21 +183,12 @@ impl Server {
     }
 
     fn leader_wait(&self) -> LeaderWait {
-        LeaderWait {
-            leadership: self.inner.raft.leadership(),
-            deadline: Instant::now() + LEADER_WAIT_MAX,
-        }
+        LeaderWait { leadership: self.inner.raft.leadership(), deadline: Instant::now() + LEADER_WAIT_MAX }
     }
 
     /// The leader's RPC address, when there is one.
     pub fn leader_address(&self) -> Option<String> {
-        self.inner
-            .raft
-            .leadership()
-            .borrow()
-            .leader
-            .as_ref()
-            .map(|(_, address)| address.clone())
+        self.inner.raft.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone())
     }
 
     /// True when this server leads its region.
@@ -217,9 +204,7 @@ impl Server {
     /// Waits until somebody leads; false when that takes longer than `wait`.
     pub async fn wait_for_leader(&self, wait: Duration) -> bool {
         let mut leadership = self.inner.raft.leadership();
-        timeout(wait, leadership.wait_for(|now| now.leader.is_some()))
-            .await
-            .is_ok_and(|result| result.is_ok())
+        timeout(wait, leadership.wait_for(|now| now.leader.is_some())).await.is_ok_and(|result| result.is_ok())
     }
 
     /// Numbers for operators, by part.
@@ -228,16 +213,10 @@ impl Server {
             ("server".to_owned(), "true".to_owned()),
             ("leader".to_owned(), self.is_leader().to_string()),
             ("leader_addr".to_owned(), self.leader_address().unwrap_or_default()),
-            (
-                "bootstrap".to_owned(),
-                (self.inner.info.bootstrap_expect == 1).to_string(),
-            ),
+            ("bootstrap".to_owned(), (self.inner.info.bootstrap_expect == 1).to_string()),
             ("known_regions".to_owned(), "1".to_owned()),
         ]);
-        BTreeMap::from([
-            ("nomad".to_owned(), server),
-            ("raft".to_owned(), self.inner.raft.stats()),
-        ])
+        BTreeMap::from([("nomad".to_owned(), server), ("raft".to_owned(), self.inner.raft.stats())])
     }
 
     /// Stops: no new connections, the log closed, the file for the same host gone.

@@ -100,19 +100,9 @@ fn keys(change: &Change) -> Vec<Watch> {
         Change::Job(key) => vec![Watch::Table(Table::Jobs), Watch::Job(key.clone())],
         Change::Node(id) => vec![Watch::Table(Table::Nodes), Watch::Node(*id)],
         Change::Eval { id, job } => {
-            vec![
-                Watch::Table(Table::Evals),
-                Watch::Eval(*id),
-                Watch::EvalsOfJob(job.clone()),
-            ]
+            vec![Watch::Table(Table::Evals), Watch::Eval(*id), Watch::EvalsOfJob(job.clone())]
         }
-        Change::Alloc {
-            id,
-            node,
-            job,
-            eval,
-            desired,
-        } => {
+        Change::Alloc { id, node, job, eval, desired } => {
             let mut keys = vec![
                 Watch::Table(Table::Allocs),
                 Watch::Alloc(*id),
@@ -126,11 +116,7 @@ fn keys(change: &Change) -> Vec<Watch> {
             keys
         }
         Change::Deployment { id, job } => {
-            vec![
-                Watch::Table(Table::Deployments),
-                Watch::Deployment(*id),
-                Watch::DeploymentsOfJob(job.clone()),
-            ]
+            vec![Watch::Table(Table::Deployments), Watch::Deployment(*id), Watch::DeploymentsOfJob(job.clone())]
         }
         Change::JoinTokens => vec![Watch::Table(Table::JoinTokens)],
     }
@@ -145,10 +131,7 @@ mod tests {
         let waiters = Waiters::default();
         let key = JobKey::new("default", "web");
         let waiter = waiters.wait_for(&Watch::Job(key.clone()));
-        waiters.wake(&Events {
-            index: 1,
-            changes: vec![Change::Job(key)],
-        });
+        waiters.wake(&Events { index: 1, changes: vec![Change::Job(key)] });
         assert!(waiter.changed(Instant::now()).await);
     }
 
@@ -156,10 +139,7 @@ mod tests {
     async fn other_keys_do_not_wake() {
         let waiters = Waiters::default();
         let waiter = waiters.wait_for(&Watch::Job(JobKey::new("default", "web")));
-        waiters.wake(&Events {
-            index: 1,
-            changes: vec![Change::Job(JobKey::new("default", "other"))],
-        });
+        waiters.wake(&Events { index: 1, changes: vec![Change::Job(JobKey::new("default", "other"))] });
         assert!(!waiter.changed(Instant::now()).await);
     }
 }

@@ -10,6 +10,6 @@ pub const COMMAND: Command =
 fn run(call: &mut Call) -> Outcome {
     // Set by whoever builds a release.
     let revision = option_env!("DROVER_REVISION").unwrap_or("unknown");
-    call.ui.out(&format!("drover v{}\nRevision {revision}", env!("CARGO_PKG_VERSION")));
+    call.ui.out(&format!("Drover v{}\nRevision {revision}", env!("CARGO_PKG_VERSION")));
     Ok(0)
 }

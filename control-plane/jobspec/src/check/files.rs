@@ -39,7 +39,11 @@ pub fn volumes(group: &Map<String, Value>, kind: &str, problems: &mut Vec<String
             _ => csi_volume(volume, &mut inner),
         }
         // A volume without a name or source alone is told in one go with the rest.
-        nested(problems, format!("Task group volume validation for {name} failed: "), inner);
+        nested(
+            problems,
+            format!("Task group volume validation for {name} failed: "),
+            inner,
+        );
     }
 }
 
@@ -91,7 +95,9 @@ fn csi_volume(volume: &Value, problems: &mut Vec<String>) {
 pub fn volume_mounts(task: &Map<String, Value>, group: &Map<String, Value>, problems: &mut Vec<String>) {
     for (place, mount) in items_of(task, "VolumeMounts").enumerate() {
         let volume = text(mount, "Volume");
-        let is_known = group["Volumes"].as_object().is_some_and(|volumes| volumes.contains_key(volume));
+        let is_known = group["Volumes"]
+            .as_object()
+            .is_some_and(|volumes| volumes.contains_key(volume));
         if !is_known {
             problems.push(format!("Volume Mount ({place}) references undefined volume {volume}"));
         }
@@ -118,7 +124,9 @@ pub fn artifacts(task: &Map<String, Value>, problems: &mut Vec<String>) {
         }
         let mode = text(artifact, "GetterMode");
         if !matches!(mode, "any" | "file" | "dir") {
-            inner.push(format!("invalid artifact mode {mode:?}; must be one of: any, file, dir"));
+            inner.push(format!(
+                "invalid artifact mode {mode:?}; must be one of: any, file, dir"
+            ));
         }
         if escapes(text(artifact, "RelativeDest")) {
             inner.push("destination escapes allocation directory".to_owned());
@@ -151,7 +159,11 @@ pub fn templates(task: &Map<String, Value>, problems: &mut Vec<String>) {
     let mut destinations: BTreeMap<&str, usize> = BTreeMap::new();
     for (place, template) in items_of(task, "Templates").enumerate() {
         let place = place + 1;
-        nested(problems, format!("Template {place} validation failed: "), template_problems(template));
+        nested(
+            problems,
+            format!("Template {place} validation failed: "),
+            template_problems(template),
+        );
         let destination = text(template, "DestPath");
         match destinations.get(destination) {
             _ if destination.is_empty() => {}
@@ -188,8 +200,9 @@ fn template_problems(template: &Value) -> Vec<String> {
                 problems.push("must specify script path value when change mode is script".to_owned());
             }
         }
-        _ => problems
-            .push("Invalid change mode. Must be one of the following: noop, signal, script, restart".to_owned()),
+        _ => {
+            problems.push("Invalid change mode. Must be one of the following: noop, signal, script, restart".to_owned())
+        }
     }
     if int(template, "Splay") < 0 {
         problems.push("Must specify positive splay value".to_owned());

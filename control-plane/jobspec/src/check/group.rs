@@ -54,9 +54,17 @@ pub fn problems(group: &Map<String, Value>, kind: &str) -> Vec<String> {
     constraint::all(group, kind, false, &mut problems);
     policies(group, kind, &mut problems);
     task_names(name, &tasks, &mut problems);
-    nested(&mut problems, "Task group network validation failed: ", network::problems(group));
+    nested(
+        &mut problems,
+        "Task group network validation failed: ",
+        network::problems(group),
+    );
     files::volumes(group, kind, &mut problems);
-    nested(&mut problems, "Task group service validation failed: ", service::of_group(group));
+    nested(
+        &mut problems,
+        "Task group service validation failed: ",
+        service::of_group(group),
+    );
     if let Some(scaling @ Value::Object(_)) = group.get("Scaling") {
         let inner = policy::scaling(scaling, int_of(group, "Count"));
         nested(&mut problems, "Task group scaling policy validation failed: ", inner);

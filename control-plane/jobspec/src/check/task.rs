@@ -79,8 +79,11 @@ fn resources(task: &Map<String, Value>) -> Vec<String> {
     let mut problems = Vec::new();
     let resources = &task["Resources"];
     let (mhz, cores) = (int(resources, "CPU"), int(resources, "Cores"));
-    let (memory, memory_max, secrets) =
-        (int(resources, "MemoryMB"), int(resources, "MemoryMaxMB"), int(resources, "SecretsMB"));
+    let (memory, memory_max, secrets) = (
+        int(resources, "MemoryMB"),
+        int(resources, "MemoryMaxMB"),
+        int(resources, "SecretsMB"),
+    );
     if mhz > 0 && cores > 0 {
         problems.push("Task can only ask for 'cpu' or 'cores' resource, not both.".to_owned());
     }
@@ -105,7 +108,9 @@ fn resources(task: &Map<String, Value>) -> Vec<String> {
     if secrets < 0 {
         problems.push(format!("SecretsMB value ({secrets}) cannot be negative"));
     } else if secrets > memory {
-        problems.push(format!("SecretsMB value ({secrets}) cannot be larger than MemoryMB value ({memory})"));
+        problems.push(format!(
+            "SecretsMB value ({secrets}) cannot be larger than MemoryMB value ({memory})"
+        ));
     }
     for (place, device) in items(resources, "Devices").enumerate() {
         let name = text(device, "Name");
@@ -144,7 +149,10 @@ fn numa(resources: &Value, problems: &mut Vec<String>) {
 
 fn logs(task: &Map<String, Value>, disk: i64) -> Vec<String> {
     let mut problems = Vec::new();
-    let (files, size) = (int(&task["LogConfig"], "MaxFiles"), int(&task["LogConfig"], "MaxFileSizeMB"));
+    let (files, size) = (
+        int(&task["LogConfig"], "MaxFiles"),
+        int(&task["LogConfig"], "MaxFileSizeMB"),
+    );
     if files < 1 {
         problems.push(format!("minimum number of files is 1; got {files}"));
     }
@@ -167,16 +175,20 @@ fn logs(task: &Map<String, Value>, disk: i64) -> Vec<String> {
 /// A task that was marked as a proxy must have the service it stands for.
 fn proxy_kind(task: &Map<String, Value>, group: &Map<String, Value>, problems: &mut Vec<String>) {
     if let Some(service) = text_of(task, "Kind").strip_prefix("connect-proxy:") {
-        let is_there = items_of(group, "Services")
-            .any(|other| other["Connect"].is_object() && text(other, "Name") == service);
+        let is_there =
+            items_of(group, "Services").any(|other| other["Connect"].is_object() && text(other, "Name") == service);
         if !is_there {
-            problems.push(format!("No Connect services in task group with Connect proxy ({service:?})"));
+            problems.push(format!(
+                "No Connect services in task group with Connect proxy ({service:?})"
+            ));
         }
     }
 }
 
 fn csi_plugin(task: &Map<String, Value>, problems: &mut Vec<String>) {
-    let Some(plugin @ Value::Object(_)) = task.get("CSIPluginConfig") else { return };
+    let Some(plugin @ Value::Object(_)) = task.get("CSIPluginConfig") else {
+        return;
+    };
     let (mount, stage) = (text(plugin, "MountDir"), text(plugin, "StagePublishBaseDir"));
     if text(plugin, "ID").is_empty() {
         problems.push("CSIPluginConfig must have a non-empty PluginID".to_owned());

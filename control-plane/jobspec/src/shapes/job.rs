@@ -1,8 +1,8 @@
 //! The `job` block.
 
 use crate::shape::{
-    Field, Kind, Parsed, Shape, Stored, field_json, json_only, many, nullable, one, optional_flag,
-    optional_int, optional_text, text, texts,
+    Field, Kind, Parsed, Shape, Stored, field_json, json_only, many, nullable, one, optional_flag, optional_int,
+    optional_text, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT, SPREAD};
 use crate::shapes::group::GROUP;
@@ -34,9 +34,24 @@ pub static JOB: Shape = Shape {
         one("migrate", "Migrate", &MIGRATE),
         nullable("meta", "Meta", Kind::TextMapEither),
         one("ui", "UI", &UI),
-        Field { hcl: "task", json: "", kind: Kind::Many(&TASK), ..ABSENT },
-        Field { hcl: "vault", json: "", kind: Kind::One(&VAULT), ..ABSENT },
-        Field { hcl: "secret", json: "", kind: Kind::Many(&SECRET), ..ABSENT },
+        Field {
+            hcl: "task",
+            json: "",
+            kind: Kind::Many(&TASK),
+            ..ABSENT
+        },
+        Field {
+            hcl: "vault",
+            json: "",
+            kind: Kind::One(&VAULT),
+            ..ABSENT
+        },
+        Field {
+            hcl: "secret",
+            json: "",
+            kind: Kind::Many(&SECRET),
+            ..ABSENT
+        },
         json_only("Stop").stored(Stored::Bool(false)),
         json_only("ParentID").stored(Stored::Text("")),
         field_json("Dispatched", Kind::Bool, Parsed::Zero),
@@ -91,10 +106,14 @@ static PARAMETERIZED: Shape = Shape::plain(&[
     texts("meta_optional", "MetaOptional"),
 ]);
 
-static MULTIREGION: Shape =
-    Shape::plain(&[one("strategy", "Strategy", &STRATEGY), many("region", "Regions", &REGION)]);
-static STRATEGY: Shape =
-    Shape::plain(&[optional_int("max_parallel", "MaxParallel"), optional_text("on_failure", "OnFailure")]);
+static MULTIREGION: Shape = Shape::plain(&[
+    one("strategy", "Strategy", &STRATEGY),
+    many("region", "Regions", &REGION),
+]);
+static STRATEGY: Shape = Shape::plain(&[
+    optional_int("max_parallel", "MaxParallel"),
+    optional_text("on_failure", "OnFailure"),
+]);
 static REGION: Shape = Shape::labelled(
     "Name",
     &[

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::shape::{
-    Kind, Parsed, Shape, Stored, duration, flag, many, nullable, one, optional_duration,
-    optional_flag, optional_int, optional_text, text, texts,
+    Kind, Parsed, Shape, Stored, duration, flag, many, nullable, one, optional_duration, optional_flag, optional_int,
+    optional_text, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT};
 use crate::shapes::network::NETWORK;
@@ -66,7 +66,9 @@ pub static RESOURCES: Shape = Shape::plain(&[
 static DEVICE: Shape = Shape::labelled(
     "Name",
     &[
-        optional_int("count", "Count").within(0, i64::MAX).stored(Stored::Int(1)),
+        optional_int("count", "Count")
+            .within(0, i64::MAX)
+            .stored(Stored::Int(1)),
         many("constraint", "Constraints", &CONSTRAINT),
         many("affinity", "Affinities", &AFFINITY),
     ],
@@ -101,12 +103,18 @@ static TEMPLATE: Shape = Shape::plain(&[
     optional_text("source", "SourcePath"),
     optional_text("destination", "DestPath"),
     optional_text("data", "EmbeddedTmpl"),
-    optional_text("change_mode", "ChangeMode").parsed(Parsed::Text("restart")).stored(Stored::TextOrEmpty("restart")),
+    optional_text("change_mode", "ChangeMode")
+        .parsed(Parsed::Text("restart"))
+        .stored(Stored::TextOrEmpty("restart")),
     one("change_script", "ChangeScript", &CHANGE_SCRIPT),
     optional_text("change_signal", "ChangeSignal").stored(Stored::Keep),
     optional_flag("once", "Once"),
-    optional_duration("splay", "Splay").parsed(Parsed::Int(5_000_000_000)).stored(Stored::Int(5_000_000_000)),
-    optional_text("perms", "Perms").parsed(Parsed::Text("0644")).stored(Stored::Text("0644")),
+    optional_duration("splay", "Splay")
+        .parsed(Parsed::Int(5_000_000_000))
+        .stored(Stored::Int(5_000_000_000)),
+    optional_text("perms", "Perms")
+        .parsed(Parsed::Text("0644"))
+        .stored(Stored::Text("0644")),
     nullable("uid", "Uid", Kind::Int(i64::MIN, i64::MAX)),
     nullable("gid", "Gid", Kind::Int(i64::MIN, i64::MAX)),
     optional_text("left_delimiter", "LeftDelim").stored(Stored::Text("{{")),
@@ -120,7 +128,9 @@ static TEMPLATE: Shape = Shape::plain(&[
 static CHANGE_SCRIPT: Shape = Shape::plain(&[
     optional_text("command", "Command"),
     texts("args", "Args"),
-    optional_duration("timeout", "Timeout").parsed(Parsed::Int(5_000_000_000)).stored(Stored::Int(5_000_000_000)),
+    optional_duration("timeout", "Timeout")
+        .parsed(Parsed::Int(5_000_000_000))
+        .stored(Stored::Int(5_000_000_000)),
     optional_flag("fail_on_error", "FailOnError").parsed(Parsed::Bool(false)),
     optional_flag("run_on_first_render", "RunOnFirstRender").parsed(Parsed::Bool(false)),
 ])
@@ -141,9 +151,13 @@ pub static VAULT: Shape = Shape::plain(&[
     text("role", "Role"),
     optional_text("namespace", "Namespace"),
     text("cluster", "Cluster").stored(Stored::TextOrEmpty("default")),
-    optional_flag("env", "Env").parsed(Parsed::Bool(true)).stored(Stored::Bool(true)),
+    optional_flag("env", "Env")
+        .parsed(Parsed::Bool(true))
+        .stored(Stored::Bool(true)),
     optional_flag("disable_file", "DisableFile").parsed(Parsed::Bool(false)),
-    optional_text("change_mode", "ChangeMode").parsed(Parsed::Text("restart")).stored(Stored::TextOrEmpty("restart")),
+    optional_text("change_mode", "ChangeMode")
+        .parsed(Parsed::Text("restart"))
+        .stored(Stored::TextOrEmpty("restart")),
     optional_text("change_signal", "ChangeSignal"),
     optional_flag("allow_token_expiration", "AllowTokenExpiration"),
 ]);
@@ -202,15 +216,13 @@ static CSI_PLUGIN: Shape = Shape::plain(&[
 static ACTION: Shape = Shape::labelled("Name", &[text("command", "Command").required(), texts("args", "Args")]);
 
 static SCHEDULE: Shape = Shape::plain(&[one("cron", "Cron", &CRON)]);
-static CRON: Shape = Shape::plain(&[
-    text("start", "Start"),
-    text("end", "End"),
-    text("timezone", "Timezone"),
-]);
+static CRON: Shape = Shape::plain(&[text("start", "Start"), text("end", "End"), text("timezone", "Timezone")]);
 
 /// The default identity (without a name, or named `default`) has a key of its own; the list then stays, even empty.
 fn move_default_identity(body: &mut Map<String, Value>) {
-    let Some(Value::Array(identities)) = body.get_mut("Identities") else { return };
+    let Some(Value::Array(identities)) = body.get_mut("Identities") else {
+        return;
+    };
     let is_default = |identity: &Value| matches!(identity["Name"].as_str(), Some("" | "default"));
     if let Some(place) = identities.iter().position(is_default) {
         let identity = identities.remove(place);
