@@ -39,11 +39,7 @@ pub struct Layer<'a> {
 impl<'a> Layer<'a> {
     /// A layer from that source.
     pub fn new(draft: &'a mut Draft, source: &'a Source) -> Layer<'a> {
-        Layer {
-            draft,
-            source,
-            problems: Vec::new(),
-        }
+        Layer { draft, source, problems: Vec::new() }
     }
 
     /// Lays the items of a block (empty name: the top) over the draft.
@@ -53,11 +49,7 @@ impl<'a> Layer<'a> {
                 self.unknown(block, &item);
                 continue;
             };
-            let path = if block.is_empty() {
-                item.name.clone()
-            } else {
-                format!("{block}.{}", item.name)
-            };
+            let path = if block.is_empty() { item.name.clone() } else { format!("{block}.{}", item.name) };
             match (row.kind, item.content) {
                 (Kind::Free, content) => self.free(&path, row.acts, content),
                 (Kind::Block, content) => self.block(&path, row.acts, item.span, content),
@@ -77,11 +69,8 @@ impl<'a> Layer<'a> {
 
     fn unknown(&mut self, block: &str, item: &Item) {
         let what = if block.is_empty() { "the agent" } else { block };
-        let problem = Problem::new(
-            item.span,
-            "Unknown setting",
-            format!("{what} has no setting named \"{}\".", item.name),
-        );
+        let problem =
+            Problem::new(item.span, "Unknown setting", format!("{what} has no setting named \"{}\".", item.name));
         self.problems.push(match keys::near(block, &item.name) {
             Some(near) => problem.with_hint(format!("did you mean \"{near}\"?")),
             None => problem,
@@ -155,20 +144,14 @@ impl<'a> Layer<'a> {
     }
 
     fn plugin(&mut self, name: &str, plugin: &Value) {
-        let config = plugin
-            .as_entries()
-            .and_then(|entries| entries.get("config"))
-            .map(first_object);
+        let config = first_object(plugin).as_entries().and_then(|entries| entries.get("config")).map(first_object);
         if name == "raw_exec"
-            && let Some(enabled) = config
-                .and_then(|config| config.as_entries())
-                .and_then(|config| config.get("enabled"))
+            && let Some(enabled) =
+                config.and_then(|config| config.as_entries()).and_then(|config| config.get("enabled"))
         {
             match convert::flag(enabled) {
                 Ok(enabled) => self.draft.settings.raw_exec_enabled = enabled,
-                Err(e) => self
-                    .problems
-                    .push(Problem::nowhere("Unsuitable value", format!("raw_exec enabled: {e}"))),
+                Err(e) => self.problems.push(Problem::nowhere("Unsuitable value", format!("raw_exec enabled: {e}"))),
             }
         }
         if let Some(config) = config {
@@ -186,25 +169,15 @@ impl<'a> Layer<'a> {
         if path == "acl.enabled" {
             self.draft.acl_enabled = convert::flag(value).unwrap_or(true);
         }
-        let outcome = if acts {
-            self.set(path, value)
-        } else {
-            self.pass_over(path, value)
-        };
+        let outcome = if acts { self.set(path, value) } else { self.pass_over(path, value) };
         if let Err(e) = outcome {
-            self.problems
-                .push(Problem::new(span, "Unsuitable value", format!("{path}: {e}.")));
+            self.problems.push(Problem::new(span, "Unsuitable value", format!("{path}: {e}.")));
         }
     }
 
     /// Keys of a block that is not acted on are covered by the name of the block.
     fn pass_over(&mut self, path: &str, value: &Value) -> Result<(), String> {
-        let is_covered = self
-            .draft
-            .settings
-            .unacted
-            .iter()
-            .any(|known| path.starts_with(&format!("{known}.")));
+        let is_covered = self.draft.settings.unacted.iter().any(|known| path.starts_with(&format!("{known}.")));
         let is_off = matches!(value, Value::Bool(false)) || value.as_str() == Some("");
         if !is_covered && !is_off {
             self.unacted(path);
@@ -324,10 +297,7 @@ impl<'a> Layer<'a> {
 /// The level, or the text that names all levels.
 pub fn log_level(text: &str) -> Result<crate::settings::LogLevel, String> {
     crate::settings::LogLevel::parse(text).ok_or_else(|| {
-        format!(
-            "Invalid log level: {}. Valid log levels are: [TRACE DEBUG INFO WARN ERROR OFF]",
-            text.to_uppercase()
-        )
+        format!("Invalid log level: {}. Valid log levels are: [TRACE DEBUG INFO WARN ERROR OFF]", text.to_uppercase())
     })
 }
 
@@ -336,15 +306,9 @@ fn ranges(text: String, max: u64) -> Result<String, String> {
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
         let number = |text: &str| {
-            let number: u64 = text
-                .trim()
-                .parse()
-                .map_err(|_| format!("numbers and ranges are needed, not {part:?}"))?;
-            if number > max {
-                Err(format!("{number} is larger than {max}"))
-            } else {
-                Ok(number)
-            }
+            let number: u64 =
+                text.trim().parse().map_err(|_| format!("numbers and ranges are needed, not {part:?}"))?;
+            if number > max { Err(format!("{number} is larger than {max}")) } else { Ok(number) }
         };
         if number(low)? > number(high)? {
             return Err(format!("the range {part:?} runs backwards"));
@@ -361,10 +325,7 @@ fn entries_of(items: Vec<Item>) -> BTreeMap<String, Value> {
             Content::Value(value) => value,
             Content::Block { labels, items } => {
                 let inner = Value::Object(entries_of(items));
-                labels
-                    .into_iter()
-                    .rev()
-                    .fold(inner, |inner, label| Value::Object(BTreeMap::from([(label, inner)])))
+                labels.into_iter().rev().fold(inner, |inner, label| Value::Object(BTreeMap::from([(label, inner)])))
             }
         };
         entries.insert(item.name, value);

@@ -14,9 +14,7 @@ pub struct Complaint {
 impl Complaint {
     /// About a place in a file.
     pub fn at(source: &Source, problem: &Problem) -> Complaint {
-        Complaint {
-            text: problem.human(source).trim_end().to_owned(),
-        }
+        Complaint { text: problem.human(source).trim_end().to_owned() }
     }
 
     /// About the whole.
@@ -26,9 +24,7 @@ impl Complaint {
 
     /// About the whole, with the remedy.
     pub fn with_hint(text: impl Into<String>, hint: impl fmt::Display) -> Complaint {
-        Complaint {
-            text: format!("{}\nhint: {hint}", text.into()),
-        }
+        Complaint { text: format!("{}\nhint: {hint}", text.into()) }
     }
 }
 

@@ -9,9 +9,7 @@ use drover_model::time::parse_duration;
 
 /// Text; numbers and truth values turn into it.
 pub fn text(value: &Value) -> Result<String, String> {
-    value
-        .to_text()
-        .map_err(|_| format!("text is needed, not {}", value.type_name()))
+    value.to_text().map_err(|_| format!("text is needed, not {}", value.type_name()))
 }
 
 /// A truth value, or the text of one.
@@ -20,9 +18,7 @@ pub fn flag(value: &Value) -> Result<bool, String> {
     match number {
         Some(0) => Ok(false),
         Some(1) => Ok(true),
-        _ => value
-            .to_bool()
-            .map_err(|_| format!("true or false is needed, not {}", shown(value))),
+        _ => value.to_bool().map_err(|_| format!("true or false is needed, not {}", shown(value))),
     }
 }
 
@@ -31,30 +27,20 @@ pub fn whole(value: &Value, max: u64) -> Result<u64, String> {
     let number = value.to_number().ok().and_then(|number| number.as_i64());
     match number.and_then(|number| u64::try_from(number).ok()) {
         Some(number) if number <= max => Ok(number),
-        _ => Err(format!(
-            "a whole number from 0 to {max} is needed, not {}",
-            shown(value)
-        )),
+        _ => Err(format!("a whole number from 0 to {max} is needed, not {}", shown(value))),
     }
 }
 
 /// A list of texts.
 pub fn list(value: &Value) -> Result<Vec<String>, String> {
-    let items = value
-        .as_items()
-        .ok_or_else(|| format!("a list is needed, not {}", value.type_name()))?;
+    let items = value.as_items().ok_or_else(|| format!("a list is needed, not {}", value.type_name()))?;
     items.iter().map(text).collect()
 }
 
 /// Names to texts.
 pub fn map(value: &Value) -> Result<BTreeMap<String, String>, String> {
-    let entries = value
-        .as_entries()
-        .ok_or_else(|| format!("a map is needed, not {}", value.type_name()))?;
-    entries
-        .iter()
-        .map(|(name, value)| Ok((name.clone(), text(value)?)))
-        .collect()
+    let entries = value.as_entries().ok_or_else(|| format!("a map is needed, not {}", value.type_name()))?;
+    entries.iter().map(|(name, value)| Ok((name.clone(), text(value)?))).collect()
 }
 
 /// `1m30s`.
@@ -66,9 +52,7 @@ pub fn duration(value: &Value) -> Result<Duration, String> {
 /// An address.
 pub fn address(text: &str) -> Result<IpAddr, String> {
     if text.contains("{{") {
-        return Err(format!(
-            "templates are not read here, write the address in place of {text:?}"
-        ));
+        return Err(format!("templates are not read here, write the address in place of {text:?}"));
     }
     if text == "localhost" {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -21,9 +21,7 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, Complaint> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(about)? {
         let file = entry.map_err(about)?.path();
-        let is_ours = file
-            .extension()
-            .is_some_and(|ending| ending == "hcl" || ending == "json");
+        let is_ours = file.extension().is_some_and(|ending| ending == "hcl" || ending == "json");
         if is_ours && file.is_file() {
             files.push(file);
         }
@@ -37,10 +35,7 @@ pub fn read(path: &Path) -> Result<Source, Complaint> {
     let about = |e: std::io::Error| Complaint::plain(format!("read {}: {e}", path.display()));
     let size = std::fs::metadata(path).map_err(about)?.len();
     if size > FILE_BYTES_MAX {
-        return Err(Complaint::plain(format!(
-            "read {}: larger than {FILE_BYTES_MAX} bytes",
-            path.display()
-        )));
+        return Err(Complaint::plain(format!("read {}: larger than {FILE_BYTES_MAX} bytes", path.display())));
     }
     let bytes = std::fs::read(path).map_err(about)?;
     let text =

@@ -59,10 +59,7 @@ static TABLE: LazyLock<BTreeMap<(&'static str, &'static str), Row>> = LazyLock::
 
 /// The row of a key in a block; both in lower case, the block with dots (`client.reserved`), empty at the top.
 pub fn row(block: &str, key: &str) -> Option<Row> {
-    TABLE
-        .iter()
-        .find(|((b, k), _)| *b == block && *k == key)
-        .map(|(_, row)| *row)
+    TABLE.iter().find(|((b, k), _)| *b == block && *k == key).map(|(_, row)| *row)
 }
 
 /// All keys of a block.
@@ -75,9 +72,7 @@ pub fn near(block: &str, wrong: &str) -> Option<&'static str> {
     if wrong.len() > 64 {
         return None;
     }
-    let close = keys(block)
-        .map(|key| (distance(wrong.as_bytes(), key.as_bytes()), key))
-        .min()?;
+    let close = keys(block).map(|key| (distance(wrong.as_bytes(), key.as_bytes()), key)).min()?;
     (close.0 < 3 && close.0 < wrong.len()).then_some(close.1)
 }
 

@@ -23,9 +23,7 @@ pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Settings, Vec<Complaint>
     let mut complaints = Vec::new();
     for path in paths {
         match files::files_of(path) {
-            Ok(files) => files
-                .into_iter()
-                .for_each(|file| lay_file(file, &mut draft, &mut complaints)),
+            Ok(files) => files.into_iter().for_each(|file| lay_file(file, &mut draft, &mut complaints)),
             Err(complaint) => complaints.push(complaint),
         }
     }
@@ -50,22 +48,11 @@ fn start(dev: bool) -> Draft {
         leave_on_terminate: false,
         bind_addr: None,
         ports: Ports::default(),
-        listen: Listen {
-            http: vec![LOOPBACK],
-            rpc: ALL,
-            serf: ALL,
-        },
+        listen: Listen { http: vec![LOOPBACK], rpc: ALL, serf: ALL },
         advertise: Advertise::default(),
         limits: Limits::default(),
-        server: ServerSettings {
-            enabled: dev,
-            bootstrap_expect: u32::from(dev),
-            ..ServerSettings::default()
-        },
-        client: ClientSettings {
-            enabled: dev,
-            ..ClientSettings::default()
-        },
+        server: ServerSettings { enabled: dev, bootstrap_expect: u32::from(dev), ..ServerSettings::default() },
+        client: ClientSettings { enabled: dev, ..ClientSettings::default() },
         tls: TlsSettings::default(),
         http_api_response_headers: BTreeMap::new(),
         raw_exec_enabled: dev,
@@ -75,15 +62,7 @@ fn start(dev: bool) -> Draft {
         files: Vec::new(),
     };
     let bind_addr = dev.then(|| LOOPBACK.to_string());
-    Draft {
-        settings,
-        bind_addr,
-        name: None,
-        http: None,
-        rpc: None,
-        serf: None,
-        acl_enabled: false,
-    }
+    Draft { settings, bind_addr, name: None, http: None, rpc: None, serf: None, acl_enabled: false }
 }
 
 fn lay_file(file: PathBuf, draft: &mut Draft, complaints: &mut Vec<Complaint>) {
@@ -129,12 +108,7 @@ fn lay_flags(flags: &Flags, draft: &mut Draft, complaints: &mut Vec<Complaint>) 
     if let Some(number) = flags.bootstrap_expect {
         settings.server.bootstrap_expect = number;
     }
-    let addresses = flags
-        .servers
-        .iter()
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .filter(|one| !one.is_empty());
+    let addresses = flags.servers.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|one| !one.is_empty());
     let addresses: Vec<String> = addresses.map(str::to_owned).collect();
     if !addresses.is_empty() {
         settings.client.servers = addresses;
@@ -169,15 +143,7 @@ fn lay_flags(flags: &Flags, draft: &mut Draft, complaints: &mut Vec<Complaint>) 
 
 fn finish(draft: Draft) -> Result<Settings, Vec<Complaint>> {
     let mut complaints = Vec::new();
-    let Draft {
-        mut settings,
-        bind_addr,
-        name,
-        http,
-        rpc,
-        serf,
-        acl_enabled,
-    } = draft;
+    let Draft { mut settings, bind_addr, name, http, rpc, serf, acl_enabled } = draft;
     settings.name = name.filter(|name| !name.is_empty()).unwrap_or_else(host_name);
     let mut address = |what: &str, text: &str| match convert::address(text) {
         Ok(address) => Some(address),
@@ -186,10 +152,8 @@ fn finish(draft: Draft) -> Result<Settings, Vec<Complaint>> {
             None
         }
     };
-    settings.bind_addr = bind_addr
-        .as_deref()
-        .filter(|text| !text.is_empty())
-        .and_then(|text| address("bind_addr", text));
+    settings.bind_addr =
+        bind_addr.as_deref().filter(|text| !text.is_empty()).and_then(|text| address("bind_addr", text));
     settings.listen.rpc = settings.bind_addr.unwrap_or(ALL);
     settings.listen.serf = settings.bind_addr.unwrap_or(ALL);
     settings.listen.http = vec![settings.bind_addr.unwrap_or(LOOPBACK)];
@@ -200,19 +164,12 @@ fn finish(draft: Draft) -> Result<Settings, Vec<Complaint>> {
         settings.listen.serf = address("addresses.serf", &text).unwrap_or(ALL);
     }
     if let Some(text) = http {
-        settings.listen.http = text
-            .split_whitespace()
-            .filter_map(|text| address("addresses.http", text))
-            .collect();
+        settings.listen.http = text.split_whitespace().filter_map(|text| address("addresses.http", text)).collect();
     }
     check_open(&settings, acl_enabled, &mut complaints);
     check_rest(&settings, &mut complaints);
     warn(&mut settings);
-    if complaints.is_empty() {
-        Ok(settings)
-    } else {
-        Err(complaints)
-    }
+    if complaints.is_empty() { Ok(settings) } else { Err(complaints) }
 }
 
 /// The HTTP API is not given to the network in plain text unless somebody says so.
@@ -225,10 +182,8 @@ fn check_open(settings: &Settings, acl_enabled: bool, complaints: &mut Vec<Compl
         ));
     }
     if settings.tls.http == Some(true) && (settings.tls.cert_file.is_none() || settings.tls.key_file.is_none()) {
-        complaints.push(Complaint::with_hint(
-            "tls.http is on without a certificate",
-            "set tls { cert_file and key_file }",
-        ));
+        complaints
+            .push(Complaint::with_hint("tls.http is on without a certificate", "set tls { cert_file and key_file }"));
     }
     if acl_enabled {
         complaints.push(Complaint::with_hint(
@@ -245,10 +200,7 @@ fn check_rest(settings: &Settings, complaints: &mut Vec<Complaint>) {
     }
     match &settings.data_dir {
         Some(dir) if !dir.is_absolute() => {
-            say(format!(
-                "data-dir must be given as an absolute path: got {}",
-                dir.display()
-            ));
+            say(format!("data-dir must be given as an absolute path: got {}", dir.display()));
         }
         None if !settings.dev => {
             say("Must specify \"data_dir\" config option or \"data-dir\" CLI flag".to_owned());
@@ -262,32 +214,22 @@ fn check_rest(settings: &Settings, complaints: &mut Vec<Complaint>) {
     let is_label = (1..=63).contains(&region.len())
         && !region.starts_with('-')
         && !region.ends_with('-')
-        && region
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !is_label {
-        say(format!(
-            "region {region:?} is not one lower-case DNS label (letters, digits and dashes)"
-        ));
+        say(format!("region {region:?} is not one lower-case DNS label (letters, digits and dashes)"));
     }
     let client = &settings.client;
     let (min, max) = (client.dynamic_port_min, client.dynamic_port_max);
     if min == 0 || max == 0 || min > max {
-        say(format!(
-            "Invalid dynamic port range: min_dynamic_port={min} and max_dynamic_port={max}"
-        ));
+        say(format!("Invalid dynamic port range: min_dynamic_port={min} and max_dynamic_port={max}"));
     }
     let pool = &client.node_pool;
-    let is_pool = (1..=128).contains(&pool.len())
-        && pool
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let is_pool =
+        (1..=128).contains(&pool.len()) && pool.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if pool == "all" {
         say("Invalid node pool: node is not allowed to register in node pool \"all\"".to_owned());
     } else if !is_pool {
-        say(format!(
-            "Invalid node pool: invalid name {pool:?}, must match regex ^[a-zA-Z0-9-_]{{1,128}}$"
-        ));
+        say(format!("Invalid node pool: invalid name {pool:?}, must match regex ^[a-zA-Z0-9-_]{{1,128}}$"));
     }
     let per_client = settings.limits.rpc_connections_per_client_max;
     if (1..=25).contains(&per_client) {

@@ -114,11 +114,7 @@ pub struct Ports {
 
 impl Default for Ports {
     fn default() -> Self {
-        Ports {
-            http: 4646,
-            rpc: 4647,
-            serf: 4648,
-        }
+        Ports { http: 4646, rpc: 4647, serf: 4648 }
     }
 }
 

@@ -16,10 +16,7 @@ impl Spread {
     /// The place in the text as written.
     pub fn written(&self, span: Span) -> Span {
         let back = |place: usize| place - self.added.partition_point(|added| *added < place);
-        Span {
-            start: back(span.start),
-            end: back(span.end),
-        }
+        Span { start: back(span.start), end: back(span.end) }
     }
 
     fn line_end(&mut self) {
@@ -30,10 +27,7 @@ impl Spread {
 
 /// Puts a line end behind each opening brace of a block and around each closing one.
 pub fn spread(text: &str) -> Spread {
-    let mut out = Spread {
-        text: String::with_capacity(text.len() + 64),
-        added: Vec::new(),
-    };
+    let mut out = Spread { text: String::with_capacity(text.len() + 64), added: Vec::new() };
     // For each open bracket, whether it is the brace of a block.
     let mut open: Vec<bool> = Vec::new();
     let mut before = '\n';
@@ -125,12 +119,7 @@ mod tests {
             let spread = spread(text);
             assert_eq!(spread.text, expected);
             let place = spread.text.find('x').unwrap_or(0);
-            let back = spread
-                .written(Span {
-                    start: place,
-                    end: place,
-                })
-                .start;
+            let back = spread.written(Span { start: place, end: place }).start;
             assert_eq!(back, text.find('x').unwrap_or(0), "{text}");
         };
         check("a { b { x = 1 } }", "a {\n b {\n x = 1 \n}\n \n}\n");

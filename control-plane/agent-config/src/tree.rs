@@ -34,10 +34,7 @@ pub fn read(source: &Source) -> Result<Vec<Item>, Vec<Problem>> {
         return read_json(source).map_err(|problem| vec![problem]);
     }
     let spread = spread(&source.text);
-    let laid_out = Source {
-        name: source.name.clone(),
-        text: spread.text.clone(),
-    };
+    let laid_out = Source { name: source.name.clone(), text: spread.text.clone() };
     match drover_hcl::parse(&laid_out, &Scope::settings()) {
         Ok(body) => Ok(items_of(&body, &spread)),
         Err(mut problems) => {
@@ -57,9 +54,7 @@ fn items_of(body: &Body, spread: &Spread) -> Vec<Item> {
         span: spread.written(attribute.name_span),
         content: Content::Value(attribute.value.clone()),
     });
-    attributes
-        .chain(body.blocks.iter().map(|block| block_item(block, spread)))
-        .collect()
+    attributes.chain(body.blocks.iter().map(|block| block_item(block, spread))).collect()
 }
 
 fn block_item(block: &Block, spread: &Spread) -> Item {
@@ -67,40 +62,21 @@ fn block_item(block: &Block, spread: &Spread) -> Item {
     Item {
         name: block.kind.to_lowercase(),
         span: spread.written(block.kind_span),
-        content: Content::Block {
-            labels,
-            items: items_of(&block.body, spread),
-        },
+        content: Content::Block { labels, items: items_of(&block.body, spread) },
     }
 }
 
 fn read_json(source: &Source) -> Result<Vec<Item>, Problem> {
     let json: serde_json::Value = serde_json::from_str(&source.text).map_err(|e| {
-        let line_start: usize = source
-            .text
-            .split_inclusive('\n')
-            .take(e.line().saturating_sub(1))
-            .map(str::len)
-            .sum();
+        let line_start: usize = source.text.split_inclusive('\n').take(e.line().saturating_sub(1)).map(str::len).sum();
         let place = (line_start + e.column().saturating_sub(1)).min(source.text.len());
         let text = e.to_string();
         let reason = text.split(" at line ").next().unwrap_or_default().to_owned();
-        Problem::new(
-            Span {
-                start: place,
-                end: place,
-            },
-            "Broken JSON",
-            reason,
-        )
+        Problem::new(Span { start: place, end: place }, "Broken JSON", reason)
     })?;
     match Value::from_json(&json) {
         Value::Object(entries) => Ok(entries_as_items(source, &entries, Span { start: 0, end: 0 })),
-        _ => Err(Problem::new(
-            Span { start: 0, end: 0 },
-            "Broken JSON",
-            "an object is needed",
-        )),
+        _ => Err(Problem::new(Span { start: 0, end: 0 }, "Broken JSON", "an object is needed")),
     }
 }
 
@@ -112,10 +88,7 @@ pub fn entries_as_items(
 ) -> Vec<Item> {
     let place = |name: &str| {
         let quoted = format!("{name:?}");
-        source.text.find(&quoted).map_or(otherwise, |start| Span {
-            start,
-            end: start + quoted.len(),
-        })
+        source.text.find(&quoted).map_or(otherwise, |start| Span { start, end: start + quoted.len() })
     };
     let item = |(name, value): (&String, &Value)| Item {
         name: name.to_lowercase(),

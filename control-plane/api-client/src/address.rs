@@ -77,6 +77,9 @@ mod tests {
         check("::bad", "invalid address '::bad': parse \"::bad\": missing protocol scheme");
         check("http://[bad", "invalid address 'http://[bad': parse \"http://[bad\": missing ']' in host");
         check("https://x:1", "invalid address 'https://x:1': scheme \"https\" is not supported, only http");
-        check("http://x:99999", "invalid address 'http://x:99999': parse \"http://x:99999\": invalid port \":99999\" after host");
+        check(
+            "http://x:99999",
+            "invalid address 'http://x:99999': parse \"http://x:99999\": invalid port \":99999\" after host",
+        );
     }
 }

@@ -274,7 +274,13 @@ impl Client {
     }
 
     /// PUT /v1/job/:id/plan: what registering it would do.
-    pub fn plan_job(&self, id: &str, job: &Value, diff: bool, options: &QueryOptions) -> Result<Answer<JobPlan>, Error> {
+    pub fn plan_job(
+        &self,
+        id: &str,
+        job: &Value,
+        diff: bool,
+        options: &QueryOptions,
+    ) -> Result<Answer<JobPlan>, Error> {
         self.write(&path(id, "/plan"), &json!({ "Job": job, "Diff": diff }), options)
     }
 

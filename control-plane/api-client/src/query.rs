@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn parameters_are_sorted_and_empty_ones_left_out() {
-        let options = QueryOptions { reverse: true, ..QueryOptions::after(7, Duration::from_secs(60)) }.with("all", "true");
+        let options =
+            QueryOptions { reverse: true, ..QueryOptions::after(7, Duration::from_secs(60)) }.with("all", "true");
         let pairs = options.pairs("", "team");
         let text: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(text.join("&"), "all=true&index=7&namespace=team&reverse=true&wait=1m0s");

@@ -80,7 +80,11 @@ impl Call<'_> {
 
     /// No argument at all.
     pub fn no_args(&self) -> Result<(), Failure> {
-        if self.flags.args.is_empty() { Ok(()) } else { Err(Failure::Usage("This command takes no arguments".to_owned())) }
+        if self.flags.args.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Usage("This command takes no arguments".to_owned()))
+        }
     }
 
     /// `-json` or `-t` stands there.

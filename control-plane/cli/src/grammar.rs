@@ -131,12 +131,7 @@ fn unknown(what: &str, near: Option<&str>) -> String {
     near.map_or_else(|| what.to_owned(), |near| format!("{what}\nDid you mean {near:?}?"))
 }
 
-fn call(
-    command: &'static Command,
-    words: &[String],
-    environment: &Environment,
-    ui: &mut Ui,
-) -> i32 {
+fn call(command: &'static Command, words: &[String], environment: &Environment, ui: &mut Ui) -> i32 {
     let parsed = match flags::parse(words, &command.all_flags()) {
         Ok(parsed) => parsed,
         Err(Trouble::HelpWanted) => {
@@ -172,9 +167,9 @@ fn find<'a>(words: &'a [String], commands: &[&'static Command]) -> Found<'a> {
     }
     for used in (1..=leading).rev() {
         let name = words[..used].join(" ");
-        let is_group = commands.iter().any(|command| {
-            command.path.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(' '))
-        });
+        let is_group = commands
+            .iter()
+            .any(|command| command.path.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(' ')));
         if is_group {
             return Found::Group(name, &words[used..]);
         }

@@ -42,7 +42,11 @@ pub fn group(group: &str, commands: &[&'static Command]) -> String {
     let mut rows: Vec<(String, String)> = inside.collect();
     rows.sort();
     rows.dedup();
-    format!("Usage: drover {group} <subcommand> [flags] [arguments]\n\n{}.\n\nSubcommands:\n{}", group_summary(group), columns(&rows))
+    format!(
+        "Usage: drover {group} <subcommand> [flags] [arguments]\n\n{}.\n\nSubcommands:\n{}",
+        group_summary(group),
+        columns(&rows)
+    )
 }
 
 fn group_summary(group: &str) -> &'static str {

@@ -15,19 +15,22 @@ pub struct Environment(pub BTreeMap<String, String>);
 impl Environment {
     /// The process's own; what is not UTF-8 is left out.
     pub fn system() -> Self {
-        let pairs = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let pairs =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self(pairs.collect())
     }
 
     /// `DROVER_<name>`, else `NOMAD_<name>`; empty when neither is set.
     pub fn ours(&self, name: &str) -> &str {
-        let of = |prefix: &str| self.0.get(&format!("{prefix}_{name}")).map(String::as_str).filter(|text| !text.is_empty());
+        let of =
+            |prefix: &str| self.0.get(&format!("{prefix}_{name}")).map(String::as_str).filter(|text| !text.is_empty());
         of("DROVER").or_else(|| of("NOMAD")).unwrap_or_default()
     }
 
     /// When colour is used. `-no-color` counts wherever it stands.
     pub fn color(&self, words: &[String], is_terminal: bool) -> Color {
-        let stands = |name: &str| words.iter().any(|word| word.strip_prefix("--").or(word.strip_prefix('-')) == Some(name));
+        let stands =
+            |name: &str| words.iter().any(|word| word.strip_prefix("--").or(word.strip_prefix('-')) == Some(name));
         if stands("no-color") || !self.ours("CLI_NO_COLOR").is_empty() {
             return Color { marks: false, lines: false };
         }
@@ -108,7 +111,11 @@ mod tests {
     fn colour() {
         let check = |words: &[&str], variables: &[(&str, &str)], terminal: bool, marks: bool, lines: bool| {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            assert_eq!(environment(variables).color(&words, terminal), Color { marks, lines }, "{words:?} {variables:?}");
+            assert_eq!(
+                environment(variables).color(&words, terminal),
+                Color { marks, lines },
+                "{words:?} {variables:?}"
+            );
         };
         check(&[], &[], false, false, false);
         check(&[], &[], true, true, true);

@@ -33,7 +33,7 @@ impl Prefix {
     pub fn parse(text: &str, looked_up: &str) -> Result<Self, Problem> {
         let begin = if looked_up.is_empty() { String::new() } else { format!("{looked_up}: index error: ") };
         let digits: Vec<char> = text.chars().filter(|c| *c != '-').collect();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(Problem::Failed(format!("{begin}Input (without hyphens) must be even length")));
         }
         if let Some(bad) = digits.iter().find(|c| !c.is_ascii_hexdigit()) {

@@ -75,10 +75,8 @@ pub const UNACTED: &[Unacted] = &[
             .as_ref()
             .is_some_and(|migrate| *migrate != default_migrate())
     }),
-    of_group("max_run_duration", Effect::LeftOut, |group| {
-        group.max_run_duration.is_some()
-    }),
-    of_group("ephemeral_disk migrate and sticky", Effect::LeftOut, |group| {
+    // A sticky alloc comes back to its node, but its data is not carried over.
+    of_group("ephemeral_disk migrate", Effect::LeftOut, |group| {
         group.ephemeral_disk.migrate || group.ephemeral_disk.sticky
     }),
     of_group("volume", Effect::FailsSetup, |group| !group.volumes.is_empty()),

@@ -21,6 +21,8 @@ pub struct EdgeConfig {
     pub alloc_dir: PathBuf,
     /// Tasks end with the agent (`-dev`); after a crash, ten seconds later.
     pub ends_tasks: bool,
+    /// Belongs to the agent alone and goes with the tasks, when those end with the agent.
+    pub temporary_dir: Option<PathBuf>,
     /// The region of its servers.
     pub region: String,
     /// Its datacenter.
@@ -96,6 +98,7 @@ impl EdgeConfig {
             alloc_dir: data_dir.join("alloc"),
             state_dir: data_dir.join("client"),
             ends_tasks: false,
+            temporary_dir: None,
             region: "global".to_owned(),
             datacenter: "dc1".to_owned(),
             name: String::new(),
@@ -119,11 +122,12 @@ impl EdgeConfig {
         }
     }
 
-    /// What the agent's settings say about its edge. `data_dir` is where everything is kept; the join token comes from
-    /// `DROVER_JOIN_TOKEN` or the file that is named. Where HTTP is answered is for the caller to fill in.
-    pub fn from_settings(settings: &Settings, data_dir: &Path) -> Result<EdgeConfig> {
+    /// What the agent's settings say about its edge. The join token comes from `DROVER_JOIN_TOKEN` or the file that is named.
+    /// Where HTTP is answered is for the caller to fill in; so is, with [`EdgeConfig::in_directory`], where everything is
+    /// kept when the settings have no `data_dir`.
+    pub fn from_settings(settings: &Settings) -> Result<EdgeConfig> {
         let client = &settings.client;
-        let defaults = EdgeConfig::new(data_dir);
+        let defaults = EdgeConfig::new(settings.data_dir.as_deref().unwrap_or(Path::new("")));
         let number = |what: &str, number: u64| i64::try_from(number).with_context(|| format!("reserved {what} is too large"));
         Ok(EdgeConfig {
             state_dir: client.state_dir.clone().unwrap_or(defaults.state_dir.clone()),
@@ -159,6 +163,13 @@ impl EdgeConfig {
             env_denylist: list(client.options.get("env.denylist").map_or("", String::as_str)),
             ..defaults
         })
+    }
+
+    /// Keeps everything in this directory, which is made for this agent and goes when its tasks end with it.
+    #[must_use]
+    pub fn in_directory(self, dir: &Path) -> EdgeConfig {
+        let EdgeConfig { state_dir, alloc_dir, .. } = EdgeConfig::new(dir);
+        EdgeConfig { state_dir, alloc_dir, temporary_dir: Some(dir.to_owned()), ..self }
     }
 }
 
@@ -225,7 +236,7 @@ mod tests {
     #[test]
     fn settings_become_a_config() {
         let flags = Flags { dev: true, meta: vec!["a=b".to_owned()], ..Flags::default() };
-        let config = EdgeConfig::from_settings(&load(&[], &flags).unwrap(), Path::new("/d")).unwrap();
+        let config = EdgeConfig::from_settings(&load(&[], &flags).unwrap()).unwrap().in_directory(Path::new("/d"));
         assert_eq!((config.state_dir, config.alloc_dir), ("/d/client".into(), "/d/alloc".into()));
         assert!(config.ends_tasks && config.raw_exec.is_some());
         assert_eq!(config.network_interface.as_deref(), Some("lo"));
@@ -235,7 +246,7 @@ mod tests {
     #[test]
     fn cores_are_read_as_ranges() {
         assert_eq!(core_numbers("0-2, 5,1").unwrap(), [0, 1, 2, 5]);
-        assert_eq!(core_numbers("").unwrap(), []);
+        assert!(core_numbers("").unwrap().is_empty());
         assert!(core_numbers("a").is_err());
     }
 }

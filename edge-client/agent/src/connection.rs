@@ -13,7 +13,7 @@ use drover_protocol::codec;
 use drover_protocol::edge::{FromServer, NODE_ALLOCS_BYTES_MAX, NodeAllocs, REQUEST_BYTES_MAX, RpcError, ToServer};
 use drover_protocol::host_file::HostFile;
 use drover_transport::{Clock, CloseCode, Connection, Endpoint, EndpointOptions, Peer, Protocol};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::{EdgeConfig, RPC_PORT};
 use crate::credentials::{Trust, TrustFile, load_own};
@@ -70,6 +70,8 @@ pub struct Link {
     pub connection: watch::Sender<Option<Connection>>,
     /// Servers that were known before.
     pub known_servers: Vec<String>,
+    /// Somebody has put other certificates in place.
+    pub renewed: Arc<Notify>,
 }
 
 /// A server that may be dialled.
@@ -247,6 +249,7 @@ impl Link {
             reason = self.reports(connection) => reason,
             reason = self.serve(connection) => reason,
             closed = connection.closed() => closed.to_string(),
+            () = self.renewed.notified() => return Ok(Ended::Renewed),
             () = self.renew(&endpoint, connection, file, trust) => return Ok(Ended::Renewed),
         };
         if let Ok(found) = servers.try_recv() {
@@ -386,8 +389,8 @@ impl Drop for Taken<'_> {
 
 /// One request and its answer.
 async fn ask(connection: &Connection, request: &ToServer) -> Result<FromServer> {
-    let call = connection.call(&codec::encode(request), REQUEST_BYTES_MAX);
-    let answer = async { anyhow::Ok(codec::decode(&call.await?)?) };
+    let request = codec::encode(request);
+    let answer = async { anyhow::Ok(codec::decode(&connection.call(&request, REQUEST_BYTES_MAX).await?)?) };
     tokio::time::timeout(ANSWER_TIME_MAX, answer).await.context("no answer from the server")?
 }
 

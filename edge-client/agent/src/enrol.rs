@@ -85,7 +85,8 @@ impl Joiner<'_> {
             datacenter: self.config.datacenter.clone(),
             proof,
         };
-        let asked = enrolment.connection.call(&codec::encode(&request), ENROL_BYTES_MAX);
+        let request = codec::encode(&request);
+        let asked = enrolment.connection.call(&request, ENROL_BYTES_MAX);
         let answer = tokio::time::timeout(ANSWER_TIME_MAX, asked).await.context("no answer to the enrolment")??;
         let (chain, mac) = match codec::decode::<EnrolAnswer>(&answer)? {
             EnrolAnswer::Issued { chain, mac, .. } => (chain, mac),
@@ -94,7 +95,7 @@ impl Joiner<'_> {
         let own = chain.into_iter().map(serde_bytes::ByteBuf::into_vec).filter(|der| **der != *enrolment.root.as_ref());
         let leaf = Leaf::from_chain(own.map(Into::into).collect()).context("read the certificate that was issued")?;
         let identity = leaf.identity();
-        if identity.role != Role::Client || identity.node() != self.node_id.to_string() || identity.region != self.region()? {
+        if identity.role != Role::Client || identity.node != self.node_id.to_string() || identity.region != self.region()? {
             bail!("the certificate that was issued is for {identity}");
         }
         let anchors = Anchors::new(vec![enrolment.root.clone()])?;

@@ -27,7 +27,7 @@ pub mod store;
 pub mod fingerprint;
 pub mod interfaces;
 
-pub use agent::{EdgeAgent, EdgeHandle, EdgeStatus};
+pub use agent::{EdgeAgent, EdgeHandle, EdgeStatus, Forwarder};
 pub use config::{EdgeConfig, OwnTls, Reserved};
 pub use drover_runner::drivers::exec::ExecConfig;
 pub use drover_runner::drivers::main_if_supervisor;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use drover_model::NodeId;
 
 const FILE: &str = "client-id";
@@ -16,7 +16,7 @@ pub fn load_or_make(dir: &Path) -> Result<NodeId> {
         Ok(text) => text.trim().parse().with_context(|| format!("{} holds no node id", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0; 16];
-            getrandom::fill(&mut bytes).context("get random bytes for a node id")?;
+            getrandom::fill(&mut bytes).map_err(|error| anyhow!("get random bytes for a node id: {error}"))?;
             let id = NodeId::from_random(bytes);
             write_durably(&path, id.to_string().as_bytes(), 0o644)?;
             Ok(id)

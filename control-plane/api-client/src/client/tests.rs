@@ -57,12 +57,10 @@ fn a_read_carries_token_and_parameters_and_brings_the_meta() {
 
 #[test]
 fn a_write_carries_its_body() {
-    let (address, asked) = answer_once("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"EvalID\":\"e1\",\"Warnings\":\"hello\"}");
-    let register = crate::jobs::Register {
-        job: serde_json::json!({ "ID": "web" }),
-        enforce_index: Some(0),
-        ..Default::default()
-    };
+    let (address, asked) =
+        answer_once("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"EvalID\":\"e1\",\"Warnings\":\"hello\"}");
+    let register =
+        crate::jobs::Register { job: serde_json::json!({ "ID": "web" }), enforce_index: Some(0), ..Default::default() };
     // The announced length is one byte short: the answer is cut and must not pass as JSON.
     let error = client(address).register_job(&register, &QueryOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Unreadable { .. }), "{error}");
@@ -73,7 +71,8 @@ fn a_write_carries_its_body() {
 
 #[test]
 fn a_refusal_keeps_status_and_text() {
-    let (address, asked) = answer_once("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 20\r\n\r\nNo path to region\n\n\n");
+    let (address, asked) =
+        answer_once("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 20\r\n\r\nNo path to region\n\n\n");
     let error = client(address).jobs(&QueryOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), "Unexpected response code: 500 (No path to region)");
     assert_eq!(error.status(), Some(500));

@@ -103,7 +103,9 @@ fn alloc_of_job(call: &Call, client: &Client) -> Result<String, Failure> {
     candidates.sort_by_key(|alloc| (alloc.client_status == "running", alloc.create_index));
     match candidates.pop() {
         Some(alloc) => Ok(alloc.id),
-        None if group.is_empty() => fail(format!("Error fetching allocations: No allocations for job {} found", quote(&job.id))),
+        None if group.is_empty() => {
+            fail(format!("Error fetching allocations: No allocations for job {} found", quote(&job.id)))
+        }
         None => fail(format!(
             "Error fetching allocations: No allocations for job {} and group {} found",
             quote(&job.id),
@@ -120,7 +122,8 @@ fn task(call: &Call, client: &Client, alloc_id: &str) -> Result<String, Failure>
     }
     let alloc = client.alloc(alloc_id, &QueryOptions::default()).doing("querying allocation")?.value;
     let group = alloc.job.task_groups.iter().find(|group| group.name == alloc.task_group);
-    let tasks: Vec<&str> = group.map(|group| group.tasks.iter().map(|task| task.name.as_str()).collect()).unwrap_or_default();
+    let tasks: Vec<&str> =
+        group.map(|group| group.tasks.iter().map(|task| task.name.as_str()).collect()).unwrap_or_default();
     match tasks.as_slice() {
         [only] => Ok((*only).to_owned()),
         several => {
@@ -145,7 +148,7 @@ impl Logs<'_> {
         self.client.logs(self.alloc_id, order).map_err(|error| format!("error reading file: {error}"))
     }
 
-    fn from_end(&self, offset: u64, follow: bool) -> LogOrder {
+    fn counted_from_end(&self, offset: u64, follow: bool) -> LogOrder {
         LogOrder { task: self.task.to_owned(), stream: self.stream, follow, from_end: true, offset }
     }
 
@@ -164,7 +167,7 @@ impl Logs<'_> {
         let mut offset = BYTES_PER_LINE.saturating_mul(lines as u64).clamp(BYTES_PER_LINE, TAIL_BYTES_MAX);
         loop {
             let mut text = Vec::new();
-            for frame in self.ask(&self.from_end(offset, false))? {
+            for frame in self.ask(&self.counted_from_end(offset, false))? {
                 text.extend(frame.map_err(|error| error.to_string())?.data);
             }
             let is_all = (text.len() as u64) < offset || offset >= TAIL_BYTES_MAX;
@@ -179,7 +182,7 @@ impl Logs<'_> {
     /// The last lines of what is there, then everything as it comes. What is there has come when it grows quiet.
     fn follow_last_lines(&self, ui: &mut Ui, lines: usize) -> Result<(), String> {
         let offset = BYTES_PER_LINE.saturating_mul(lines as u64).clamp(BYTES_PER_LINE, TAIL_BYTES_MAX);
-        let frames = self.ask(&self.from_end(offset, true))?;
+        let frames = self.ask(&self.counted_from_end(offset, true))?;
         let (sender, receiver) = sync_channel::<io::Result<Frame>>(FRAMES_MAX);
         // Ends with the answer, or with the process: nothing waits for it.
         thread::spawn(move || {

@@ -82,8 +82,7 @@ pub fn show(call: &mut Call, wanted: &str) -> Outcome {
         return call.print_data(&answer.raw);
     }
     let alloc = answer.value;
-    let shown =
-        Shown { verbose: call.verbose(), short: call.flags.is_on("short"), stats: call.flags.is_on("stats") };
+    let shown = Shown { verbose: call.verbose(), short: call.flags.is_on("short"), stats: call.flags.is_on("stats") };
     let mut usage = None;
     if !shown.short {
         match client.alloc_stats(&alloc.id) {
@@ -183,7 +182,10 @@ fn fields(alloc: &Alloc, shown: Shown, clock: &Clock) -> String {
             .add("Evaluated Nodes", metrics.nodes_evaluated.to_string())
             .add("Filtered Nodes", metrics.nodes_filtered.to_string())
             .add("Exhausted Nodes", metrics.nodes_exhausted.to_string())
-            .add("Allocation Time", format_duration(Duration::from_nanos(u64::try_from(metrics.allocation_time).unwrap_or(0))))
+            .add(
+                "Allocation Time",
+                format_duration(Duration::from_nanos(u64::try_from(metrics.allocation_time).unwrap_or(0))),
+            )
             .add("Failures", metrics.coalesced_failures.to_string());
     }
     fields.text()
@@ -270,7 +272,9 @@ fn short_tasks(alloc: &Alloc, clock: &Clock) -> String {
 fn task(ui: &mut Ui, alloc: &Alloc, name: &str, state: &TaskState, usage: Option<&AllocUsage>, shown: Shown) {
     let usage = usage.and_then(|usage| usage.tasks.get(name)).map(|usage| &usage.resource_usage);
     ui.out(&format!("Task Resources:\n{}", resources(alloc, name, usage)));
-    if shown.stats && let Some(usage) = usage {
+    if shown.stats
+        && let Some(usage) = usage
+    {
         detailed_usage(ui, usage);
     }
     let clock = ui.clock.clone();
@@ -304,7 +308,8 @@ fn resources(alloc: &Alloc, name: &str, usage: Option<&Usage>) -> String {
     let mut cpu = format!("{} MHz", task.cpu.cpu_shares);
     let mut memory = mebibytes(task.memory.memory_mib);
     if let Some(usage) = usage {
-        let measured = usage.memory_stats.rss.max(if usage.memory_stats.rss == 0 { usage.memory_stats.usage } else { 0 });
+        let measured =
+            usage.memory_stats.rss.max(if usage.memory_stats.rss == 0 { usage.memory_stats.usage } else { 0 });
         cpu = format!("{}/{cpu}", usage.cpu_stats.total_ticks as i64);
         memory = format!("{}/{memory}", bytes(measured));
     }
@@ -318,9 +323,9 @@ fn resources(alloc: &Alloc, name: &str, usage: Option<&Usage>) -> String {
     let addresses: Vec<String> = addresses.collect();
     let mut rows =
         vec![vec![cpu, memory, mebibytes(all.shared.disk_mib), addresses.first().cloned().unwrap_or_default()]];
-    rows.extend(addresses.iter().skip(1).map(|address| {
-        vec![String::new(), String::new(), String::new(), address.clone()]
-    }));
+    rows.extend(
+        addresses.iter().skip(1).map(|address| vec![String::new(), String::new(), String::new(), address.clone()]),
+    );
     table_with_blanks(&["CPU", "Memory", "Disk", "Addresses"], &rows)
 }
 

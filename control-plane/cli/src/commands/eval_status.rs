@@ -100,7 +100,10 @@ fn fields(eval: &Eval, verbose: bool, clock: &Clock) -> String {
         .add("Create Time", clock.shown(eval.create_time, verbose))
         .add("Modify Time", clock.shown(eval.modify_time, verbose))
         .add("Status", eval.status.as_str())
-        .add("Status Description", if eval.status_description.is_empty() { &eval.status } else { &eval.status_description })
+        .add(
+            "Status Description",
+            if eval.status_description.is_empty() { &eval.status } else { &eval.status_description },
+        )
         .add("Type", eval.kind.as_str())
         .add("TriggeredBy", eval.triggered_by.as_str())
         .add("Job ID", eval.job_id.as_str())

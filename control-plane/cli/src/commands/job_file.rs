@@ -62,7 +62,8 @@ impl JobFile {
 
     /// A client that asks for the job's own region and namespace.
     pub fn client(&self, client: &Client) -> Client {
-        client.scoped(self.job["Region"].as_str().unwrap_or_default(), self.job["Namespace"].as_str().unwrap_or_default())
+        client
+            .scoped(self.job["Region"].as_str().unwrap_or_default(), self.job["Namespace"].as_str().unwrap_or_default())
     }
 }
 
@@ -72,7 +73,8 @@ fn wrong(text: String) -> Failure {
 
 fn text_of(path: &Path, shown: &str) -> Result<String, Failure> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let refuse = |what: String| wrong(format!("Error getting jobfile from {}: source path error: {what}", quote(shown)));
+    let refuse =
+        |what: String| wrong(format!("Error getting jobfile from {}: source path error: {what}", quote(shown)));
     let about = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => refuse(format!("stat {}: no such file or directory", absolute.display())),
         std::io::ErrorKind::PermissionDenied => refuse(format!("stat {}: permission denied", absolute.display())),
@@ -88,8 +90,8 @@ fn text_of(path: &Path, shown: &str) -> Result<String, Failure> {
 }
 
 fn from_json(text: String) -> Result<JobFile, Failure> {
-    let job = drover_jobspec::parse_json(&text)
-        .map_err(|problem| wrong(format!("Failed to parse JSON job: {problem}")))?;
+    let job =
+        drover_jobspec::parse_json(&text).map_err(|problem| wrong(format!("Failed to parse JSON job: {problem}")))?;
     Ok(JobFile { job, submission: Submission { source: text, format: "json".to_owned(), ..Submission::default() } })
 }
 
@@ -137,9 +139,9 @@ fn from_hcl(call: &Call, path: &str, text: String) -> Result<JobFile, Failure> {
 
 /// `DROVER_VAR_x` is taken as `NOMAD_VAR_x`, which job files know.
 fn variables_of(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let ours = environment.iter().filter_map(|(name, value)| {
-        Some((format!("NOMAD_VAR_{}", name.strip_prefix("DROVER_VAR_")?), value.clone()))
-    });
+    let ours = environment
+        .iter()
+        .filter_map(|(name, value)| Some((format!("NOMAD_VAR_{}", name.strip_prefix("DROVER_VAR_")?), value.clone())));
     let mut variables = environment.clone();
     variables.extend(ours);
     variables

@@ -110,16 +110,21 @@ fn dry_run(plan: &JobPlan, color: bool) -> String {
         return format!("{}- All tasks successfully allocated.{}", paint("\u{1b}[1m\u{1b}[32m"), paint("\u{1b}[0m"));
     }
     let groups = placement::failed_groups(&plan.failed_group_allocs, "  ", "\n\n");
-    format!("{}- WARNING: Failed to place all allocations.\n{groups}{}", paint("\u{1b}[1m\u{1b}[33m"), paint("\u{1b}[0m"))
+    format!(
+        "{}- WARNING: Failed to place all allocations.\n{groups}{}",
+        paint("\u{1b}[1m\u{1b}[33m"),
+        paint("\u{1b}[0m")
+    )
 }
 
 /// The job differs, and some alloc would be made or ended.
 fn exit_status(plan: &JobPlan) -> i32 {
     let differs = plan.diff.as_ref().is_none_or(|diff: &JobDiff| diff.kind != "None");
     let acts = plan.annotations.as_ref().is_some_and(|annotations| {
-        annotations.desired_group_updates.values().any(|counts| {
-            counts.place + counts.stop + counts.migrate + counts.destructive_update + counts.canary > 0
-        })
+        annotations
+            .desired_group_updates
+            .values()
+            .any(|counts| counts.place + counts.stop + counts.migrate + counts.destructive_update + counts.canary > 0)
     });
     if differs && acts { CHANGE } else { NO_CHANGE }
 }

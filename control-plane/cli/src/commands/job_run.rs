@@ -22,7 +22,11 @@ pub const COMMAND: Command = Command {
             Exit status 0 when all went well, 2 when something could not be placed and no deployment follows, 1 for \
             an error or a failed deployment.",
     flags: &[
-        text("check-index", "index", "Only if the job's modify index is this one; 0 means that it must be new. \"job plan\" shows it."),
+        text(
+            "check-index",
+            "index",
+            "Only if the job's modify index is this one; 0 means that it must be new. \"job plan\" shows it.",
+        ),
         switch("detach", "Do not follow what happens."),
         number("eval-priority", "The priority of the evaluation, 1 to 100, in place of the job's."),
         switch("output", "Show the job as JSON, and register nothing."),
@@ -43,7 +47,9 @@ fn run(call: &mut Call) -> Outcome {
         "" => None,
         text => match text.parse::<u64>() {
             Ok(index) => Some(index),
-            Err(_) => return fail(format!("Error parsing check-index value {text:?}: it must be a number, 0 or greater")),
+            Err(_) => {
+                return fail(format!("Error parsing check-index value {text:?}: it must be a number, 0 or greater"));
+            }
         },
     };
     let file = job_file::read(call, &path)?;
@@ -102,4 +108,3 @@ pub fn warnings(ui: &mut Ui, warnings: &str) {
     let (on, off) = if ui.color.marks { ("\u{1b}[1m\u{1b}[33m", "\u{1b}[0m") } else { ("", "") };
     ui.out(&format!("{on}Job Warnings:\n{warnings}{off}\n{off}"));
 }
-

@@ -144,8 +144,7 @@ pub fn show(call: &mut Call, wanted: &str) -> Outcome {
         return call.print_data(&json!([data]));
     }
     let default = QueryOptions::default();
-    let mut view =
-        JobView { job: client.job(&found.id, &default).doing("querying job")?.value, ..JobView::default() };
+    let mut view = JobView { job: client.job(&found.id, &default).doing("querying job")?.value, ..JobView::default() };
     if call.flags.is_on("short") {
         call.ui.out(&fields(&view.job, &call.ui.clock));
         return Ok(0);
@@ -287,7 +286,9 @@ fn latest_failure(evals: &[Eval]) -> Option<&Eval> {
 /// Per group, the next time that one of its allocs is placed again.
 fn future_reschedules(view: &JobView, verbose: bool, clock: &Clock) -> Vec<Vec<String>> {
     let mut next: std::collections::BTreeMap<&str, (i64, &str)> = std::collections::BTreeMap::new();
-    for alloc in view.allocs.iter().filter(|alloc| !alloc.followup_eval_id.is_empty() && alloc.next_allocation.is_empty()) {
+    for alloc in
+        view.allocs.iter().filter(|alloc| !alloc.followup_eval_id.is_empty() && alloc.next_allocation.is_empty())
+    {
         let Some(eval) = view.evals.iter().find(|eval| eval.id == alloc.followup_eval_id) else { continue };
         let Some(at) = parse_nanos(&eval.wait_until).filter(|at| *at > clock.now_nanos()) else { continue };
         let entry = next.entry(&alloc.task_group).or_insert((at, &eval.id));
@@ -295,8 +296,7 @@ fn future_reschedules(view: &JobView, verbose: bool, clock: &Clock) -> Vec<Vec<S
             *entry = (at, &eval.id);
         }
     }
-    let row = |(group, (at, eval_id)): (&str, (i64, &str))| {
-        vec![group.to_owned(), id(eval_id, verbose), clock.relative(at)]
-    };
+    let row =
+        |(group, (at, eval_id)): (&str, (i64, &str))| vec![group.to_owned(), id(eval_id, verbose), clock.relative(at)];
     next.into_iter().map(row).collect()
 }

@@ -42,9 +42,8 @@ fn run(call: &mut Call) -> Outcome {
             job_run::warnings(call.ui, &checked.warnings);
         }
         Err(error) if error.is_unanswered() => {
-            call.ui.out(
-                "Driver configuration not validated since connection to drover agent couldn't be established.\n",
-            );
+            call.ui
+                .out("Driver configuration not validated since connection to drover agent couldn't be established.\n");
         }
         Err(error) => return fail(format!("Error validating job: {error}")),
     }

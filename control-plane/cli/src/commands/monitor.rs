@@ -93,8 +93,7 @@ impl Monitor<'_> {
             let answer = self.client.eval(eval_id, &after(index)).doing("reading evaluation")?;
             index = next_index(index, answer.meta.index);
             let eval = answer.value;
-            let allocs =
-                self.client.eval_allocs(eval_id, &QueryOptions::default()).doing("reading allocations")?.value;
+            let allocs = self.client.eval_allocs(eval_id, &QueryOptions::default()).doing("reading allocations")?.value;
             if is_first {
                 is_first = false;
                 self.triggered(&eval);

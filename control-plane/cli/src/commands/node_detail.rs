@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drover_api_client::allocs::AllocStub;
 use drover_api_client::nodes::{HostStats, Node};
-use drover_api_client::{Client, QueryOptions};
+use drover_api_client::{Client, Error, QueryOptions};
 use drover_model::time::format_duration;
 
 use crate::call::{Call, Doing, Outcome};
@@ -29,6 +29,8 @@ pub fn show(call: &mut Call, client: &Client, node_id: &str) -> Outcome {
     let allocs = client.node_allocs(node_id, &QueryOptions::default()).doing("querying node allocations")?.value;
     let stats = match client.host_stats(node_id) {
         Ok(answer) => Some(answer.value),
+        // An agent that does not know the question has nothing to say on it.
+        Err(Error::Refused { status: 404, body }) if body.starts_with("no route") => None,
         Err(error) => {
             // The rest is worth showing without.
             call.ui.error(&format!("error fetching node stats: {error}"));
@@ -145,8 +147,7 @@ fn events(node: &Node, verbose: bool, clock: &Clock) -> String {
         .iter()
         .rev()
         .map(|event| {
-            let mut row =
-                vec![clock.absolute_text(&event.timestamp), event.subsystem.clone(), event.message.clone()];
+            let mut row = vec![clock.absolute_text(&event.timestamp), event.subsystem.clone(), event.message.clone()];
             if verbose {
                 let details: Vec<String> =
                     event.details.iter().map(|(key, value)| format!("{key} : {value}")).collect();

@@ -41,7 +41,9 @@ fn run(call: &mut Call) -> Outcome {
     for member in &members {
         let region = member.tags.get("region").cloned().unwrap_or_default();
         // A region that cannot say who leads has no leader to show.
-        leaders.entry(region.clone()).or_insert_with(|| client.leader(&region).map(|answer| answer.value).unwrap_or_default());
+        leaders
+            .entry(region.clone())
+            .or_insert_with(|| client.leader(&region).map(|answer| answer.value).unwrap_or_default());
     }
     let verbose = call.verbose() || call.flags.is_on("detailed");
     call.ui.out(&text_of(members, &leaders, verbose));
@@ -80,14 +82,21 @@ pub fn text_of(mut members: Vec<Member>, leaders: &BTreeMap<String, String>, ver
     if verbose {
         table(
             &[
-                "Name", "Address", "Port", "Status", "Leader", "Protocol", "Raft Version", "Build", "Datacenter", "Region", "Tags",
+                "Name",
+                "Address",
+                "Port",
+                "Status",
+                "Leader",
+                "Protocol",
+                "Raft Version",
+                "Build",
+                "Datacenter",
+                "Region",
+                "Tags",
             ],
             &rows,
         )
     } else {
-        table(
-            &["Name", "Address", "Port", "Status", "Leader", "Raft Version", "Build", "Datacenter", "Region"],
-            &rows,
-        )
+        table(&["Name", "Address", "Port", "Status", "Leader", "Raft Version", "Build", "Datacenter", "Region"], &rows)
     }
 }

@@ -17,7 +17,16 @@ pub fn allocs(allocs: &[AllocStub], verbose: bool, clock: &Clock) -> String {
     if verbose {
         table(
             &[
-                "ID", "Eval ID", "Node ID", "Node Name", "Task Group", "Version", "Desired", "Status", "Created", "Modified",
+                "ID",
+                "Eval ID",
+                "Node ID",
+                "Node Name",
+                "Task Group",
+                "Version",
+                "Desired",
+                "Status",
+                "Created",
+                "Modified",
             ],
             &rows,
         )

@@ -57,8 +57,7 @@ fn groups(deployment: &Deployment, clock: &Clock) -> String {
         .task_groups
         .iter()
         .map(|(name, group)| {
-            let of_canaries =
-                |text: String| if group.desired_canaries > 0 { text } else { "N/A".to_owned() };
+            let of_canaries = |text: String| if group.desired_canaries > 0 { text } else { "N/A".to_owned() };
             let mut row = vec![name.clone()];
             if reverts {
                 row.push(group.auto_revert.to_string());
@@ -70,7 +69,9 @@ fn groups(deployment: &Deployment, clock: &Clock) -> String {
             if has_canaries {
                 row.push(of_canaries(group.desired_canaries.to_string()));
             }
-            row.extend([group.placed_allocs, group.healthy_allocs, group.unhealthy_allocs].map(|count| count.to_string()));
+            row.extend(
+                [group.placed_allocs, group.healthy_allocs, group.unhealthy_allocs].map(|count| count.to_string()),
+            );
             if has_deadline {
                 let deadline = clock.absolute_text(&group.require_progress_by);
                 row.push(if deadline.is_empty() { "N/A".to_owned() } else { deadline });

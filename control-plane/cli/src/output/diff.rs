@@ -60,8 +60,11 @@ fn group(diff: &GroupDiff, widest_mark: usize, style: DiffStyle) -> Vec<String> 
     if diff.updates.is_empty() {
         head.push_str(reset);
     } else {
-        let updates: Vec<String> =
-            diff.updates.iter().map(|(what, count)| format!("{}{count} {what}", style.paint(color_of_update(what)))).collect();
+        let updates: Vec<String> = diff
+            .updates
+            .iter()
+            .map(|(what, count)| format!("{}{count} {what}", style.paint(color_of_update(what))))
+            .collect();
         head.push_str(&format!(" ({reset}{}{reset})", updates.join(&format!(", {reset}"))));
     }
     let mut lines = vec![head];

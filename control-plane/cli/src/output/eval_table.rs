@@ -30,10 +30,7 @@ pub fn evals(evals: &[Eval], verbose: bool) -> String {
             ]
         })
         .collect();
-    table(
-        &["ID", "Priority", "Triggered By", "Job ID", "Namespace", "Node ID", "Status", "Placement Failures"],
-        &rows,
-    )
+    table(&["ID", "Priority", "Triggered By", "Job ID", "Namespace", "Node ID", "Status", "Placement Failures"], &rows)
 }
 
 /// Evals beneath their job.

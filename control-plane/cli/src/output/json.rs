@@ -32,6 +32,9 @@ mod tests {
     #[test]
     fn four_blanks_and_sorted_keys() {
         let value = serde_json::json!({ "b": [1], "a": { "c": "<é>" } });
-        assert_eq!(pretty(&value), "{\n    \"a\": {\n        \"c\": \"<é>\"\n    },\n    \"b\": [\n        1\n    ]\n}");
+        assert_eq!(
+            pretty(&value),
+            "{\n    \"a\": {\n        \"c\": \"<é>\"\n    },\n    \"b\": [\n        1\n    ]\n}"
+        );
     }
 }

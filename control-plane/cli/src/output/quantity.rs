@@ -14,7 +14,11 @@ pub fn bytes(count: u64) -> String {
     }
     // Half a tenth up, then cut, so that 9.96 becomes 10 and is shown without a decimal.
     let tenths = (size * 10.0 + 0.5).floor() / 10.0;
-    if tenths < 10.0 && unit > 0 { format!("{tenths:.1} {}", UNITS[unit]) } else { format!("{tenths:.0} {}", UNITS[unit]) }
+    if tenths < 10.0 && unit > 0 {
+        format!("{tenths:.1} {}", UNITS[unit])
+    } else {
+        format!("{tenths:.0} {}", UNITS[unit])
+    }
 }
 
 /// The same of a count of MiB; negative counts are zero.

@@ -55,7 +55,11 @@ impl Clock {
         }
         let away_nanos = self.now_nanos().saturating_sub(nanos);
         let away = away_nanos.saturating_add(NANOS_PER_SECOND / 2).div_euclid(NANOS_PER_SECOND);
-        if away < 0 { format!("{} from now", span(away.unsigned_abs())) } else { format!("{} ago", span(away.unsigned_abs())) }
+        if away < 0 {
+            format!("{} from now", span(away.unsigned_abs()))
+        } else {
+            format!("{} ago", span(away.unsigned_abs()))
+        }
     }
 
     /// Relative, or absolute in verbose output.

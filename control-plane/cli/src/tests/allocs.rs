@@ -5,7 +5,9 @@ use super::{Agent, Line, Reply, json, nanos, text};
 const ID: &str = "377e8c08-580d-d519-6c20-38ac25d28ab2";
 
 fn events(list: &[(&str, &str, &str)]) -> Value {
-    list.iter().map(|(time, kind, message)| j!({ "Time": nanos(time), "Type": kind, "DisplayMessage": message })).collect()
+    list.iter()
+        .map(|(time, kind, message)| j!({ "Time": nanos(time), "Type": kind, "DisplayMessage": message }))
+        .collect()
 }
 
 fn state(started: &str) -> Value {
@@ -47,10 +49,12 @@ fn alloc() -> Value {
 }
 
 fn stats() -> Value {
-    let usage = |bytes: u64| j!({ "ResourceUsage": {
+    let usage = |bytes: u64| {
+        j!({ "ResourceUsage": {
         "MemoryStats": { "RSS": bytes, "Swap": 0, "Measured": ["RSS", "Swap"] },
         "CpuStats": { "TotalTicks": 0.4, "Percent": 0.0, "SystemMode": 0.0, "UserMode": 0.0, "Measured": ["System Mode", "User Mode", "Percent"] },
-    } });
+    } })
+    };
     j!({ "Tasks": { "srv": usage(1_782_580), "side": usage(1_887_437) } })
 }
 
@@ -187,10 +191,8 @@ Node                                  binpack  job-anti-affinity  node-affinity 
 
 #[test]
 fn beginnings_of_ids() {
-    let several = j!([
-        stub("b7350322-x", "g", "2026-11-21T11:24:18Z"),
-        stub("b7cd3a6c-x", "front", "2026-11-21T11:24:19Z"),
-    ]);
+    let several =
+        j!([stub("b7350322-x", "g", "2026-11-21T11:24:18Z"), stub("b7cd3a6c-x", "front", "2026-11-21T11:24:19Z"),]);
     let agent = Agent::start(&[("GET /v1/allocations", vec![json(several)])]);
     let expected = "\
 Prefix matched multiple allocations
@@ -204,7 +206,10 @@ b7350322  4f2b771a  g           2        run      running  3m21s ago  3m21s ago"
 
     let none = Agent::start(&[(
         "GET /v1/allocations",
-        vec![json(j!([])), text(500, "alloc lookup failed: index error: Invalid UUID: encoding/hex: invalid byte: U+006E 'n'")],
+        vec![
+            json(j!([])),
+            text(500, "alloc lookup failed: index error: Invalid UUID: encoding/hex: invalid byte: U+006E 'n'"),
+        ],
     )]);
     none.run("alloc status 00").failed("No allocation(s) with prefix or id \"00\" found");
     none.run("alloc status nosuch").failed(

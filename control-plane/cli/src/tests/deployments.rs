@@ -42,10 +42,16 @@ eeff827c  web     0            successful  Deployment completed successfully";
 fn nothing_found() {
     let agent = Agent::start(&[(
         "GET /v1/deployments",
-        vec![json(j!([])), json(j!([])), text(500, "index error: Invalid UUID: encoding/hex: invalid byte: U+006E 'n'")],
+        vec![
+            json(j!([])),
+            json(j!([])),
+            text(500, "index error: Invalid UUID: encoding/hex: invalid byte: U+006E 'n'"),
+        ],
     )]);
     agent.run("deployment list").printed("No deployments found");
-    agent.run("deployment status 00").failed("Error retrieving deployment: Deployment ID \"00\" matched no deployments");
+    agent
+        .run("deployment status 00")
+        .failed("Error retrieving deployment: Deployment ID \"00\" matched no deployments");
     agent.run("deployment status nosuch").failed(
         "Error retrieving deployment: Unexpected response code: 500 (index error: Invalid UUID: encoding/hex: invalid byte: U+006E 'n')",
     );

@@ -22,10 +22,20 @@ fn words_that_are_no_commands() {
     check("-h", 0, "", "Usage: drover <command>");
     check("job", 1, "", "Usage: drover job <subcommand>");
     check("job -h", 0, "", "Usage: drover job <subcommand>");
-    check("job staus", 1, "unknown command \"job staus\"\nDid you mean \"status\"?\n", "Usage: drover job <subcommand>");
+    check(
+        "job staus",
+        1,
+        "unknown command \"job staus\"\nDid you mean \"status\"?\n",
+        "Usage: drover job <subcommand>",
+    );
     check("node join-token -h", 0, "", "Usage: drover node join-token <subcommand>");
     check("job status -nope", 1, "flag provided but not defined: -nope\n", "Usage: drover job status");
-    check("job status -short=maybe web", 1, "invalid boolean value \"maybe\" for -short: parse error\n", "Usage: drover job status");
+    check(
+        "job status -short=maybe web",
+        1,
+        "invalid boolean value \"maybe\" for -short: parse error\n",
+        "Usage: drover job status",
+    );
     check("alloc logs -n x y", 1, "invalid value \"x\" for flag -n: parse error\n", "Usage: drover alloc logs");
     check("alloc logs -n", 1, "flag needs an argument: -n\n", "Usage: drover alloc logs");
     check("job plan -nope", 255, "flag provided but not defined: -nope\n", "Usage: drover job plan");
@@ -33,9 +43,12 @@ fn words_that_are_no_commands() {
 
 #[test]
 fn too_many_words() {
-    run("job status a b").failed("This command takes either no arguments or one: <job>\nFor additional help try 'drover status -help'");
-    run("job status web -short").failed("This command takes either no arguments or one: <job>\nFor additional help try 'drover status -help'");
-    run("job validate").failed("This command takes one argument: <path>\nFor additional help try 'drover job validate -help'");
+    run("job status a b")
+        .failed("This command takes either no arguments or one: <job>\nFor additional help try 'drover status -help'");
+    run("job status web -short")
+        .failed("This command takes either no arguments or one: <job>\nFor additional help try 'drover status -help'");
+    run("job validate")
+        .failed("This command takes one argument: <path>\nFor additional help try 'drover job validate -help'");
 }
 
 #[test]
@@ -50,7 +63,10 @@ fn the_version_is_shown_wherever_it_is_asked_for() {
 #[test]
 fn bad_addresses() {
     let check = |address: &str, expected: &str| {
-        Line::new("job status").env("NOMAD_ADDR", address).run().failed(&format!("Error initializing client: invalid address '{address}': {expected}"));
+        Line::new("job status")
+            .env("NOMAD_ADDR", address)
+            .run()
+            .failed(&format!("Error initializing client: invalid address '{address}': {expected}"));
     };
     check("127.0.0.1:24646", "parse \"127.0.0.1:24646\": first path segment in URL cannot contain colon");
     check("::bad", "parse \"::bad\": missing protocol scheme");
@@ -68,7 +84,13 @@ fn every_command_explains_itself_and_its_flags() {
         let flags: Vec<&Flag> = command.all_flags().into_iter().flatten().collect();
         for flag in &flags {
             assert!(ran.stdout.contains(&format!("\n  -{}", flag.name)), "{} -{}", command.path, flag.name);
-            assert_eq!(flags.iter().filter(|other| other.name == flag.name).count(), 1, "{} -{}", command.path, flag.name);
+            assert_eq!(
+                flags.iter().filter(|other| other.name == flag.name).count(),
+                1,
+                "{} -{}",
+                command.path,
+                flag.name
+            );
         }
         assert!(ran.stdout.lines().all(|line| line.len() <= 100), "{}", ran.stdout);
         for alias in command.aliases.iter().chain(command.old_spellings) {

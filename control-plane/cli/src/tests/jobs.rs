@@ -39,17 +39,32 @@ fn alloc(id: &str, index: u64, modified: &str) -> Value {
 
 fn routes_of_web() -> Vec<(&'static str, Vec<Reply>)> {
     vec![
-        ("GET /v1/jobs", vec![json(j!([stub("web", "service", "running", "2026-11-21T11:27:34Z"), stub("web2", "batch", "dead", "2026-11-21T11:27:34Z")]))]),
+        (
+            "GET /v1/jobs",
+            vec![json(j!([
+                stub("web", "service", "running", "2026-11-21T11:27:34Z"),
+                stub("web2", "batch", "dead", "2026-11-21T11:27:34Z")
+            ]))],
+        ),
         ("GET /v1/job/web", vec![json(web())]),
-        ("GET /v1/job/web/summary", vec![json(j!({ "JobID": "web", "Summary": { "front": { "Running": 2 } }, "Children": null }))]),
-        ("GET /v1/job/web/allocations", vec![json(j!([
-            alloc("505c5555-2ebc-dd71-9d69-9601545c518d", 14, "2026-11-21T11:27:36Z"),
-            alloc("377e8c08-580d-d519-6c20-38ac25d28ab2", 15, "2026-11-21T11:27:36Z"),
-        ]))]),
-        ("GET /v1/job/web/evaluations", vec![json(j!([
-            { "ID": "fa35e576-f94d-a526-dd90-02dc009f1a96", "Priority": 50, "TriggeredBy": "job-register", "Status": "complete", "CreateIndex": 12 },
-            { "ID": "25e25220-d8f6-1dd6-ae60-2a772aba9464", "Priority": 50, "TriggeredBy": "deployment-watcher", "Status": "complete", "CreateIndex": 32 },
-        ]))]),
+        (
+            "GET /v1/job/web/summary",
+            vec![json(j!({ "JobID": "web", "Summary": { "front": { "Running": 2 } }, "Children": null }))],
+        ),
+        (
+            "GET /v1/job/web/allocations",
+            vec![json(j!([
+                alloc("505c5555-2ebc-dd71-9d69-9601545c518d", 14, "2026-11-21T11:27:36Z"),
+                alloc("377e8c08-580d-d519-6c20-38ac25d28ab2", 15, "2026-11-21T11:27:36Z"),
+            ]))],
+        ),
+        (
+            "GET /v1/job/web/evaluations",
+            vec![json(j!([
+                { "ID": "fa35e576-f94d-a526-dd90-02dc009f1a96", "Priority": 50, "TriggeredBy": "job-register", "Status": "complete", "CreateIndex": 12 },
+                { "ID": "25e25220-d8f6-1dd6-ae60-2a772aba9464", "Priority": 50, "TriggeredBy": "deployment-watcher", "Status": "complete", "CreateIndex": 32 },
+            ]))],
+        ),
         ("GET /v1/job/web/deployment", vec![json(deployment())]),
     ]
 }
@@ -231,7 +246,10 @@ web      service         50        running         2026-11-21T11:28:04Z",
 
 #[test]
 fn no_jobs_and_no_right_to_see_them() {
-    let agent = Agent::start(&[("GET /v1/jobs", vec![json(j!([])), json(j!([])), json(j!([])), text(403, "Permission denied")])]);
+    let agent = Agent::start(&[(
+        "GET /v1/jobs",
+        vec![json(j!([])), json(j!([])), json(j!([])), text(403, "Permission denied")],
+    )]);
     agent.run("job status").printed("No running jobs");
     agent.run("status").printed("No running jobs");
     agent.run("job status nosuch").failed("No job(s) with prefix or ID \"nosuch\" found");
@@ -251,7 +269,10 @@ fn a_launching_job_shows_what_it_launched() {
     let agent = Agent::start(&[
         ("GET /v1/jobs", vec![json(j!([parent, child]))]),
         ("GET /v1/job/nightly", vec![json(nightly)]),
-        ("GET /v1/job/nightly/summary", vec![json(j!({ "Summary": {}, "Children": { "Pending": 0, "Running": 0, "Dead": 1 } }))]),
+        (
+            "GET /v1/job/nightly/summary",
+            vec![json(j!({ "Summary": {}, "Children": { "Pending": 0, "Running": 0, "Dead": 1 } }))],
+        ),
     ]);
     let ran = agent.run("job status nightly");
     assert!(
@@ -285,7 +306,13 @@ fn data_instead_of_tables() {
     agent.run("job status -json -t x web").failed("Both json and template formatting are not allowed");
     agent.run("job inspect -t '{{.ID}} {{.Type}}' web").printed("web service");
     let ran = agent.run("inspect web");
-    assert!(ran.stdout.starts_with("{\n    \"Job\": {\n        \"CreateIndex\": 12,\n        \"Datacenters\": [\n            \"*\"\n"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.starts_with(
+            "{\n    \"Job\": {\n        \"CreateIndex\": 12,\n        \"Datacenters\": [\n            \"*\"\n"
+        ),
+        "{}",
+        ran.stdout
+    );
     agent.run("job inspect -with-vars web").failed("can only use -with-vars with -hcl");
 }
 
@@ -303,9 +330,7 @@ ID        Node ID   Task Group  Version  Desired  Status   Created  Modified
 
 #[test]
 fn stopping() {
-    let eval = |status: &str| {
-        j!({ "ID": "40f14d29-x", "JobID": "crunch", "TriggeredBy": "job-deregister", "Status": status, "ModifyIndex": 20 })
-    };
+    let eval = |status: &str| j!({ "ID": "40f14d29-x", "JobID": "crunch", "TriggeredBy": "job-deregister", "Status": status, "ModifyIndex": 20 });
     let routes: Vec<(&str, Vec<Reply>)> = vec![
         ("GET /v1/jobs", vec![json(j!([stub("crunch", "batch", "dead", "2026-11-21T11:31:12Z")]))]),
         ("DELETE /v1/job/crunch", vec![json(j!({ "EvalID": "40f14d29-x", "JobModifyIndex": 20 }))]),
@@ -329,17 +354,17 @@ fn stopping() {
         "Are you sure you want to stop job \"crunch\"? [y/N] ",
         "Failed to parse answer: EOF",
     );
-    Line::new("job stop -detach cr").agent(&agent).stdin("n\n").run().printed(
-        "Are you sure you want to stop job \"crunch\"? [y/N] Cancelling job stop",
-    );
+    Line::new("job stop -detach cr")
+        .agent(&agent)
+        .stdin("n\n")
+        .run()
+        .printed("Are you sure you want to stop job \"crunch\"? [y/N] Cancelling job stop");
     agent.run("job stop -detach -yes cr").printed("40f14d29-x");
 }
 
 #[test]
 fn history() {
-    let version = |number: u64, submitted: &str| {
-        j!({ "ID": "web", "Version": number, "Stable": true, "SubmitTime": nanos(submitted) })
-    };
+    let version = |number: u64, submitted: &str| j!({ "ID": "web", "Version": number, "Stable": true, "SubmitTime": nanos(submitted) });
     let diff = j!({ "Type": "Edited", "ID": "web", "TaskGroups": [{ "Type": "Edited", "Name": "front", "Tasks": [
         { "Type": "None", "Name": "side" },
         { "Type": "Edited", "Name": "srv", "Objects": [{ "Type": "Edited", "Name": "Config", "Fields": [

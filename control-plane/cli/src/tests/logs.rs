@@ -27,15 +27,13 @@ fn encode(bytes: &[u8]) -> String {
 
 fn agent(tasks: &[&str], logs: Vec<Reply>) -> Agent {
     let tasks: Vec<Value> = tasks.iter().map(|name| j!({ "Name": name })).collect();
-    let alloc = j!({ "ID": ALLOC, "TaskGroup": "front", "Job": { "TaskGroups": [{ "Name": "front", "Tasks": tasks }] } });
+    let alloc =
+        j!({ "ID": ALLOC, "TaskGroup": "front", "Job": { "TaskGroups": [{ "Name": "front", "Tasks": tasks }] } });
     Agent::start(&[
         ("GET /v1/allocations", vec![json(j!([{ "ID": ALLOC }]))]),
         ("GET /v1/allocation/377e8c08-580d-d519-6c20-38ac25d28ab2", vec![json(alloc)]),
         ("GET /v1/client/fs/logs/377e8c08-580d-d519-6c20-38ac25d28ab2", logs),
-        (
-            "GET /v1/jobs",
-            vec![json(j!([{ "ID": "web", "Namespace": "default" }]))],
-        ),
+        ("GET /v1/jobs", vec![json(j!([{ "ID": "web", "Namespace": "default" }]))]),
         (
             "GET /v1/job/web/allocations",
             vec![json(j!([
@@ -51,7 +49,11 @@ fn bytes_are_passed_on() {
     let agent = agent(&["srv"], vec![frames(&["hello ", "v1\nno end"])]);
     let ran = agent.run("alloc logs 377e8c08");
     assert_eq!((ran.status, ran.stdout.as_str(), ran.stderr.as_str()), (0, "hello v1\nno end", ""));
-    assert!(agent.asked()[2].ends_with("?follow=false&offset=0&origin=start&task=srv&type=stdout"), "{:?}", agent.asked());
+    assert!(
+        agent.asked()[2].ends_with("?follow=false&offset=0&origin=start&task=srv&type=stdout"),
+        "{:?}",
+        agent.asked()
+    );
     agent.run("logs -stderr -task side 377e8c08");
     assert!(agent.asked().last().unwrap().ends_with("&task=side&type=stderr"), "{:?}", agent.asked());
     agent.run("logs -job web srv");
@@ -93,7 +95,7 @@ Please specify the task.",
         "Failed to read stdout file: error reading file: Unexpected response code: 400 (unknown task name \"nosuch\")",
     );
     agent.run("alloc logs -stdout -stderr 377e8c08 srv").failed("Unable to support both stdout and stderr");
-    agent.run("alloc logs -job web -task srv").failed(
-        "This command takes one or two arguments\nFor additional help try 'drover alloc logs -help'",
-    );
+    agent
+        .run("alloc logs -job web -task srv")
+        .failed("This command takes one or two arguments\nFor additional help try 'drover alloc logs -help'");
 }

@@ -82,11 +82,14 @@ fn a_whole_recorded_node() {
         ("GET /v1/agent/self", vec![json(j!({ "stats": { "client": { "node_id": id } } }))]),
         ("GET /v1/node/e67b052f-1d9b-8274-2cb0-75fd75b130da", vec![node]),
         ("GET /v1/node/e67b052f-1d9b-8274-2cb0-75fd75b130da/allocations", vec![allocs]),
-        ("GET /v1/client/stats", vec![stats, text(404, "No path to node")]),
+        ("GET /v1/client/stats", vec![stats, text(404, "No path to node"), text(404, "no route for x")]),
     ]);
     let ran = Line::new("node status -self").agent(&agent).now("2026-11-21T11:41:50Z").run();
     expect_test::expect_file!["../../tests/fixtures/node-status.txt"].assert_eq(&(ran.stdout + &ran.stderr));
     let ran = Line::new("node status -self -short").agent(&agent).now("2026-11-21T11:41:50Z").run();
     assert_eq!(ran.stderr, "error fetching node stats: Unexpected response code: 404 (No path to node)\n");
     assert_eq!(ran.status, 0);
+    let ran = Line::new("node status -self").agent(&agent).now("2026-11-21T11:41:50Z").run();
+    assert_eq!(ran.stderr, "");
+    assert!(!ran.stdout.contains("Utilization"), "{}", ran.stdout);
 }

@@ -154,15 +154,14 @@ fn marks_in_colour() {
         "\u{1b}[93m+/-\u{1b}[0m \u{1b}[1mTask Group: \"front\"\u{1b}[0m (\u{1b}[0m\u{1b}[93m1 canary, \u{1b}[0m\u{1b}[31m1 destroy, \u{1b}[0m2 ignore\u{1b}[0m)"
     );
     assert_eq!(lines[3], "  \u{1b}[93m+/-\u{1b}[0m Count: \"2\" => \"3\" (\u{1b}[32mforces create\u{1b}[0m)");
-    let task = "  \u{1b}[93m+/-\u{1b}[0m \u{1b}[1mTask: \"srv\" \u{1b}[0m(\u{1b}[33mforces create/destroy update\u{1b}[0m)";
+    let task =
+        "  \u{1b}[93m+/-\u{1b}[0m \u{1b}[1mTask: \"srv\" \u{1b}[0m(\u{1b}[33mforces create/destroy update\u{1b}[0m)";
     assert!(lines.contains(&task), "{printed}");
 }
 
 #[test]
 fn what_does_not_fit() {
-    let group = |name: &str| {
-        j!({ "Type": "Added", "Name": name, "Updates": { "create": 1 }, "Tasks": [{ "Type": "Added", "Name": "t", "Annotations": ["forces create"] }] })
-    };
+    let group = |name: &str| j!({ "Type": "Added", "Name": name, "Updates": { "create": 1 }, "Tasks": [{ "Type": "Added", "Name": "t", "Annotations": ["forces create"] }] });
     let answer = j!({
         "JobModifyIndex": 0,
         "Annotations": { "DesiredTGUpdates": { "g": { "Place": 1 }, "mem": { "Place": 1 } } },
@@ -209,7 +208,10 @@ fn exit_statuses() {
         ran.stdout
     };
     let unchanged = check("None", j!({ "Ignore": 1 }), 0);
-    assert!(unchanged.starts_with("Job: \"web\"\nTask Group: \"g\" (1 ignore)\n  Task: \"t\"\n\nScheduler"), "{unchanged}");
+    assert!(
+        unchanged.starts_with("Job: \"web\"\nTask Group: \"g\" (1 ignore)\n  Task: \"t\"\n\nScheduler"),
+        "{unchanged}"
+    );
     check("None", j!({ "Place": 2 }), 0);
     check("Edited", j!({ "InPlaceUpdate": 2 }), 0);
     check("Edited", j!({ "Place": 1 }), 1);
@@ -232,5 +234,10 @@ fn the_command_to_run_has_the_values_of_the_variables() {
     let agent = Agent::start(&[("PUT /v1/job/web/plan", vec![json(j!({ "JobModifyIndex": 9 }))])]);
     let with_variable = format!("variable \"n\" {{}}\n{JOB}");
     let ran = Line::new("job plan -var n=1 -").agent(&agent).stdin(&with_variable).run();
-    assert!(ran.stdout.contains("\n\ndrover job run -check-index 9 -var=\"n=1\" -\n\n"), "{}{}", ran.stdout, ran.stderr);
+    assert!(
+        ran.stdout.contains("\n\ndrover job run -check-index 9 -var=\"n=1\" -\n\n"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
 }

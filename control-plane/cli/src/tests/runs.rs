@@ -70,7 +70,10 @@ fn a_run_is_followed_to_its_end() {
 fn allocs_that_change_meanwhile_are_told() {
     let agent = Agent::start(&[
         registered(""),
-        (EVAL, vec![at(20, eval("pending", j!({}))), at(22, eval("pending", j!({}))), at(23, eval("complete", j!({})))]),
+        (
+            EVAL,
+            vec![at(20, eval("pending", j!({}))), at(22, eval("pending", j!({}))), at(23, eval("complete", j!({})))],
+        ),
         (EVAL_ALLOCS, vec![json(j!([])), json(j!([alloc("pending", 5)])), json(j!([alloc("complete", 5)]))]),
     ]);
     let printed = run(&agent, "run -").stdout;
@@ -207,7 +210,8 @@ fn refusals() {
         "Error submitting job: Unexpected response code: 500 (1 error occurred:\n\t* job \"crunch\" is in nonexistent namespace \"nosuch\")",
     );
     assert!(agent.asked()[1].starts_with("PUT /v1/jobs?namespace=nosuch "), "{:?}", agent.asked());
-    run(&agent, "job run x -detach").failed("This command takes one argument: <path>\nFor additional help try 'drover job run -help'");
+    run(&agent, "job run x -detach")
+        .failed("This command takes one argument: <path>\nFor additional help try 'drover job run -help'");
     Line::new("job run -address http://127.0.0.1:1 -").stdin(BATCH).run().failed(
         "Error submitting job: Put \"http://127.0.0.1:1/v1/jobs\": dial tcp 127.0.0.1:1: connect: connection refused",
     );
@@ -254,13 +258,18 @@ fn variables_come_from_flags_files_and_environment() {
 
 #[test]
 fn validation() {
-    let checked = |error: &str, warnings: &str| json(j!({ "DriverConfigValidated": true, "Error": error, "Warnings": warnings }));
+    let checked =
+        |error: &str, warnings: &str| json(j!({ "DriverConfigValidated": true, "Error": error, "Warnings": warnings }));
     let agent = Agent::start(&[(
         "PUT /v1/validate/job",
-        vec![checked("", "1 warning:\n\n* careful"), checked("1 error occurred:\n\t* job priority must be between [1, 100]\n\n", "")],
+        vec![
+            checked("", "1 warning:\n\n* careful"),
+            checked("1 error occurred:\n\t* job priority must be between [1, 100]\n\n", ""),
+        ],
     )]);
     run(&agent, "job validate -").printed("Job Warnings:\n1 warning:\n\n* careful\n\nJob validation successful");
-    run(&agent, "validate -").failed("Job validation errors:\n1 error occurred:\n\t* job priority must be between [1, 100]");
+    run(&agent, "validate -")
+        .failed("Job validation errors:\n1 error occurred:\n\t* job priority must be between [1, 100]");
     let unreachable = Line::new("job validate -").env("DROVER_ADDR", "http://127.0.0.1:1").stdin(BATCH).run();
     unreachable.printed(
         "Driver configuration not validated since connection to drover agent couldn't be established.\n\nJob validation successful",

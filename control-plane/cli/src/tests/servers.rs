@@ -11,7 +11,11 @@ fn member(name: &str, port: u16, rpc_port: &str, status: &str) -> Value {
 
 #[test]
 fn members() {
-    let members = [member("s3.global", 24473, "24463", "alive"), member("s1.global", 24471, "24461", "leaving"), member("s2.global", 24472, "24462", "alive")];
+    let members = [
+        member("s3.global", 24473, "24463", "alive"),
+        member("s1.global", 24471, "24461", "leaving"),
+        member("s2.global", 24472, "24462", "alive"),
+    ];
     let agent = Agent::start(&[
         ("GET /v1/agent/members", vec![json(j!({ "Members": members }))]),
         ("GET /v1/status/leader", vec![json(j!("127.0.0.1:24462"))]),
@@ -32,7 +36,12 @@ s3.global  127.0.0.1  24473  alive    false   3             2.0.6-dev  dc1      
         lines.next().unwrap(),
         "Name       Address    Port   Status   Leader  Protocol  Raft Version  Build      Datacenter  Region  Tags"
     );
-    assert!(lines.next().unwrap().ends_with("global  build=2.0.6-dev,dc=dc1,port=24461,raft_vsn=3,region=global,rpc_addr=127.0.0.1"));
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .ends_with("global  build=2.0.6-dev,dc=dc1,port=24461,raft_vsn=3,region=global,rpc_addr=127.0.0.1")
+    );
     Line::new("server members").env("NOMAD_ADDR", "http://127.0.0.1:1").run().failed(
         "Error querying servers: Get \"http://127.0.0.1:1/v1/agent/members\": dial tcp 127.0.0.1:1: connect: connection refused",
     );
@@ -40,7 +49,8 @@ s3.global  127.0.0.1  24473  alive    false   3             2.0.6-dev  dc1      
 
 #[test]
 fn what_the_agent_says_of_itself() {
-    let stats = j!({ "stats": { "nomad": { "bootstrap": "true" }, "client": { "node_id": "4f2b", "heartbeat_ttl": "13s" } } });
+    let stats =
+        j!({ "stats": { "nomad": { "bootstrap": "true" }, "client": { "node_id": "4f2b", "heartbeat_ttl": "13s" } } });
     let agent = Agent::start(&[("GET /v1/agent/self", vec![json(stats)])]);
     agent.run("agent-info").printed("client\n  heartbeat_ttl = 13s\n  node_id = 4f2b\nnomad\n  bootstrap = true");
     agent.run("agent-info -t '{{.stats.client.node_id}}'").printed("4f2b");

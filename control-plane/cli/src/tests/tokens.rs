@@ -18,7 +18,8 @@ fn making_tokens() {
     agent.run("server join-token create");
     assert_eq!(agent.asked()[1], r#"POST /v1/operator/join-token {"Role":"server"}"#);
     agent.run("node join-token create -uses 0").failed("-uses must be a positive number");
-    agent.run("node join-token create -ttl soon")
+    agent
+        .run("node join-token create -ttl soon")
         .failed("Invalid -ttl value \"soon\": it must be a duration, as in 30m or 24h");
 }
 

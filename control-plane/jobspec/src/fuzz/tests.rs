@@ -1,5 +1,7 @@
 //! Damaged job files, from a fixed seed: none may panic.
 
+#![allow(clippy::disallowed_methods, reason = "tests read the fixtures")]
+
 use std::path::Path;
 
 /// A small generator with a fixed seed, so that a failure can be had again.

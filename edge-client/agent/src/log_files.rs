@@ -1,0 +1,148 @@
+//! A task's log as one text over its rotated files: `<dir>/<task>.<stream>.<n>`, n rising.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// One stream of a task's output.
+#[derive(Clone, Debug)]
+pub struct LogFiles {
+    dir: PathBuf,
+    prefix: String,
+}
+
+/// A place in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPlace {
+    /// The number of the file.
+    pub file: u64,
+    /// Bytes from its start.
+    pub offset: u64,
+}
+
+/// What was read at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPiece {
+    /// The bytes; never empty.
+    pub data: Vec<u8>,
+    /// The file's name.
+    pub file: String,
+    /// Where they end.
+    pub end: LogPlace,
+}
+
+impl LogFiles {
+    /// The files of that stream (`stdout` or `stderr`) in a directory of logs.
+    pub fn new(dir: &Path, task: &str, stream: &str) -> LogFiles {
+        LogFiles { dir: dir.to_owned(), prefix: format!("{task}.{stream}.") }
+    }
+
+    /// Numbers and sizes of the files there are, in order.
+    pub fn list(&self) -> Vec<(u64, u64)> {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
+        let mut found: Vec<(u64, u64)> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let number = entry.file_name().to_str()?.strip_prefix(&self.prefix)?.parse().ok()?;
+                let meta = entry.metadata().ok().filter(|meta| meta.is_file())?;
+                Some((number, meta.len()))
+            })
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The place so many bytes after the start, or before the end, of what is there. None when nothing is.
+    pub fn place(&self, offset: u64, from_end: bool) -> Option<LogPlace> {
+        let files = self.list();
+        let total: u64 = files.iter().map(|(_, len)| len).sum();
+        let mut left = if from_end { total.saturating_sub(offset) } else { offset };
+        let last = *files.last()?;
+        for (file, len) in files {
+            if left < len || file == last.0 {
+                return Some(LogPlace { file, offset: left.min(len) });
+            }
+            left -= len;
+        }
+        None
+    }
+
+    /// What stands at that place, at most `bytes_max` bytes; none at the end of what is there. Goes on to the next file where
+    /// one ends, and to the first there is where the place's file is gone.
+    pub fn read(&self, place: LogPlace, bytes_max: usize) -> io::Result<Option<LogPiece>> {
+        let mut place = place;
+        loop {
+            if let Some(piece) = self.read_one(place, bytes_max)? {
+                return Ok(Some(piece));
+            }
+            let Some((next, _)) = self.list().into_iter().find(|(number, _)| *number > place.file) else { return Ok(None) };
+            // The file may have got its last bytes between the read above and the birth of the next one.
+            if let Some(piece) = self.read_one(place, bytes_max)? {
+                return Ok(Some(piece));
+            }
+            place = LogPlace { file: next, offset: 0 };
+        }
+    }
+
+    fn read_one(&self, place: LogPlace, bytes_max: usize) -> io::Result<Option<LogPiece>> {
+        let name = format!("{}{}", self.prefix, place.file);
+        // A task may write to its log directory: nothing but a plain file is read there, and no link is followed.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = match File::options().read(true).custom_flags(flags.bits() as i32).open(self.dir.join(&name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let meta = file.metadata()?;
+        let left = meta.len().saturating_sub(place.offset).min(bytes_max as u64);
+        if !meta.is_file() || left == 0 {
+            return Ok(None);
+        }
+        let mut data = vec![0; usize::try_from(left).unwrap_or(bytes_max)];
+        let len = file.read_at(&mut data, place.offset)?;
+        data.truncate(len);
+        if data.is_empty() {
+            return Ok(None);
+        }
+        let end = LogPlace { file: place.file, offset: place.offset + len as u64 };
+        Ok(Some(LogPiece { data, file: name, end }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(files: &LogFiles, mut place: LogPlace) -> String {
+        let mut text = Vec::new();
+        while let Some(piece) = files.read(place, 3).unwrap() {
+            text.extend(piece.data);
+            place = piece.end;
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn rotated_files_read_as_one_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::new(dir.path(), "t", "stdout");
+        assert_eq!(files.place(0, false), None);
+        for (name, text) in [("t.stdout.2", "hello "), ("t.stdout.10", "world"), ("t.stderr.0", "no"), ("t.stdout.x", "no")] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("t.stdout.11")).unwrap();
+        let check = |offset: u64, from_end: bool, expected: &str| {
+            assert_eq!(all(&files, files.place(offset, from_end).unwrap()), expected, "{offset} {from_end}");
+        };
+        check(0, false, "hello world");
+        check(6, false, "world");
+        check(8, false, "rld");
+        check(99, false, "");
+        check(3, true, "rld");
+        check(99, true, "hello world");
+        check(0, true, "");
+        // A file that was rotated away is passed over.
+        assert_eq!(all(&files, LogPlace { file: 0, offset: 5 }), "hello world");
+    }
+}

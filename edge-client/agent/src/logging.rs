@@ -1,0 +1,125 @@
+//! The log of `drover-edge`: one line per event on standard output, for people or as JSON.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use drover_agent_config::settings::LogLevel;
+use drover_model::Timestamp;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+
+/// How much is logged, as a number that rises with what is left out.
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+
+/// Starts the log of this process.
+pub fn start(level: LogLevel, json: bool) {
+    set_level(level);
+    // A second start in one process keeps the first log.
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(Lines { json }));
+}
+
+/// Logs this much from now on.
+pub fn set_level(level: LogLevel) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+fn word(level: &Level) -> (&'static str, LogLevel) {
+    match *level {
+        Level::TRACE => ("TRACE", LogLevel::Trace),
+        Level::DEBUG => ("DEBUG", LogLevel::Debug),
+        Level::INFO => ("INFO", LogLevel::Info),
+        Level::WARN => ("WARN", LogLevel::Warn),
+        Level::ERROR => ("ERROR", LogLevel::Error),
+    }
+}
+
+struct Lines {
+    json: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (word, level) = word(event.metadata().level());
+        let target = event.metadata().target();
+        let own = target.strip_prefix("drover_");
+        // Libraries speak at debug level about every packet; drover's own words are what operators want there.
+        if (level as u8) < LEVEL.load(Ordering::Relaxed) || (own.is_none() && level < LogLevel::Info) {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let source = own.unwrap_or(target).replace("::", ".");
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = i64::try_from(since.as_millis()).unwrap_or(0);
+        let time = Timestamp(millis.saturating_mul(1_000_000)).to_rfc3339().unwrap_or_default();
+        let line = if self.json {
+            fields.others.insert("@level".to_owned(), word.to_lowercase().into());
+            fields.others.insert("@message".to_owned(), fields.message.into());
+            fields.others.insert("@module".to_owned(), source.into());
+            fields.others.insert("@timestamp".to_owned(), time.into());
+            format!("{}\n", Value::Object(fields.others))
+        } else {
+            line_for_people(&time, word, &source, &fields)
+        };
+        // Nobody reads any more: the agent goes on.
+        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    }
+}
+
+fn line_for_people(time: &str, word: &str, source: &str, fields: &Fields) -> String {
+    let mut line = format!("    {time} {:<7} {source}: {}", format!("[{word}]"), fields.message);
+    for (place, (name, value)) in fields.others.iter().enumerate() {
+        let separator = if place == 0 { ": " } else { " " };
+        let text = match value {
+            Value::String(text) if text.contains([' ', '"', '\n']) => format!("{text:?}"),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        // Writing to a text can't fail.
+        let _ = write!(line, "{separator}{name}={text}");
+    }
+    line.push('\n');
+    line
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => drop(self.others.insert(name.to_owned(), value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+}

@@ -1,0 +1,168 @@
+//! What servers ask of an edge, each on a stream that they open: logs and statistics.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use drover_model::AllocId;
+use drover_protocol::codec;
+use drover_protocol::edge::{AllocStats, FromEdge, REQUEST_BYTES_MAX, ReadLogs, RpcError, TaskStats, ToEdge};
+use drover_runner::alloc_dir::AllocDir;
+use drover_runner::drivers::driver::TaskUsage;
+use drover_runner::{AllocHandle, Edge, clock};
+use drover_transport::{CloseCode, Stream};
+use tokio::sync::Semaphore;
+
+use crate::log_files::LogFiles;
+use crate::log_stream;
+
+/// Requests that are answered at a time, logs that are followed among them.
+const REQUESTS_MAX: usize = 48;
+/// Nanoseconds of a second, for shares of processor time.
+const SECOND_NS: f64 = 1e9;
+
+/// The allocs of this edge by id, as the agent and the answers to requests share them.
+#[derive(Default)]
+pub struct Allocs(Mutex<BTreeMap<AllocId, Arc<AllocHandle>>>);
+
+impl Allocs {
+    /// The map itself; held for single calls only.
+    pub fn lock(&self) -> MutexGuard<'_, BTreeMap<AllocId, Arc<AllocHandle>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One alloc.
+    pub fn get(&self, id: AllocId) -> Option<Arc<AllocHandle>> {
+        self.lock().get(&id).cloned()
+    }
+}
+
+/// Answers requests.
+pub struct Requests {
+    allocs: Arc<Allocs>,
+    edge: Arc<Edge>,
+    seats: Arc<Semaphore>,
+    /// Processor time of tasks at the last reading, by task id: what shares are counted from.
+    readings: Mutex<BTreeMap<String, Reading>>,
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    at_ns: i64,
+    cpu_total_ns: u64,
+}
+
+impl Requests {
+    /// Answers about these allocs.
+    pub fn new(allocs: Arc<Allocs>, edge: Arc<Edge>) -> Requests {
+        Requests { allocs, edge, seats: Arc::new(Semaphore::new(REQUESTS_MAX)), readings: Mutex::default() }
+    }
+
+    /// Answers on that stream, beside the others; one too many is refused.
+    pub fn serve(self: Arc<Self>, mut stream: Stream) {
+        let Ok(seat) = self.seats.clone().try_acquire_owned() else {
+            stream.abort(CloseCode::BUSY);
+            return;
+        };
+        tokio::spawn(async move {
+            self.answer(stream).await;
+            drop(seat);
+        });
+    }
+
+    async fn answer(&self, mut stream: Stream) {
+        let Ok(Some(frame)) = stream.recv_frame(REQUEST_BYTES_MAX).await else { return };
+        let answer = match codec::decode::<ToEdge>(&frame) {
+            Err(error) => FromEdge::Refused(RpcError::Invalid { message: error.to_string() }),
+            Ok(ToEdge::AllocStats { alloc_id }) => match self.stats(alloc_id).await {
+                Ok(stats) => FromEdge::AllocStats(Box::new(stats)),
+                Err(error) => FromEdge::Refused(error),
+            },
+            Ok(ToEdge::ReadLogs(asked)) => match self.check_logs(&asked) {
+                Err(error) => FromEdge::Refused(error),
+                Ok(dir) => {
+                    let (mut sender, _receiver) = stream.split();
+                    if sender.send_frame(&codec::encode(&FromEdge::Logs)).await.is_ok() {
+                        log_stream::send(&mut sender, &dir.logs(), &asked).await;
+                    }
+                    return;
+                }
+            },
+        };
+        if stream.send_frame(&codec::encode(&answer)).await.is_ok() {
+            stream.finish();
+        }
+    }
+
+    /// The alloc's directory, if there is such a log.
+    fn check_logs(&self, asked: &ReadLogs) -> Result<AllocDir, RpcError> {
+        let alloc = self.alloc(asked.alloc_id)?;
+        let wanted = alloc.wanted();
+        if wanted.group().is_none_or(|group| group.task(&asked.task).is_none()) {
+            return Err(RpcError::NotFound { message: format!("unknown task name {:?}", asked.task) });
+        }
+        if !matches!(asked.stream.as_str(), "stdout" | "stderr") {
+            return Err(RpcError::Invalid { message: "log type must be \"stdout\" or \"stderr\"".to_owned() });
+        }
+        let dir = AllocDir::new(&self.edge.allocs_dir, asked.alloc_id);
+        let files = LogFiles::new(&dir.logs(), &asked.task, &asked.stream);
+        if files.list().is_empty() && !alloc.running().contains_key(&asked.task) {
+            let message = format!("task {:?} not started yet. No logs available", asked.task);
+            return Err(RpcError::NotFound { message });
+        }
+        Ok(dir)
+    }
+
+    fn alloc(&self, id: AllocId) -> Result<Arc<AllocHandle>, RpcError> {
+        self.allocs.get(id).ok_or_else(|| RpcError::NotFound { message: format!("Unknown allocation {:?}", id.to_string()) })
+    }
+
+    async fn stats(&self, id: AllocId) -> Result<AllocStats, RpcError> {
+        let running = self.alloc(id)?.running();
+        let edge = self.edge.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let usage = running.into_iter().filter_map(|(task, handle)| {
+                let usage = edge.drivers.get(&handle.driver)?.stats(&handle).ok()?;
+                Some((task, handle.id, usage))
+            });
+            usage.collect::<Vec<_>>()
+        });
+        let read = read.await.map_err(|_| RpcError::Unavailable { message: "statistics can't be read".to_owned() })?;
+        let now = clock::now().wall;
+        let mhz = self.edge.facts().node.attributes.get("cpu.frequency").and_then(|mhz| mhz.parse().ok()).unwrap_or(0.0);
+        let tasks = read.into_iter().map(|(task, task_id, usage)| {
+            let share = self.share(task_id, now.0, usage.cpu_total_ns);
+            (task, stats_of(&usage, share, mhz))
+        });
+        Ok(AllocStats { at: now, tasks: tasks.collect() })
+    }
+
+    /// The share of one core since the last reading, 1 being all of it.
+    fn share(&self, task_id: String, at_ns: i64, cpu_total_ns: u64) -> f64 {
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        // Tasks that are gone leave their readings behind: a minute later nobody counts from them.
+        readings.retain(|_, reading| (at_ns - reading.at_ns) as f64 <= 60.0 * SECOND_NS);
+        let last = readings.insert(task_id, Reading { at_ns, cpu_total_ns });
+        match last {
+            Some(last) if at_ns > last.at_ns => {
+                cpu_total_ns.saturating_sub(last.cpu_total_ns) as f64 / (at_ns - last.at_ns) as f64
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+fn stats_of(usage: &TaskUsage, share: f64, core_mhz: f64) -> TaskStats {
+    TaskStats {
+        memory_usage_bytes: usage.memory_usage_bytes,
+        memory_rss_bytes: usage.memory_rss_bytes,
+        memory_cache_bytes: usage.memory_cache_bytes,
+        memory_max_usage_bytes: usage.memory_max_usage_bytes,
+        cpu_total_ns: usage.cpu_total_ns,
+        cpu_user_ns: usage.cpu_user_ns,
+        cpu_system_ns: usage.cpu_system_ns,
+        cpu_percent: share * 100.0,
+        cpu_ticks_mhz: share * core_mhz,
+        throttled_periods: usage.throttled_periods,
+        throttled_ns: usage.throttled_ns,
+    }
+}
