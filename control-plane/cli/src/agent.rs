@@ -5,7 +5,6 @@ mod logging;
 mod parts;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use drover_agent_config::Settings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -145,9 +144,4 @@ impl DataDir {
             eprintln!("==> Left behind: {}: {error}", self.path.display());
         }
     }
-}
-
-/// The exit code of a status.
-pub fn exit_code(status: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(status).unwrap_or(1))
 }

@@ -6,6 +6,7 @@ pub mod job_file;
 pub mod monitor;
 pub mod resolve;
 
+pub mod agent;
 pub mod agent_info;
 pub mod alloc_logs;
 pub mod alloc_status;
@@ -31,6 +32,7 @@ pub mod version;
 
 /// The whole table.
 pub const COMMANDS: &[&Command] = &[
+    &agent::COMMAND,
     &agent_info::COMMAND,
     &alloc_logs::COMMAND,
     &alloc_status::COMMAND,
@@ -49,7 +51,6 @@ pub const COMMANDS: &[&Command] = &[
     &job_validate::COMMAND,
     &join_token::NODE_CREATE,
     &join_token::NODE_LIST,
-    &join_token::SERVER_CREATE,
     &node_status::COMMAND,
     &server_members::COMMAND,
     &status::COMMAND,

@@ -53,11 +53,7 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
         } else {
             page(allocs.map(|alloc| (ById(alloc.id.to_string()), alloc)).collect(), options, options.reverse)?
         };
-        Seen::page(
-            snapshot.table_index(Table::Allocs),
-            (stubs(snapshot, allocs.into_iter(), shown), token),
-            &call,
-        )
+        Seen::page(snapshot.table_index(Table::Allocs), (stubs(snapshot, allocs.into_iter(), shown), token), &call)
     })
     .await
 }

@@ -126,7 +126,9 @@ impl Fields {
         let Some(value) = self.get(key) else { return Ok(Default::default()) };
         let entries = value.as_object().ok_or_else(|| wrong(key, "map[string]string", value))?;
         let entry = |(name, text): (&String, &Value)| {
-            text.as_str().map(|text| (name.clone(), text.to_owned())).ok_or_else(|| wrong(key, "map[string]string", text))
+            text.as_str()
+                .map(|text| (name.clone(), text.to_owned()))
+                .ok_or_else(|| wrong(key, "map[string]string", text))
         };
         entries.iter().map(entry).collect()
     }

@@ -24,7 +24,7 @@ const LOOKED_UP: &str = "eval lookup failed";
 const RELATED_MAX: usize = 100;
 
 fn is_asked(call: &Call, prefix: &Prefix, eval: &Eval) -> bool {
-    let is = |name: &str, value: &str| matches!(call.query.text(name), "" ) || call.query.text(name) == value;
+    let is = |name: &str, value: &str| matches!(call.query.text(name), "") || call.query.text(name) == value;
     call.query.admits_namespace(eval.namespace.as_str())
         && is("job", eval.job_id.as_str())
         && is("status", eval.status.as_str())

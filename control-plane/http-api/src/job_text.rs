@@ -18,14 +18,41 @@ pub(crate) async fn parse(mut call: Call) -> Result<Reply, Problem> {
     let source = Source::new("input.hcl", text);
     let variables = fields.text("Variables")?;
     let var_files = if variables.is_empty() { Vec::new() } else { vec![Source::new("input.hcl", variables)] };
-    // A server's files and environment are no business of a job.
-    let inputs = Inputs { var_files, ..Inputs::default() };
-    let mut job = parse_hcl(&source, &inputs).map_err(|problems| Problem::Invalid(failed(&problems, &source)))?;
-    if let (true, Value::Object(job)) = (fields.flag("Canonicalize")?, &mut job) {
-        canonical(job, &call.api.server.info().region);
+    // Expressions may take their time: not on a thread that others wait for.
+    let mut job = tokio::task::spawn_blocking(move || {
+        // A server's files and environment are no business of a job.
+        let inputs = Inputs { var_files, ..Inputs::default() };
+        parse_hcl(&source, &inputs).map_err(|problems| Problem::Invalid(failed(&problems, &source)))
+    })
+    .await
+    .map_err(|error| {
+        tracing::error!(%error, "parsing a job failed");
+        Problem::Failed("parsing the job failed".to_owned())
+    })??;
+    if let Value::Object(job) = &mut job {
+        let is_canonical = fields.flag("Canonicalize")?;
+        if is_canonical {
+            canonical(job, &call.api.server.info().region);
+        }
+        for (key, zero) in BOOKKEEPING {
+            let value = if is_canonical { zero() } else { Value::Null };
+            job.entry(key).or_insert(value);
+        }
     }
     call.plain(&job)
 }
+
+/// Keys that only a registered job has a meaning for, and what they are in one that is none.
+const BOOKKEEPING: [(&str, fn() -> Value); 8] = [
+    ("CreateIndex", || 0.into()),
+    ("JobModifyIndex", || 0.into()),
+    ("ModifyIndex", || 0.into()),
+    ("Stable", || false.into()),
+    ("Status", || "".into()),
+    ("StatusDescription", || "".into()),
+    ("SubmitTime", || Value::Null),
+    ("Version", || 0.into()),
+];
 
 /// Every problem with its place, as the answer carries it.
 fn failed(problems: &[TextProblem], source: &Source) -> String {

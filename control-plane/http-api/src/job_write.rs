@@ -34,8 +34,7 @@ pub(crate) fn job_of(call: &Call, fields: &Fields) -> Result<Value, Problem> {
     }
     let own = &call.api.server.info().region;
     let first = |texts: [&str; 3]| texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned();
-    let region =
-        first([fields.text("Region")?, call.query.text("region"), job["Region"].as_str().unwrap_or_default()]);
+    let region = first([fields.text("Region")?, call.query.text("region"), job["Region"].as_str().unwrap_or_default()]);
     if !region.is_empty() && region != "global" && region != *own {
         return Err(Problem::Failed("No path to region".to_owned()));
     }
@@ -127,9 +126,9 @@ pub(crate) async fn deregister(call: Call) -> Result<Reply, Problem> {
     }
     let priority = match call.query.text("eval_priority") {
         "" => 0,
-        text => text.parse::<i64>().map_err(|_| {
-            Problem::Failed(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
-        })?,
+        text => text
+            .parse::<i64>()
+            .map_err(|_| Problem::Failed(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?,
     };
     let options = DeregisterOptions { purge, eval_priority: eval_priority(priority)? };
     let written = call.api.server.deregister_job(call.job_key(), options).await.map_err(Problem::of_write)?;
@@ -208,7 +207,8 @@ mod tests {
     #[test]
     fn a_source_that_is_too_long_is_left_out_aloud() {
         let fields = |len: usize| {
-            let body = json!({ "Submission": { "Source": "x".repeat(len), "Format": "hcl2", "VariableFlags": { "a": "b" } } });
+            let body =
+                json!({ "Submission": { "Source": "x".repeat(len), "Format": "hcl2", "VariableFlags": { "a": "b" } } });
             Fields::parse(body.to_string().as_bytes()).unwrap()
         };
         let mut warnings = Vec::new();

@@ -127,12 +127,13 @@ struct Versions<'a> {
 pub(crate) async fn versions(call: Call) -> Result<Reply, Problem> {
     let key = call.job_key();
     let with_diffs = call.query.job_flag("diffs", false)?;
-    let against = match call.query.text("diff_version") {
-        "" => None,
-        text => Some(text.parse::<u64>().map_err(|_| {
-            Problem::Failed(format!("Failed to parse value of \"diff_version\" ({text}) as a uint64"))
-        })?),
-    };
+    let against =
+        match call.query.text("diff_version") {
+            "" => None,
+            text => Some(text.parse::<u64>().map_err(|_| {
+                Problem::Failed(format!("Failed to parse value of \"diff_version\" ({text}) as a uint64"))
+            })?),
+        };
     let tag = call.query.text("diff_tag");
     if with_diffs && !tag.is_empty() {
         // No version has a tag yet.

@@ -51,7 +51,9 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Problem> {
 /// The caller is on this host and speaks for itself: a page in a browser names its origin, a proxy names its client.
 fn is_local(call: &Call) -> bool {
     let names_another = |headers: &HeaderMap| {
-        headers.contains_key(header::ORIGIN) || headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for")
+        headers.contains_key(header::ORIGIN)
+            || headers.contains_key(header::FORWARDED)
+            || headers.contains_key("x-forwarded-for")
     };
     call.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) && !names_another(&call.headers)
 }
@@ -72,12 +74,8 @@ fn view(token: &JoinToken) -> Value {
 pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
     read(&call, &[Watch::Table(Table::JoinTokens)], |reading, _| {
         let now = now();
-        let tokens: Vec<Value> = reading
-            .snapshot
-            .join_tokens()
-            .filter(|token| token.is_valid_at(now))
-            .map(|token| view(token))
-            .collect();
+        let tokens: Vec<Value> =
+            reading.snapshot.join_tokens().filter(|token| token.is_valid_at(now)).map(|token| view(token)).collect();
         Seen::value(reading.snapshot.table_index(Table::JoinTokens), &tokens, &call)
     })
     .await

@@ -5,8 +5,8 @@
 //! `no route for`. Left out: compression, filter expressions, ACLs.
 
 pub mod api;
-pub mod routes;
 pub mod relay;
+pub mod routes;
 pub mod serve;
 
 pub mod body;

@@ -141,15 +141,14 @@ impl ReadOptions {
         let stale = match query.get("stale") {
             None => false,
             Some("") => true,
-            Some(_) => query.flag("stale", false).map_err(|_| {
-                invalid("Expect `true` or `false` for `stale` query string parameter")
-            })?,
+            Some(_) => query
+                .flag("stale", false)
+                .map_err(|_| invalid("Expect `true` or `false` for `stale` query string parameter"))?,
         };
         let per_page = match query.text("per_page") {
             "" => 0,
-            text => text
-                .parse::<u32>()
-                .map_err(|_| invalid("Expect a number for `per_page` query string parameter"))? as usize,
+            text => text.parse::<u32>().map_err(|_| invalid("Expect a number for `per_page` query string parameter"))?
+                as usize,
         };
         Ok(Self {
             index,
@@ -206,7 +205,8 @@ mod tests {
     #[test]
     fn flags_of_jobs_fail_with_their_name() {
         let query = Query::parse(Some("diffs=zz"));
-        let text = r#"Failed to parse value of "diffs" (zz) as a bool: strconv.ParseBool: parsing "zz": invalid syntax"#;
+        let text =
+            r#"Failed to parse value of "diffs" (zz) as a bool: strconv.ParseBool: parsing "zz": invalid syntax"#;
         assert_eq!(query.job_flag("diffs", false), Err(Problem::Failed(text.to_owned())));
         assert_eq!(query.job_flag("purge", true), Ok(true));
         assert_eq!(Query::parse(Some("purge=T")).job_flag("purge", false), Ok(true));

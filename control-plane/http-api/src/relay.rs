@@ -48,11 +48,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ///
 /// # Errors
 /// The listener can't be used.
-pub async fn relay(
-    listener: TcpListener,
-    forwarder: Forwarder,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+pub async fn relay(listener: TcpListener, forwarder: Forwarder, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let service = Router::new().fallback(move |request: Request| {
         let forwarder = Arc::clone(&forwarder);
         async move { hand_on(&forwarder, request).await.unwrap_or_else(Problem::into_response) }

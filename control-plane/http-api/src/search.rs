@@ -35,11 +35,14 @@ pub(crate) async fn prefix(mut call: Call) -> Result<Reply, Problem> {
     let fields = call.take_fields().await?;
     let prefix = fields.text("Prefix")?.to_owned();
     let kind = fields.text("Context")?.to_owned();
-    let asked: Vec<_> = KINDS.into_iter().filter(|(name, _)| matches!(kind.as_str(), "all" | "") || *name == kind).collect();
+    let asked: Vec<_> =
+        KINDS.into_iter().filter(|(name, _)| matches!(kind.as_str(), "all" | "") || *name == kind).collect();
     if asked.is_empty() {
         let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
         let names = names.join(" ");
-        return Err(Problem::Failed(format!("context must be one of [{names}] or 'all' for all contexts; got {kind:?}")));
+        return Err(Problem::Failed(format!(
+            "context must be one of [{names}] or 'all' for all contexts; got {kind:?}"
+        )));
     }
     let tables: Vec<Table> = asked.iter().filter_map(|(_, table)| *table).collect();
     let watch: Vec<Watch> = tables.iter().copied().map(Watch::Table).collect();

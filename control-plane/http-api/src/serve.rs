@@ -23,7 +23,7 @@ use crate::router::router;
 
 /// The most connections open at a time. Each may hold one request, so it bounds the blocked reads as well.
 pub const CONNECTIONS_MAX: usize = 4096;
-/// The largest request head that is taken, in bytes.
+/// A request head that is longer is refused, in bytes; what came with the same read is still taken.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// The most headers of a request.
 pub const HEADERS_MAX: usize = 128;
@@ -100,7 +100,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: axum::Router, 
         async move {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            Ok::<_, Infallible>(tower_service::Service::call(&mut service, request).await.unwrap_or_else(|e| match e {}))
+            Ok::<_, Infallible>(
+                tower_service::Service::call(&mut service, request).await.unwrap_or_else(|e| match e {}),
+            )
         }
     });
     let connection = http1::Builder::new()

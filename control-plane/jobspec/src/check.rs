@@ -23,7 +23,7 @@ mod task;
 
 pub mod warnings;
 
-use drover_model::job::{Job, JobType};
+use drover_model::job::Job;
 use serde_json::{Map, Value};
 
 use crate::multierror::nested;
@@ -123,8 +123,6 @@ pub fn unsupported(job: &Job) -> Vec<String> {
     lacks(job.multiregion.is_some(), "multiregion");
     lacks(job.periodic.is_some(), "periodic");
     lacks(job.parameterized_job.is_some(), "parameterized");
-    lacks(matches!(job.kind, JobType::System), "job type \"system\"");
-    lacks(matches!(job.kind, JobType::SysBatch), "job type \"sysbatch\"");
     texts
 }
 

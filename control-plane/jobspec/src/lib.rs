@@ -36,3 +36,6 @@ pub use check::unsupported;
 pub use json::{JsonError, parse_json};
 pub use multierror::{multierror, warnings_text};
 pub use parse::parse_hcl;
+
+/// What a job text is parsed with: callers name these through this crate.
+pub use drover_hcl::{FileError, Files, Inputs, Problem, Source};

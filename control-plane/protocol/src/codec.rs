@@ -21,8 +21,5 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 
 /// The message that these bytes are.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    rmp_serde::from_slice(bytes).map_err(|source| DecodeError {
-        len: bytes.len(),
-        source,
-    })
+    rmp_serde::from_slice(bytes).map_err(|source| DecodeError { len: bytes.len(), source })
 }

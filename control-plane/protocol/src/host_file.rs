@@ -150,10 +150,7 @@ mod tests {
         let check = |change: &dyn Fn(&mut HostFile), expected: &str| {
             let mut changed = file();
             change(&mut changed);
-            assert_eq!(
-                HostFile::parse(changed.to_json().as_bytes()).unwrap_err().to_string(),
-                expected
-            );
+            assert_eq!(HostFile::parse(changed.to_json().as_bytes()).unwrap_err().to_string(), expected);
         };
         check(&|file| file.version = 2, "has version 2, this is version 1");
         check(&|file| file.secret = "xy".to_owned(), "its secret makes no sense");
@@ -167,24 +164,10 @@ mod tests {
     fn names_and_places() {
         assert_eq!(parse_file_name(&file_name(4647, 4026531840)), Some((4647, 4026531840)));
         assert_eq!(parse_file_name("4647.json"), None);
-        assert_eq!(
-            directory(0, Some(Path::new("/run/user/0"))),
-            PathBuf::from("/run/drover")
-        );
-        assert_eq!(
-            directory(5, Some(Path::new("/run/user/5"))),
-            PathBuf::from("/run/user/5/drover")
-        );
-        assert_eq!(
-            directory(5, Some(Path::new("relative"))),
-            PathBuf::from("/tmp/drover-5")
-        );
-        let owners = |uid, sudo| {
-            directories(uid, sudo, None)
-                .into_iter()
-                .map(|(_, owner)| owner)
-                .collect::<Vec<_>>()
-        };
+        assert_eq!(directory(0, Some(Path::new("/run/user/0"))), PathBuf::from("/run/drover"));
+        assert_eq!(directory(5, Some(Path::new("/run/user/5"))), PathBuf::from("/run/user/5/drover"));
+        assert_eq!(directory(5, Some(Path::new("relative"))), PathBuf::from("/tmp/drover-5"));
+        let owners = |uid, sudo| directories(uid, sudo, None).into_iter().map(|(_, owner)| owner).collect::<Vec<_>>();
         assert_eq!(owners(0, None), [0]);
         assert_eq!(owners(0, Some(5)), [0, 5, 5]);
         assert_eq!(owners(5, Some(6)), [5, 0]);

@@ -85,7 +85,8 @@ impl EdgeAgent {
         let config = Arc::new(config);
         make_state_dir(&config)?;
         let node_id = node_id::load_or_make(&config.state_dir)?;
-        let (store, values) = Store::open(&config.state_dir).map_err(|error| anyhow!(error)).context("open the edge's state")?;
+        let (store, values) =
+            Store::open(&config.state_dir).map_err(|error| anyhow!(error)).context("open the edge's state")?;
         let supervised = start_supervisor(&config, node_id).await?;
         let failure = supervised.lost().context("the supervisor was just started")?;
 
@@ -96,7 +97,8 @@ impl EdgeAgent {
         let journal = Arc::new(StoreJournal(store.clone()));
         let edge = Arc::new(Edge::new(drivers, config.alloc_dir.clone(), limits, facts, journal));
         let listing = supervised.clone();
-        let known = tokio::task::spawn_blocking(move || listing.list()).await?.context("list the supervisor's tasks")?;
+        let known =
+            tokio::task::spawn_blocking(move || listing.list()).await?.context("list the supervisor's tasks")?;
         edge.set_unclaimed(known.into_iter().map(|task| task.id).collect());
 
         let (reports_tx, reports) = mpsc::channel(REPORTS_MAX);
@@ -266,7 +268,8 @@ async fn start_supervisor(config: &EdgeConfig, node_id: NodeId) -> Result<Arc<Su
 /// The agent's environment without what no task may have.
 fn host_env(config: &EdgeConfig) -> BTreeMap<String, String> {
     let is_denied = |name: &String| DENIED.contains(&name.as_str()) || config.env_denylist.contains(name);
-    let all = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let all =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     all.filter(|(name, _)| !is_denied(name)).collect()
 }
 
@@ -332,7 +335,7 @@ impl Agent {
                 AgentEvent::TaskChanged(Report::Gone(alloc)) => self.forget(alloc),
                 AgentEvent::Stop(done) => {
                     self.allocs.lock().clear();
-                    drop(done.send(()));
+                    let _ = done.send(());
                     return;
                 }
             }

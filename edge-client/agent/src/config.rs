@@ -128,7 +128,8 @@ impl EdgeConfig {
     pub fn from_settings(settings: &Settings) -> Result<EdgeConfig> {
         let client = &settings.client;
         let defaults = EdgeConfig::new(settings.data_dir.as_deref().unwrap_or(Path::new("")));
-        let number = |what: &str, number: u64| i64::try_from(number).with_context(|| format!("reserved {what} is too large"));
+        let number =
+            |what: &str, number: u64| i64::try_from(number).with_context(|| format!("reserved {what} is too large"));
         Ok(EdgeConfig {
             state_dir: client.state_dir.clone().unwrap_or(defaults.state_dir.clone()),
             alloc_dir: client.alloc_dir.clone().unwrap_or(defaults.alloc_dir.clone()),

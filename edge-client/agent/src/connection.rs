@@ -144,7 +144,12 @@ impl Link {
         Err(last.unwrap_or_else(|| anyhow!("no server is known")))
     }
 
-    async fn connect_to(&self, server: &Candidate, endpoints: &mut Endpoints, file: &TrustFile) -> Result<(Peer, Trust)> {
+    async fn connect_to(
+        &self,
+        server: &Candidate,
+        endpoints: &mut Endpoints,
+        file: &TrustFile,
+    ) -> Result<(Peer, Trust)> {
         let region = RegionName::new(&self.config.region)?;
         let joiner = Joiner { config: &self.config, node_id: self.node.id };
         let kept = match &self.config.own_tls {
@@ -152,10 +157,11 @@ impl Link {
             None => file.load()?.filter(|trust| trust.credentials.leaf().identity().region == region),
         };
         // A server on this host whose file names another root was made anew: the certificate of the old one is worth nothing.
-        let believes = |trust: &Trust| match server.host_file.as_ref().map(|file| file.fingerprint.parse::<Fingerprint>()) {
-            Some(Ok(fingerprint)) => trust.anchors.find(&fingerprint).is_some(),
-            _ => true,
-        };
+        let believes =
+            |trust: &Trust| match server.host_file.as_ref().map(|file| file.fingerprint.parse::<Fingerprint>()) {
+                Some(Ok(fingerprint)) => trust.anchors.find(&fingerprint).is_some(),
+                _ => true,
+            };
         let trust = match kept {
             Some(trust) if self.config.own_tls.is_some() => trust,
             Some(trust) if believes(&trust) => {
@@ -163,7 +169,8 @@ impl Link {
                     trust
                 } else {
                     let endpoint = endpoints.for_address(server.address, Some(&trust))?;
-                    let renewed = joiner.by_renewal(&endpoint, server.address, &trust).await.context("renew the certificate")?;
+                    let renewed =
+                        joiner.by_renewal(&endpoint, server.address, &trust).await.context("renew the certificate")?;
                     file.save(&renewed)?;
                     renewed
                 }
@@ -270,7 +277,12 @@ impl Link {
         }
     }
 
-    async fn heartbeats(&self, connection: &Connection, mut ttl: Duration, servers_tx: mpsc::Sender<Vec<String>>) -> String {
+    async fn heartbeats(
+        &self,
+        connection: &Connection,
+        mut ttl: Duration,
+        servers_tx: mpsc::Sender<Vec<String>>,
+    ) -> String {
         loop {
             tokio::time::sleep((ttl / 2).max(HEARTBEAT_MIN)).await;
             match ask(connection, &ToServer::Heartbeat { node_id: self.node.id }).await {
@@ -280,8 +292,12 @@ impl Link {
                     let _ = servers_tx.try_send(servers);
                 }
                 // Purged, or unknown to a server that has lost its state: the next session registers again.
-                Ok(FromServer::Refused(RpcError::NotFound { .. })) => return "the servers do not know this node".to_owned(),
-                Ok(FromServer::Refused(RpcError::NotLeader { .. } | RpcError::Unavailable { .. })) => ttl = HEARTBEAT_MIN * 2,
+                Ok(FromServer::Refused(RpcError::NotFound { .. })) => {
+                    return "the servers do not know this node".to_owned();
+                }
+                Ok(FromServer::Refused(RpcError::NotLeader { .. } | RpcError::Unavailable { .. })) => {
+                    ttl = HEARTBEAT_MIN * 2
+                }
                 Ok(FromServer::Refused(error)) => return error.to_string(),
                 Ok(other) => return format!("unexpected answer {other:?}"),
                 Err(error) => return format!("{error:#}"),
@@ -422,7 +438,8 @@ impl Endpoints {
         let endpoint = match self.0.get(&address.is_ipv6()) {
             Some(endpoint) => endpoint.clone(),
             None => {
-                let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+                let any: IpAddr =
+                    if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
                 let mut options = EndpointOptions::dial_only(SocketAddr::new(any, 0));
                 if let Some(trust) = trust {
                     // A device without a clock of its own knows at least that its certificate has begun.

@@ -70,8 +70,9 @@ impl TrustFile {
 pub fn load_own(files: &OwnTls) -> Result<Trust> {
     let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
     let (chain, key) = (read(&files.cert_file)?, read(&files.key_file)?);
-    let credentials = Credentials::from_pem(&chain, &key)
-        .with_context(|| format!("use certificate {} with key {}", files.cert_file.display(), files.key_file.display()))?;
+    let credentials = Credentials::from_pem(&chain, &key).with_context(|| {
+        format!("use certificate {} with key {}", files.cert_file.display(), files.key_file.display())
+    })?;
     let anchors = Anchors::from_pem(&read(&files.ca_file)?)
         .with_context(|| format!("use roots of {}", files.ca_file.display()))?;
     Ok(Trust { credentials, anchors })

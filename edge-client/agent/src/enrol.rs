@@ -95,7 +95,10 @@ impl Joiner<'_> {
         let own = chain.into_iter().map(serde_bytes::ByteBuf::into_vec).filter(|der| **der != *enrolment.root.as_ref());
         let leaf = Leaf::from_chain(own.map(Into::into).collect()).context("read the certificate that was issued")?;
         let identity = leaf.identity();
-        if identity.role != Role::Client || identity.node != self.node_id.to_string() || identity.region != self.region()? {
+        if identity.role != Role::Client
+            || identity.node != self.node_id.to_string()
+            || identity.region != self.region()?
+        {
             bail!("the certificate that was issued is for {identity}");
         }
         let anchors = Anchors::new(vec![enrolment.root.clone()])?;

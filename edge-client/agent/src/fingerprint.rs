@@ -7,8 +7,8 @@ use std::path::Path;
 
 use drover_model::network::Network;
 use drover_model::node::{
-    DriverInfo, Node, NodeAddress, NodeCpu, NodeDisk, NodeMemory, NodeNetwork, NodeResources, NodeStatus,
-    ReservedCpu, ReservedPorts, ReservedResources,
+    DriverInfo, Node, NodeAddress, NodeCpu, NodeDisk, NodeMemory, NodeNetwork, NodeResources, NodeStatus, ReservedCpu,
+    ReservedPorts, ReservedResources,
 };
 use drover_model::{NodeId, Timestamp};
 use drover_runner::drivers::Drivers;
@@ -288,12 +288,16 @@ mod tests {
         config.network_interface = Some("lo".to_owned());
         config.reserved.cores = vec![0];
         let node = node(NodeId::from_random([1; 16]), &config, &Drivers::default(), Timestamp(1));
-        for name in ["cpu.arch", "kernel.name", "kernel.version", "os.name", "os.signals", "memory.totalbytes", "nomad.version"] {
+        for name in
+            ["cpu.arch", "kernel.name", "kernel.version", "os.name", "os.signals", "memory.totalbytes", "nomad.version"]
+        {
             assert!(node.attributes.get(name).is_some_and(|value| !value.is_empty()), "{name}");
         }
         assert_eq!(node.attributes["unique.network.ip-address"], "127.0.0.1");
         assert_eq!(node.node_resources.networks[0].ip, "127.0.0.1");
-        assert!(node.node_resources.memory.mib > 0 && node.node_resources.disk.mib > 0 && node.node_resources.cpu.mhz > 0);
+        assert!(
+            node.node_resources.memory.mib > 0 && node.node_resources.disk.mib > 0 && node.node_resources.cpu.mhz > 0
+        );
         assert!(!node.node_resources.cpu.reservable_cores.contains(&0));
     }
 

@@ -25,8 +25,8 @@ pub fn find(region: &str) -> Vec<HostFile> {
 }
 
 fn read_dir(dir: &Path, owner: u32, netns: u64) -> Vec<HostFile> {
-    let is_closed = fs::symlink_metadata(dir)
-        .is_ok_and(|meta| meta.is_dir() && meta.uid() == owner && meta.mode() & 0o077 == 0);
+    let is_closed =
+        fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == owner && meta.mode() & 0o077 == 0);
     let entries = match fs::read_dir(dir) {
         Ok(entries) if is_closed => entries,
         _ => return Vec::new(),

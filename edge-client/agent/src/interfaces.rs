@@ -72,7 +72,8 @@ pub fn default_interface() -> Option<String> {
 fn default_of(routes: &str) -> Option<String> {
     let lines = routes.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     let defaults = lines.filter(|fields| fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000"));
-    let best = defaults.min_by_key(|fields| fields.get(6).and_then(|metric| metric.parse::<u64>().ok()).unwrap_or(u64::MAX))?;
+    let best = defaults
+        .min_by_key(|fields| fields.get(6).and_then(|metric| metric.parse::<u64>().ok()).unwrap_or(u64::MAX))?;
     best.first().map(|name| (*name).to_owned())
 }
 

@@ -76,7 +76,9 @@ impl LogFiles {
             if let Some(piece) = self.read_one(place, bytes_max)? {
                 return Ok(Some(piece));
             }
-            let Some((next, _)) = self.list().into_iter().find(|(number, _)| *number > place.file) else { return Ok(None) };
+            let Some((next, _)) = self.list().into_iter().find(|(number, _)| *number > place.file) else {
+                return Ok(None);
+            };
             // The file may have got its last bytes between the read above and the birth of the next one.
             if let Some(piece) = self.read_one(place, bytes_max)? {
                 return Ok(Some(piece));
@@ -128,7 +130,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = LogFiles::new(dir.path(), "t", "stdout");
         assert_eq!(files.place(0, false), None);
-        for (name, text) in [("t.stdout.2", "hello "), ("t.stdout.10", "world"), ("t.stderr.0", "no"), ("t.stdout.x", "no")] {
+        for (name, text) in
+            [("t.stdout.2", "hello "), ("t.stdout.10", "world"), ("t.stderr.0", "no"), ("t.stdout.x", "no")]
+        {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("t.stdout.11")).unwrap();

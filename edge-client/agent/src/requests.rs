@@ -113,7 +113,9 @@ impl Requests {
     }
 
     fn alloc(&self, id: AllocId) -> Result<Arc<AllocHandle>, RpcError> {
-        self.allocs.get(id).ok_or_else(|| RpcError::NotFound { message: format!("Unknown allocation {:?}", id.to_string()) })
+        self.allocs
+            .get(id)
+            .ok_or_else(|| RpcError::NotFound { message: format!("Unknown allocation {:?}", id.to_string()) })
     }
 
     async fn stats(&self, id: AllocId) -> Result<AllocStats, RpcError> {
@@ -128,7 +130,8 @@ impl Requests {
         });
         let read = read.await.map_err(|_| RpcError::Unavailable { message: "statistics can't be read".to_owned() })?;
         let now = clock::now().wall;
-        let mhz = self.edge.facts().node.attributes.get("cpu.frequency").and_then(|mhz| mhz.parse().ok()).unwrap_or(0.0);
+        let mhz =
+            self.edge.facts().node.attributes.get("cpu.frequency").and_then(|mhz| mhz.parse().ok()).unwrap_or(0.0);
         let tasks = read.into_iter().map(|(task, task_id, usage)| {
             let share = self.share(task_id, now.0, usage.cpu_total_ns);
             (task, stats_of(&usage, share, mhz))

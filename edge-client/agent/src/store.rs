@@ -148,7 +148,9 @@ fn write_all(shared: &Shared, mut log: Log) {
             (std::mem::take(&mut pending.changes), std::mem::take(&mut pending.waiters))
         };
         match log.append(&changes) {
-            Ok(()) => waiters.into_iter().for_each(|waiter| drop(waiter.send(()))),
+            Ok(()) => waiters.into_iter().for_each(|waiter| {
+                let _ = waiter.send(());
+            }),
             Err(error) => {
                 tracing::error!(path = %log.path.display(), %error, "edge state not written, trying again");
                 drop(waiters);
@@ -263,7 +265,8 @@ impl Log {
         }
         self.len += bytes.len() as u64;
         let live: u64 = self.live.iter().map(|(key, (_, len))| (HEADER_LEN + key.len() + len) as u64).sum();
-        if self.len > REWRITE_MIN && self.len > live * 4
+        if self.len > REWRITE_MIN
+            && self.len > live * 4
             && let Err(error) = self.rewrite()
         {
             // The old file is whole; the next change tries again.
@@ -387,8 +390,8 @@ mod tests {
             let (store, values) = Store::open(dir.path()).unwrap();
             assert!(values.is_empty());
             assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked(_))));
-            let _ = store.put("a".to_owned(), b"1".to_vec());
-            let _ = store.put("b".to_owned(), b"2".to_vec());
+            drop(store.put("a".to_owned(), b"1".to_vec()));
+            drop(store.put("b".to_owned(), b"2".to_vec()));
             store.put("a".to_owned(), b"3".to_vec()).await.unwrap();
             store.delete("b".to_owned()).await.unwrap();
             store.close().await;

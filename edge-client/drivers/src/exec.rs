@@ -8,7 +8,9 @@ use std::sync::Arc;
 use drover_supervisor::{Bind, ContainerSpec, Isolation, NamespaceMode, TaskSpec, default_capabilities};
 use tokio::sync::oneshot;
 
-use crate::driver::{Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View};
+use crate::driver::{
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View,
+};
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;
 
@@ -69,7 +71,8 @@ impl Driver for Exec {
         if !rustix::process::geteuid().is_root() {
             return Fingerprint::undetected("Driver must run as root");
         }
-        let has_cgroups = Path::new("/sys/fs/cgroup/cgroup.controllers").exists() || Path::new("/sys/fs/cgroup/memory").exists();
+        let has_cgroups =
+            Path::new("/sys/fs/cgroup/cgroup.controllers").exists() || Path::new("/sys/fs/cgroup/memory").exists();
         if !has_cgroups {
             return Fingerprint::undetected("Failed to discover cgroup mount point");
         }
@@ -141,7 +144,12 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
     let mut binds: Vec<Bind> = plugin
         .chroot_env
         .iter()
-        .map(|(source, target)| Bind { source: source.clone(), target: target.clone(), read_only: true, optional: true })
+        .map(|(source, target)| Bind {
+            source: source.clone(),
+            target: target.clone(),
+            read_only: true,
+            optional: true,
+        })
         .collect();
     let mut env = start.env;
     let search_path = env.entry("PATH".to_owned()).or_insert_with(|| SEARCH_PATH.to_owned()).clone();
@@ -218,9 +226,9 @@ fn find_command(command: &str, search_path: &str, root: &Path, binds: &[Bind]) -
             .collect()
     };
     let found = candidates.into_iter().find(|inside| {
-        let below_bind = binds.iter().any(|bind| {
-            inside.strip_prefix(&bind.target).is_ok_and(|rest| bind.source.join(rest).is_file())
-        });
+        let below_bind = binds
+            .iter()
+            .any(|bind| inside.strip_prefix(&bind.target).is_ok_and(|rest| bind.source.join(rest).is_file()));
         below_bind || inside.strip_prefix("/").is_ok_and(|rest| root.join(rest).is_file())
     })?;
     Some(found.to_string_lossy().into_owned())
@@ -262,8 +270,14 @@ mod tests {
     #[test]
     fn a_config_that_cannot_work_is_refused_in_words() {
         let prefix = "failed driver config validation: ";
-        assert_eq!(text(json!({"command": "sh", "pid_mode": "foo"})), format!("{prefix}pid_mode must be \"private\" or \"host\", got \"foo\""));
-        assert_eq!(text(json!({"command": "sh", "work_dir": "tmp"})), format!("{prefix}work_dir must be absolute but got relative path \"tmp\""));
+        assert_eq!(
+            text(json!({"command": "sh", "pid_mode": "foo"})),
+            format!("{prefix}pid_mode must be \"private\" or \"host\", got \"foo\"")
+        );
+        assert_eq!(
+            text(json!({"command": "sh", "work_dir": "tmp"})),
+            format!("{prefix}work_dir must be absolute but got relative path \"tmp\"")
+        );
         assert_eq!(
             text(json!({"command": "sh", "cap_add": ["sys_admin"]})),
             format!("{prefix}driver does not allow the following capabilities: sys_admin"),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use drover_supervisor::{Isolation, TaskSpec};
 use tokio::sync::oneshot;
 
-use crate::driver::{Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View};
+use crate::driver::{
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View,
+};
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;
 
@@ -188,8 +190,11 @@ mod tests {
 
     #[test]
     fn a_config_becomes_a_command() {
-        let spec = spec(&RawExecConfig { denied_envvars: vec!["AWS_*".into()] }, start(json!({"command": "sh", "args": ["-c", "x"]})))
-            .unwrap();
+        let spec = spec(
+            &RawExecConfig { denied_envvars: vec!["AWS_*".into()] },
+            start(json!({"command": "sh", "args": ["-c", "x"]})),
+        )
+        .unwrap();
         assert!(spec.argv[0].ends_with("/sh"), "{:?}", spec.argv);
         assert_eq!(&spec.argv[1..], ["-c", "x"]);
         assert_eq!(spec.cwd, PathBuf::from("/d/a/t"));
@@ -209,10 +214,7 @@ mod tests {
             json!({"command": "sh", "cgroup_v2_override": "a", "cgroup_v1_override": [{"cpu": "b"}]}),
             invalid("only one of cgroups_v1_override and cgroups_v2_override may be set"),
         );
-        check(
-            json!({"command": "no-such-binary"}),
-            launch_error("binary \"no-such-binary\" could not be found"),
-        );
+        check(json!({"command": "no-such-binary"}), launch_error("binary \"no-such-binary\" could not be found"));
         let mut unknown = start(json!({"command": "sh"}));
         unknown.user = "no-such-user".to_owned();
         assert_eq!(
@@ -223,7 +225,9 @@ mod tests {
 
     #[test]
     fn patterns_match_whole_names() {
-        let check = |pattern: &str, name: &str, expected: bool| assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        let check = |pattern: &str, name: &str, expected: bool| {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}")
+        };
         check("A", "A", true);
         check("A", "AB", false);
         check("A*", "AB", true);

@@ -43,7 +43,6 @@ impl Drivers {
         let disabled = self.disabled.iter().map(|(name, why)| ((*name).to_owned(), Fingerprint::undetected(why)));
         known.chain(disabled).collect()
     }
-
 }
 
 impl std::fmt::Debug for Drivers {

@@ -127,7 +127,10 @@ mod tests {
         let (command, args) = (reader.required_text("command"), reader.texts("args"));
         match (reader.finish(), expected) {
             (Ok(()), Ok((wanted_command, wanted_args))) => {
-                assert_eq!((command.as_str(), args), (wanted_command, wanted_args.iter().map(|s| s.to_string()).collect()));
+                assert_eq!(
+                    (command.as_str(), args),
+                    (wanted_command, wanted_args.iter().map(|s| s.to_string()).collect())
+                );
             }
             (Err(StartError::Config(problems)), Err(wanted)) => assert_eq!(&problems[1..], wanted, "{config:?}"),
             (found, wanted) => panic!("{config:?}: {found:?}, expected {wanted:?}"),
@@ -138,10 +141,15 @@ mod tests {
     fn a_config_is_read_whole_or_refused_with_all_problems() {
         check(json!({"command": "/bin/true"}), Ok(("/bin/true", &[])));
         check(json!({"command": "sleep", "args": [1, "a", true]}), Ok(("sleep", &["1", "a", "true"])));
-        check(json!({"command": "x", "bogus": 1}), Err(&["Invalid label: No argument or block type is named \"bogus\"."]));
+        check(
+            json!({"command": "x", "bogus": 1}),
+            Err(&["Invalid label: No argument or block type is named \"bogus\"."]),
+        );
         check(
             json!({"command": ["x"]}),
-            Err(&["Incorrect attribute value type: Inappropriate value for attribute \"command\": string required, but have tuple."]),
+            Err(&[
+                "Incorrect attribute value type: Inappropriate value for attribute \"command\": string required, but have tuple.",
+            ]),
         );
         check(
             json!({"args": "x"}),

@@ -195,9 +195,11 @@ fn mount_tmpfs(dir: &Path, mib: u64) -> Result<(), DirError> {
     };
     let size = format!("size={}k,mode=0777", mib.saturating_mul(1024));
     // Kernels before 6.4 do not know `noswap`.
-    mount(format!("{size},noswap"))
-        .or_else(|_| mount(size))
-        .map_err(|errno| DirError { what: "mount a tmpfs on", path: dir.to_owned(), source: errno.into() })?;
+    mount(format!("{size},noswap")).or_else(|_| mount(size)).map_err(|errno| DirError {
+        what: "mount a tmpfs on",
+        path: dir.to_owned(),
+        source: errno.into(),
+    })?;
     let mark = dir.join(MOUNT_MARK);
     fs::write(&mark, "").map_err(|source| DirError { what: "write", path: mark, source })
 }

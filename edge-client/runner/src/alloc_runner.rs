@@ -55,7 +55,13 @@ pub struct Edge {
 
 impl Edge {
     /// An edge with these drivers, directories and facts.
-    pub fn new(drivers: Drivers, allocs_dir: PathBuf, limits: Limits, facts: EdgeFacts, journal: Arc<dyn Journal>) -> Edge {
+    pub fn new(
+        drivers: Drivers,
+        allocs_dir: PathBuf,
+        limits: Limits,
+        facts: EdgeFacts,
+        journal: Arc<dyn Journal>,
+    ) -> Edge {
         Edge {
             drivers,
             allocs_dir,
@@ -142,7 +148,12 @@ impl AllocHandle {
 }
 
 /// Starts a runner for an alloc that is new, or (with what was on disk) one of an earlier life of the agent.
-pub fn spawn(edge: Arc<Edge>, wanted: Wanted, actual: Option<AllocActual>, reports: mpsc::Sender<Report>) -> AllocHandle {
+pub fn spawn(
+    edge: Arc<Edge>,
+    wanted: Wanted,
+    actual: Option<AllocActual>,
+    reports: mpsc::Sender<Report>,
+) -> AllocHandle {
     let (intent, heard) = watch::channel(Intent { wanted: wanted.clone(), is_removed: false });
     let now = clock::now();
     let actual = match actual {
@@ -156,7 +167,8 @@ pub fn spawn(edge: Arc<Edge>, wanted: Wanted, actual: Option<AllocActual>, repor
     let claimed = claimed.filter(|name| edge.claim(&task_id(wanted.alloc.id, name))).collect();
     let (running_tx, running) = watch::channel(BTreeMap::new());
     let (saved, told) = (None, None);
-    let runner = Runner { edge, dir, wanted, actual, saved, told, claimed, running_tx, heard, reports, facts_tx, facts };
+    let runner =
+        Runner { edge, dir, wanted, actual, saved, told, claimed, running_tx, heard, reports, facts_tx, facts };
     tokio::spawn(runner.run());
     AllocHandle { intent, running }
 }
@@ -264,7 +276,8 @@ impl Runner {
                 self.actual.observe(&self.wanted, Fact::Lost { task: name, reason }, clock::now());
                 continue;
             };
-            let asked = handle.unwrap_or_else(|| TaskHandle { driver: driver.name().to_owned(), id, ..TaskHandle::default() });
+            let asked =
+                handle.unwrap_or_else(|| TaskHandle { driver: driver.name().to_owned(), id, ..TaskHandle::default() });
             let asking = (driver.clone(), asked.clone());
             let found = self.blocking(move || asking.0.recover(&asking.1)).await;
             for fact in facts_of(&name, stage, asked.clone(), found) {
@@ -287,7 +300,9 @@ impl Runner {
                 let dir = self.dir.clone();
                 self.step(move |_, _| {
                     let made = dir.make();
-                    Some(Fact::Prepared(made.map_err(|error| format!("failed to build alloc directory: {error}: {}", error.source))))
+                    Some(Fact::Prepared(
+                        made.map_err(|error| format!("failed to build alloc directory: {error}: {}", error.source)),
+                    ))
                 });
             }
             Action::Start { task } => {

@@ -19,9 +19,7 @@ fn value(item: &Value, scope: &Scope<'_>, problems: &mut Vec<String>) -> Value {
     match item {
         Value::String(template) => Value::String(text(template, scope, problems)),
         Value::Array(items) => items.iter().map(|item| value(item, scope, problems)).collect(),
-        Value::Object(fields) => {
-            fields.iter().map(|(key, item)| (key.clone(), value(item, scope, problems))).collect()
-        }
+        Value::Object(fields) => fields.iter().map(|(key, item)| (key.clone(), value(item, scope, problems))).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => item.clone(),
     }
 }
@@ -68,9 +66,7 @@ fn name(name: &str, scope: &Scope<'_>) -> Result<String, String> {
         return Ok(found);
     }
     if name.starts_with("env[\"") && name.ends_with("\"]") {
-        return Err(
-            "Invalid index: The given key does not identify an element in this collection value.".to_owned()
-        );
+        return Err("Invalid index: The given key does not identify an element in this collection value.".to_owned());
     }
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if !is_name {
@@ -92,10 +88,8 @@ mod tests {
     use drover_model::node::Node;
 
     fn check(template: &str, expected: Result<&str, &str>) {
-        let node = Node {
-            attributes: BTreeMap::from([("kernel.name".to_owned(), "linux".to_owned())]),
-            ..Node::default()
-        };
+        let node =
+            Node { attributes: BTreeMap::from([("kernel.name".to_owned(), "linux".to_owned())]), ..Node::default() };
         let env = BTreeMap::from([("NOMAD_DC".to_owned(), "dc1".to_owned()), ("a b".to_owned(), "c".to_owned())]);
         let config = BTreeMap::from([("x".to_owned(), Value::from(template))]);
         let found = evaluate(&config, &Scope { node: &node, region: "r", env: &env });
@@ -119,9 +113,15 @@ mod tests {
     fn what_cannot_be_replaced_is_a_problem() {
         check("${NOPE}", Err("Unknown variable: There is no variable named \"NOPE\"."));
         check("${attr.nope}", Err("Unsupported attribute: This object does not have an attribute named \"nope\"."));
-        check("${env[\"x\"]}", Err("Invalid index: The given key does not identify an element in this collection value."));
+        check(
+            "${env[\"x\"]}",
+            Err("Invalid index: The given key does not identify an element in this collection value."),
+        );
         check("${1+1}", Err("Unsupported expression: \"1+1\" is not evaluated here, only names are."));
-        check("%{ if true }", Err("Unsupported expression: the template directive \"%{ if true }\" is not evaluated here."));
+        check(
+            "%{ if true }",
+            Err("Unsupported expression: the template directive \"%{ if true }\" is not evaluated here."),
+        );
         check("a ${NOMAD_DC", Err("Unclosed template interpolation: \"${NOMAD_DC\" has no closing brace."));
     }
 }

@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn the_environment_has_what_tasks_expect() {
         let vars = build(&[]).vars;
-        let check = |name: &str, expected: &str| assert_eq!(vars.get(name).map(String::as_str), Some(expected), "{name}");
+        let check =
+            |name: &str, expected: &str| assert_eq!(vars.get(name).map(String::as_str), Some(expected), "{name}");
         check("NOMAD_ALLOC_DIR", "/alloc");
         check("NOMAD_ALLOC_INDEX", "2");
         check("NOMAD_ALLOC_NAME", "inv.g[2]");

@@ -1,4 +1,5 @@
 //! Whole lives of allocs on the real supervisor. This binary is the supervisor too, hence its own main.
+#![allow(clippy::unwrap_used, reason = "a test, though not one that the harness knows")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use drover_model::job::{Job, JobType};
 use drover_model::node::Node;
 use drover_model::policy::RestartPolicy;
 use drover_model::task::{LogConfig, Task};
+use drover_runner::alloc_dir::AllocDir;
 use drover_runner::decide::Limits;
 use drover_runner::drivers::exec::ExecConfig;
 use drover_runner::drivers::raw_exec::RawExecConfig;
@@ -39,7 +41,9 @@ fn main() {
     ];
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let mut failed = 0;
-    for (name, case) in cases.iter().filter(|(name, _)| filter.as_ref().is_none_or(|wanted| name.contains(wanted.as_str()))) {
+    for (name, case) in
+        cases.iter().filter(|(name, _)| filter.as_ref().is_none_or(|wanted| name.contains(wanted.as_str())))
+    {
         let outcome = std::panic::catch_unwind(case);
         println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         failed += u32::from(outcome.is_err());
@@ -157,7 +161,12 @@ fn wanted(kind: JobType, driver: &str, config: Value) -> Wanted {
     };
     let group = Group { name: "g".to_owned(), tasks: vec![task], ..Group::default() };
     let job = Job { kind, task_groups: vec![group], ..Job::default() };
-    let alloc = Alloc { id: AllocId::from_random([5; 16]), task_group: "g".to_owned(), name: "j.g[0]".to_owned(), ..Alloc::default() };
+    let alloc = Alloc {
+        id: AllocId::from_random([5; 16]),
+        task_group: "g".to_owned(),
+        name: "j.g[0]".to_owned(),
+        ..Alloc::default()
+    };
     Wanted { alloc, job: Arc::new(job) }
 }
 
@@ -175,9 +184,10 @@ fn stopped(wanted: &Wanted) -> Wanted {
     stopped
 }
 
-async fn end(agent: &Agent) {
+async fn end(agent: &Agent, wanted: &Wanted) {
     let supervised = agent.supervised.clone();
     tokio::task::spawn_blocking(move || supervised.shutdown(true)).await.unwrap().unwrap();
+    AllocDir::new(&agent.edge.allocs_dir, wanted.alloc.id).remove().unwrap();
 }
 
 fn log(host: &Host, wanted: &Wanted, stream: &str) -> String {
@@ -193,7 +203,10 @@ fn a_batch_task_runs_to_its_end() {
         let wanted = wanted(JobType::Batch, "raw_exec", shell(script));
         let handle = agent.spawn(&wanted, None);
         let update = agent.until(|update| update.client_status.is_terminal()).await;
-        assert_eq!((update.client_status, update.client_description.as_str()), (ClientStatus::Complete, "All tasks have completed"));
+        assert_eq!(
+            (update.client_status, update.client_description.as_str()),
+            (ClientStatus::Complete, "All tasks have completed")
+        );
         assert_eq!(kinds(&update), ["Received", "Task Setup", "Started", "Terminated"]);
         assert_eq!(log(&host, &wanted, "stdout"), "hello t\n");
         assert_eq!(log(&host, &wanted, "stderr"), "oops\n");
@@ -203,7 +216,7 @@ fn a_batch_task_runs_to_its_end() {
         agent.gone().await;
         assert!(!root.exists());
         assert_eq!(agent.supervised.list().unwrap(), []);
-        end(&agent).await;
+        end(&agent, &wanted).await;
     });
 }
 
@@ -231,7 +244,7 @@ fn a_task_outlives_its_agent() {
         assert_eq!(update.task_states["t"].events[4].display_message, "Exit Code: 143, Signal: 15");
         assert_eq!(log(&host, &wanted, "stdout"), "once\n");
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        end(&second).await;
+        end(&second, &wanted).await;
     });
 }
 
@@ -255,7 +268,7 @@ fn an_end_in_the_agents_absence_is_known() {
         let update = second.until(|update| update.client_status.is_terminal()).await;
         assert_eq!(update.client_status, ClientStatus::Failed);
         assert_eq!(update.task_states["t"].events[3].display_message, "Exit Code: 7");
-        end(&second).await;
+        end(&second, &wanted).await;
     });
 }
 
@@ -276,7 +289,7 @@ fn a_task_that_the_journal_missed_is_taken_over() {
         let update = second.until(|update| update.client_status == ClientStatus::Running).await;
         assert_eq!(kinds(&update), ["Received", "Started"]);
         assert!(second.edge.take_unclaimed().is_empty());
-        end(&second).await;
+        end(&second, &wanted).await;
     });
 }
 
@@ -288,8 +301,11 @@ fn a_command_that_is_not_there_is_told() {
         let _handle = agent.spawn(&wanted, None);
         let update = agent.until(|update| update.client_status.is_terminal()).await;
         assert_eq!(update.client_status, ClientStatus::Failed);
-        assert_eq!(kinds(&update), ["Received", "Task Setup", "Driver Failure", "Restarting", "Driver Failure", "Not Restarting"]);
-        end(&agent).await;
+        assert_eq!(
+            kinds(&update),
+            ["Received", "Task Setup", "Driver Failure", "Restarting", "Driver Failure", "Not Restarting"]
+        );
+        end(&agent, &wanted).await;
     });
 }
 
@@ -305,11 +321,12 @@ fn an_exec_task_sees_its_own_root() {
         let wanted = wanted(JobType::Batch, "exec", shell(script));
         let handle = agent.spawn(&wanted, None);
         let update = agent.until(|update| update.client_status.is_terminal()).await;
-        let events: Vec<&str> = update.task_states["t"].events.iter().map(|event| event.display_message.as_str()).collect();
+        let events: Vec<&str> =
+            update.task_states["t"].events.iter().map(|event| event.display_message.as_str()).collect();
         assert_eq!(update.client_status, ClientStatus::Complete, "{events:?}");
         assert_eq!(log(&host, &wanted, "stdout"), "/alloc /local\n/alloc/logs\n/local\n/secrets\n65534\nkept\n");
         handle.remove();
         agent.gone().await;
-        end(&agent).await;
+        end(&agent, &wanted).await;
     });
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use drover_api_client::Client;
 use drover_api_client::jobs::Submission;
-use drover_hcl::{FileError, Files, Inputs, Source};
+use drover_jobspec::{FileError, Files, Inputs, Source};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Failure, fail};

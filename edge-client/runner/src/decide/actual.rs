@@ -214,7 +214,9 @@ impl AllocActual {
                     self.first_start.get_or_insert(now.steady);
                 }
             }
-            Fact::NotStarted { task, failure } => self.with(wanted, &task, |task, its| task.on_not_started(its, failure, now)),
+            Fact::NotStarted { task, failure } => {
+                self.with(wanted, &task, |task, its| task.on_not_started(its, failure, now))
+            }
             Fact::Exited { task, exit } => self.with(wanted, &task, |task, its| task.on_exited(its, exit, now)),
             Fact::Lost { task, reason } => {
                 if let Some(task) = self.task_mut(&task) {

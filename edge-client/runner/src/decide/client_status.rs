@@ -25,8 +25,10 @@ mod tests {
     #[test]
     fn the_first_rule_that_fits_decides() {
         let check = |tasks: &[(TaskPhase, bool)], status: ClientStatus, words: &str| {
-            let states: Vec<TaskState> =
-                tasks.iter().map(|(state, failed)| TaskState { state: *state, failed: *failed, ..TaskState::default() }).collect();
+            let states: Vec<TaskState> = tasks
+                .iter()
+                .map(|(state, failed)| TaskState { state: *state, failed: *failed, ..TaskState::default() })
+                .collect();
             assert_eq!(of(states.iter()), (status, words), "{tasks:?}");
         };
         check(&[(Pending, false)], ClientStatus::Pending, "No tasks have started");

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_drivers::Exit;
+use drover_model::Timestamp;
 use drover_model::task_state::TaskEvent;
 use drover_model::time::format_duration;
-use drover_model::Timestamp;
 
 fn event(kind: &str, at: Timestamp, display_message: String, details: &[(&str, String)]) -> TaskEvent {
     TaskEvent {
@@ -96,11 +96,7 @@ pub fn killing(at: Timestamp, timeout: Duration, reason: &str) -> TaskEvent {
     if !reason.is_empty() {
         details.push(("kill_reason", reason.to_owned()));
     }
-    TaskEvent {
-        kill_timeout: nanos(timeout),
-        kill_reason: reason.to_owned(),
-        ..event("Killing", at, text, &details)
-    }
+    TaskEvent { kill_timeout: nanos(timeout), kill_reason: reason.to_owned(), ..event("Killing", at, text, &details) }
 }
 
 /// It has ended because it was asked to.
@@ -192,11 +188,17 @@ mod tests {
         let at = Timestamp(1);
         let check = |event: TaskEvent, kind: &str, text: &str, details: &[(&str, &str)]| {
             assert_eq!((event.kind.as_str(), event.display_message.as_str()), (kind, text));
-            let found: Vec<(&str, &str)> = event.details.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let found: Vec<(&str, &str)> =
+                event.details.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             assert_eq!(found, details, "{kind}");
         };
         check(received(at), "Received", "Task received by client", &[]);
-        check(building_directory(at), "Task Setup", "Building Task Directory", &[("message", "Building Task Directory")]);
+        check(
+            building_directory(at),
+            "Task Setup",
+            "Building Task Directory",
+            &[("message", "Building Task Directory")],
+        );
         let exit = |exit_code, signal| Exit { exit_code, signal, ..Exit::default() };
         check(
             terminated(at, &exit(0, 0)),

@@ -98,15 +98,27 @@ mod tests {
             let next = watch.step(&policy, *tasks, now);
             match expected {
                 Ok(healthy) => assert_eq!((watch.healthy, next), (Some(*healthy), None), "{looks:?} at {second}"),
-                Err(at) => assert_eq!((watch.healthy, next), (None, Some(Duration::from_secs(*at))), "{looks:?} at {second}"),
+                Err(at) => {
+                    assert_eq!((watch.healthy, next), (None, Some(Duration::from_secs(*at))), "{looks:?} at {second}")
+                }
             }
         }
     }
 
     #[test]
     fn health_takes_its_time() {
-        check(&[(0, ILL, Err(60)), (3, well_since(2), Err(12)), (11, well_since(2), Err(12)), (12, well_since(2), Ok(true))]);
-        check(&[(0, well_since(0), Err(10)), (5, ILL, Err(60)), (8, well_since(7), Err(17)), (17, well_since(7), Ok(true))]);
+        check(&[
+            (0, ILL, Err(60)),
+            (3, well_since(2), Err(12)),
+            (11, well_since(2), Err(12)),
+            (12, well_since(2), Ok(true)),
+        ]);
+        check(&[
+            (0, well_since(0), Err(10)),
+            (5, ILL, Err(60)),
+            (8, well_since(7), Err(17)),
+            (17, well_since(7), Ok(true)),
+        ]);
         check(&[(0, well_since(0), Err(10)), (9, well_since(8), Err(18))]);
     }
 

@@ -137,8 +137,10 @@ mod tests {
     fn tasks_end_in_their_turn() {
         use Role::*;
         let check = |tasks: &[(Role, &str, bool)], expected: &[usize]| {
-            let progress: Vec<Progress> =
-                tasks.iter().map(|(role, state, is_leader)| Progress { is_leader: *is_leader, ..task(*role, state) }).collect();
+            let progress: Vec<Progress> = tasks
+                .iter()
+                .map(|(role, state, is_leader)| Progress { is_leader: *is_leader, ..task(*role, state) })
+                .collect();
             assert_eq!(next_to_end(&progress), expected, "{tasks:?}");
         };
         check(&[(Main, "running", false), (Main, "running", true), (PrestartSidecar, "running", false)], &[1]);

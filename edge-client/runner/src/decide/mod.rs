@@ -256,7 +256,11 @@ fn start_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, decisio
         }
         // Nothing was made that a poststop task could look after.
         if !shall_run && !has_run && !actual.prepare_begun {
-            actual.tasks.iter_mut().filter(|task| task.stage == Stage::Waiting).for_each(|task| task.die(false, now.wall));
+            actual
+                .tasks
+                .iter_mut()
+                .filter(|task| task.stage == Stage::Waiting)
+                .for_each(|task| task.die(false, now.wall));
         }
         return;
     }

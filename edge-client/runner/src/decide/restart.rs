@@ -128,7 +128,11 @@ mod tests {
 
     #[test]
     fn giving_up_says_why() {
-        let reason = |policy: &RestartPolicy| match (RestartWindow { began: None, used: 9 }).judge(policy, Duration::ZERO, 0.0) {
+        let reason = |policy: &RestartPolicy| match (RestartWindow { began: None, used: 9 }).judge(
+            policy,
+            Duration::ZERO,
+            0.0,
+        ) {
             Verdict::GiveUp { reason } => reason,
             other => panic!("{other:?}"),
         };

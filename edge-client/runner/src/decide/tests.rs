@@ -71,7 +71,9 @@ impl Life {
             ["refused", name] => {
                 Some(Fact::NotStarted { task: owned(name), failure: StartFailure::Validation("no".to_owned()) })
             }
-            ["failed", name] => Some(Fact::NotStarted { task: owned(name), failure: StartFailure::Driver("no".to_owned()) }),
+            ["failed", name] => {
+                Some(Fact::NotStarted { task: owned(name), failure: StartFailure::Driver("no".to_owned()) })
+            }
             ["exited", name, code] => Some(Fact::Exited {
                 task: owned(name),
                 exit: Exit { exit_code: code.parse().unwrap(), at: now.wall, ..Exit::default() },
@@ -148,7 +150,8 @@ fn a_failing_task_is_restarted_and_then_fails() {
     life.run(&[("forgotten t", "wake 4"), ("at 5", "start t"), ("started t", ""), ("exited t 3", "forget t")]);
     assert_eq!(life.status(), "failed: Failed tasks");
     life.run(&[("forgotten t", "clean up")]);
-    let kinds = ["Received", "Task Setup", "Started", "Terminated", "Restarting", "Started", "Terminated", "Not Restarting"];
+    let kinds =
+        ["Received", "Task Setup", "Started", "Terminated", "Restarting", "Started", "Terminated", "Not Restarting"];
     assert_eq!(life.events("t"), kinds);
     assert_eq!(life.actual.tasks[0].state.restarts, 1);
 }
@@ -174,7 +177,12 @@ fn a_start_that_fails_follows_the_policy_and_a_wrong_config_does_not() {
 fn a_stopped_task_is_asked_and_then_ended() {
     let mut life = Life::new(JobType::Service, vec![task("t")]);
     life.run(&[("begin", "prepare"), ("prepared", "start t"), ("started t", ""), ("at 10", "")]);
-    life.run(&[("stop", "signal t, wake 15"), ("begin", "wake 15"), ("at 15", "kill t, wake 20"), ("at 16", "wake 20")]);
+    life.run(&[
+        ("stop", "signal t, wake 15"),
+        ("begin", "wake 15"),
+        ("at 15", "kill t, wake 20"),
+        ("at 16", "wake 20"),
+    ]);
     life.run(&[("exited t 137", "forget t"), ("forgotten t", "clean up")]);
     assert_eq!(life.status(), "complete: All tasks have completed");
     assert_eq!(life.events("t"), ["Received", "Task Setup", "Started", "Killing", "Terminated", "Killed"]);
@@ -203,9 +211,19 @@ fn shutdown_delay_comes_before_the_signal() {
 
 #[test]
 fn tasks_start_and_end_in_their_order() {
-    let tasks = vec![hook("init", "prestart", false), hook("side", "prestart", true), task("main"), hook("end", "poststop", false)];
+    let tasks = vec![
+        hook("init", "prestart", false),
+        hook("side", "prestart", true),
+        task("main"),
+        hook("end", "poststop", false),
+    ];
     let mut life = Life::new(JobType::Batch, tasks);
-    life.run(&[("begin", "prepare"), ("prepared", "start init, start side"), ("started side", ""), ("started init", "")]);
+    life.run(&[
+        ("begin", "prepare"),
+        ("prepared", "start init, start side"),
+        ("started side", ""),
+        ("started init", ""),
+    ]);
     life.run(&[("exited init 0", "start main, forget init"), ("forgotten init", ""), ("started main", "")]);
     life.run(&[("exited main 0", "signal side, forget main, wake 5"), ("forgotten main", "wake 5")]);
     life.run(&[("exited side 130", "start end, forget side"), ("forgotten side", ""), ("started end", "")]);
@@ -220,7 +238,11 @@ fn a_failed_task_takes_its_siblings_along() {
     bad.restart_policy.attempts = 0;
     let mut life = Life::new(JobType::Service, vec![bad, task("good")]);
     life.run(&[("begin", "prepare"), ("prepared", "start bad, start good"), ("started bad", ""), ("started good", "")]);
-    life.run(&[("exited bad 1", "forget bad, signal good, wake 5"), ("forgotten bad", "wake 5"), ("exited good 0", "forget good")]);
+    life.run(&[
+        ("exited bad 1", "forget bad, signal good, wake 5"),
+        ("forgotten bad", "wake 5"),
+        ("exited good 0", "forget good"),
+    ]);
     assert_eq!(life.events("good")[3..], ["Sibling Task Failed", "Killing", "Terminated", "Killed"]);
     assert_eq!(life.status(), "failed: Failed tasks");
     assert!(!life.actual.task("good").unwrap().state.failed);
@@ -230,7 +252,12 @@ fn a_failed_task_takes_its_siblings_along() {
 fn the_leader_goes_first_and_takes_the_others_along() {
     let leader = Task { leader: true, ..task("lead") };
     let mut life = Life::new(JobType::Service, vec![task("other"), leader]);
-    life.run(&[("begin", "prepare"), ("prepared", "start other, start lead"), ("started other", ""), ("started lead", "")]);
+    life.run(&[
+        ("begin", "prepare"),
+        ("prepared", "start other, start lead"),
+        ("started other", ""),
+        ("started lead", ""),
+    ]);
     life.run(&[("stop", "signal lead, wake 5"), ("exited lead 0", "signal other, forget lead, wake 5")]);
     assert_eq!(life.events("other")[3..], ["Leader Task Dead", "Killing"]);
 }
@@ -244,7 +271,12 @@ fn a_batch_alloc_that_runs_too_long_is_complete() {
         ..Group::default()
     };
     let mut life = Life::of(JobType::Batch, group);
-    life.run(&[("begin", "prepare"), ("prepared", "start t"), ("started t", "wake 30"), ("at 30", "signal t, wake 35")]);
+    life.run(&[
+        ("begin", "prepare"),
+        ("prepared", "start t"),
+        ("started t", "wake 30"),
+        ("at 30", "signal t, wake 35"),
+    ]);
     life.run(&[("exited t 130", "forget t")]);
     assert_eq!(life.status(), "complete: allocation exceeded max_run_duration");
 }
@@ -260,7 +292,12 @@ fn health_is_decided_in_a_deployment() {
     let group = Group { name: "g".to_owned(), tasks: vec![task("t")], update: Some(update), ..Group::default() };
     let mut life = Life::of(JobType::Service, group);
     life.wanted.alloc.deployment_id = Some(drover_model::DeploymentId::from_random([1; 16]));
-    life.run(&[("begin", "prepare, wake 60"), ("prepared", "start t, wake 60"), ("at 2", "wake 60"), ("started t", "wake 12")]);
+    life.run(&[
+        ("begin", "prepare, wake 60"),
+        ("prepared", "start t, wake 60"),
+        ("at 2", "wake 60"),
+        ("started t", "wake 12"),
+    ]);
     life.run(&[("at 12", "")]);
     assert_eq!(life.actual.health.healthy, Some(true));
 }
@@ -268,7 +305,13 @@ fn health_is_decided_in_a_deployment() {
 #[test]
 fn a_lost_task_starts_again_and_a_reboot_ends_all_waits() {
     let mut life = Life::new(JobType::Service, vec![task("t")]);
-    life.run(&[("begin", "prepare"), ("prepared", "start t"), ("started t", ""), ("exited t 1", "forget t"), ("forgotten t", "wake 4")]);
+    life.run(&[
+        ("begin", "prepare"),
+        ("prepared", "start t"),
+        ("started t", ""),
+        ("exited t 1", "forget t"),
+        ("forgotten t", "wake 4"),
+    ]);
     life.actual = life.actual.clone().restored("another boot", Now::default());
     life.run(&[("begin", "start t"), ("started t", "")]);
     life.run(&[("lost t", "start t")]);

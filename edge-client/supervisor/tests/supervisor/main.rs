@@ -26,6 +26,7 @@ fn main() {
         cases.iter().for_each(|(name, _)| println!("{name}: test"));
         return;
     }
+    println!("cgroups: {}", support::cgroup_version());
     let is_exact = args.iter().any(|arg| arg == "--exact");
     let wanted = |name: &str| {
         filters.is_empty()

@@ -138,6 +138,19 @@ pub fn node_cgroups(node_id: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// What tasks are limited by here: `v1`, `v2`, or `none` as far as this user may go.
+pub fn cgroup_version() -> &'static str {
+    let bed = Bed::new();
+    let has = |file: &str| bed.cgroups().iter().any(|dir| dir.join(".supervisor").join(file).exists());
+    if has("memory.max") {
+        "v2"
+    } else if has("memory.limit_in_bytes") {
+        "v1"
+    } else {
+        "none"
+    }
+}
+
 /// Waits for a condition.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;

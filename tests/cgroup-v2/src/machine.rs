@@ -1,0 +1,96 @@
+//! Runs a machine and reads its console.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::parts::Parts;
+
+/// More of a console is not read, in bytes.
+const CONSOLE_MAX: u64 = 4 << 20;
+/// Lines read and not yet looked at; the machine waits when there are more.
+const LINES_MAX: usize = 1024;
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Run {
+    /// All lines of the console up to the awaited one.
+    pub console: Vec<String>,
+    /// What followed the awaited words; None when they did not come in time.
+    pub end: Option<String>,
+    /// From the start of the emulator.
+    pub took: Duration,
+}
+
+/// Boots a machine and lets it run until a line of its console begins with `end`, it stops, or the time is over.
+/// The emulator has gone when this returns.
+///
+/// # Errors
+/// The emulator can't be started.
+pub fn run(parts: &Parts, initramfs: &Path, end: &str, deadline: Duration) -> io::Result<Run> {
+    let start = Instant::now();
+    let mut emulator = Emulator(
+        Command::new(&parts.qemu)
+            .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "512"])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none", "-serial", "stdio"])
+            .arg("-kernel")
+            .arg(&parts.kernel)
+            .arg("-initrd")
+            .arg(initramfs)
+            // A panic ends the machine at once: `-no-reboot` makes a stop of the reboot.
+            .args(["-append", "console=ttyS0 quiet panic=-1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?,
+    );
+    let lines = emulator.0.stdout.take().map(read_lines);
+    let mut run = Run {
+        console: Vec::new(),
+        end: None,
+        took: Duration::ZERO,
+    };
+    while let Some(lines) = &lines {
+        match lines.recv_timeout(deadline.saturating_sub(start.elapsed())) {
+            Ok(line) => {
+                let after = line.strip_prefix(end).map(str::to_owned);
+                run.console.push(line);
+                if after.is_some() {
+                    run.end = after;
+                    break;
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    run.took = start.elapsed();
+    Ok(run)
+}
+
+fn read_lines(console: impl Read + Send + 'static) -> Receiver<String> {
+    let (tx, rx) = sync_channel(LINES_MAX);
+    std::thread::spawn(move || {
+        let mut console = BufReader::new(console.take(CONSOLE_MAX));
+        let mut line = Vec::new();
+        while console.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if tx.send(text).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    rx
+}
+
+/// The emulator's process, which never outlives its run.
+struct Emulator(Child);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
