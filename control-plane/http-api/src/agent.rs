@@ -110,6 +110,14 @@ pub(crate) async fn members(call: Call) -> Result<Reply, Problem> {
     }))
 }
 
+/// The servers that the client of this agent knows: with a server in the same process, the region's.
+pub(crate) async fn servers(call: Call) -> Result<Reply, Problem> {
+    match call.api.agent.node_id {
+        Some(_) => call.plain(&call.api.server.peers()),
+        None => Err(Problem::OtherRole),
+    }
+}
+
 /// One half of an agent: well, or why not.
 fn half(problem: Option<&str>) -> serde_json::Value {
     json!({ "message": problem.unwrap_or("ok"), "ok": problem.is_none() })

@@ -1,6 +1,6 @@
 //! Job text: parsing HCL, checking a job without registering it.
 
-use drover_hcl::{Inputs, Problem as TextProblem, Source};
+use drover_jobspec::{Inputs, Problem as TextProblem, Source};
 use drover_jobspec::{multierror, parse_hcl, warnings_text};
 use serde_json::{Map, Value, json};
 
@@ -34,25 +34,26 @@ pub(crate) async fn parse(mut call: Call) -> Result<Reply, Problem> {
         if is_canonical {
             canonical(job, &call.api.server.info().region);
         }
-        for (key, zero) in BOOKKEEPING {
-            let value = if is_canonical { zero() } else { Value::Null };
-            job.entry(key).or_insert(value);
+        for (key, zero) in bookkeeping() {
+            job.entry(key).or_insert(if is_canonical { zero } else { Value::Null });
         }
     }
     call.plain(&job)
 }
 
 /// Keys that only a registered job has a meaning for, and what they are in one that is none.
-const BOOKKEEPING: [(&str, fn() -> Value); 8] = [
-    ("CreateIndex", || 0.into()),
-    ("JobModifyIndex", || 0.into()),
-    ("ModifyIndex", || 0.into()),
-    ("Stable", || false.into()),
-    ("Status", || "".into()),
-    ("StatusDescription", || "".into()),
-    ("SubmitTime", || Value::Null),
-    ("Version", || 0.into()),
-];
+fn bookkeeping() -> [(&'static str, Value); 8] {
+    [
+        ("CreateIndex", 0.into()),
+        ("JobModifyIndex", 0.into()),
+        ("ModifyIndex", 0.into()),
+        ("Stable", false.into()),
+        ("Status", "".into()),
+        ("StatusDescription", "".into()),
+        ("SubmitTime", Value::Null),
+        ("Version", 0.into()),
+    ]
+}
 
 /// Every problem with its place, as the answer carries it.
 fn failed(problems: &[TextProblem], source: &Source) -> String {

@@ -24,6 +24,8 @@ pub enum Problem {
     TooLarge(String),
     /// The body did not come in time.
     TooSlow(String),
+    /// Agents of another role answer this, not this one.
+    OtherRole,
     /// It can't be done as things stand.
     Failed(String),
 }
@@ -41,6 +43,7 @@ impl Problem {
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Problem::OtherRole => StatusCode::NOT_IMPLEMENTED,
             Problem::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -48,7 +51,7 @@ impl Problem {
     /// What the caller reads.
     pub fn text(&self) -> &str {
         match self {
-            Problem::Method(_) => "Invalid method",
+            Problem::Method(_) | Problem::OtherRole => "Invalid method",
             Problem::Invalid(text)
             | Problem::NotFound(text)
             | Problem::Missing(text, _)
@@ -87,6 +90,7 @@ impl Problem {
             | Problem::Forbidden(_)
             | Problem::TooLarge(_)
             | Problem::TooSlow(_)
+            | Problem::OtherRole
             | Problem::Failed(_) => {}
         }
         response

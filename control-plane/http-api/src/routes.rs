@@ -126,6 +126,7 @@ pub static ROUTES: &[Route] = &[
 
     on(GET,       "/v1/agent/self",                     to!(agent::about)).ignoring_region(),
     on(GET,       "/v1/agent/members",                  to!(agent::members)).ignoring_region(),
+    on(GET,       "/v1/agent/servers",                  to!(agent::servers)),
     on(GET,       "/v1/agent/health",                   to!(agent::health)),
     on(GET,       "/v1/status/leader",                  to!(operator::leader)),
     on(GET,       "/v1/status/peers",                   to!(operator::peers)),

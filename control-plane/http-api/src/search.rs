@@ -35,8 +35,7 @@ pub(crate) async fn prefix(mut call: Call) -> Result<Reply, Problem> {
     let fields = call.take_fields().await?;
     let prefix = fields.text("Prefix")?.to_owned();
     let kind = fields.text("Context")?.to_owned();
-    let asked: Vec<_> =
-        KINDS.into_iter().filter(|(name, _)| matches!(kind.as_str(), "all" | "") || *name == kind).collect();
+    let asked: Vec<_> = KINDS.into_iter().filter(|(name, _)| kind == "all" || *name == kind).collect();
     if asked.is_empty() {
         let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
         let names = names.join(" ");

@@ -1,4 +1,7 @@
 //! Heartbeats: which nodes were heard, and which have been silent for too long.
+//!
+//! `now` is here a time on a clock that never jumps: a wall clock that is set would make all nodes miss their heartbeats at
+//! once, or none for hours.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,17 +51,12 @@ impl Heartbeats {
         ttl
     }
 
-    /// The nodes that are missing from now on.
-    pub fn step(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Command> {
+    /// The nodes that are missing from now on; `at` is the date that their commands carry.
+    pub fn step(&mut self, snapshot: &Snapshot, now: Timestamp, at: Timestamp) -> Vec<Command> {
         if snapshot.table_index(Table::Nodes) != self.nodes_index {
             self.compare(snapshot, now);
         }
-        let missing: Vec<NodeId> = self
-            .due
-            .iter()
-            .filter(|(_, due)| **due <= now)
-            .map(|(id, _)| *id)
-            .collect();
+        let missing: Vec<NodeId> = self.due.iter().filter(|(_, due)| **due <= now).map(|(id, _)| *id).collect();
         let mut commands = Vec::new();
         for id in missing {
             self.due.remove(&id);
@@ -67,8 +65,8 @@ impl Heartbeats {
                     node_id: id,
                     status: NodeStatus::Down,
                     event: "Node heartbeat missed".to_owned(),
-                    evals: node_evals::make(snapshot, id, EvalTrigger::NodeUpdate, &mut Ids::at(now, id.as_bytes())),
-                    at: now,
+                    evals: node_evals::make(snapshot, id, EvalTrigger::NodeUpdate, &mut Ids::at(at, id.as_bytes())),
+                    at,
                 });
             }
         }
@@ -83,8 +81,7 @@ impl Heartbeats {
     /// Forgets nodes that are gone or down and expects those that are new.
     fn compare(&mut self, snapshot: &Snapshot, now: Timestamp) {
         self.nodes_index = snapshot.table_index(Table::Nodes);
-        self.due
-            .retain(|id, _| snapshot.node(*id).is_some_and(|node| is_expected(node.status)));
+        self.due.retain(|id, _| snapshot.node(*id).is_some_and(|node| is_expected(node.status)));
         for node in snapshot.nodes().filter(|node| is_expected(node.status)) {
             self.due.entry(node.id).or_insert_with(|| now.plus(FAILOVER_TTL));
         }

@@ -12,6 +12,9 @@ use drover_model::node::Node;
 use drover_model::{EvalId, NodeId, Timestamp};
 use drover_state::{Change, Command, Events, Snapshot, Table};
 
+/// The most evals in one command: the log takes no entry of any length.
+const EVALS_PER_COMMAND_MAX: usize = 256;
+
 /// The evals that these events wake.
 pub fn step(snapshot: &Snapshot, events: &Events, now: Timestamp) -> Vec<Command> {
     let mut roomy: BTreeSet<NodeId> = BTreeSet::new();
@@ -32,47 +35,28 @@ pub fn step(snapshot: &Snapshot, events: &Events, now: Timestamp) -> Vec<Command
             Change::Job(_) | Change::Deployment { .. } | Change::JoinTokens => {}
         }
     }
-    let nodes = roomy
-        .into_iter()
-        .filter_map(|id| snapshot.node(id))
-        .filter(|node| node.is_ready());
+    let nodes = roomy.into_iter().filter_map(|id| snapshot.node(id)).filter(|node| node.is_ready());
     let nodes: Vec<&Arc<Node>> = nodes.collect();
     let mut woken: BTreeMap<EvalId, &Arc<Eval>> = BTreeMap::new();
     if !nodes.is_empty() {
-        let may_run = snapshot
-            .blocked_evals()
-            .filter(|eval| nodes.iter().any(|node| may_use(eval, node)));
+        let may_run = snapshot.blocked_evals().filter(|eval| nodes.iter().any(|node| may_use(eval, node)));
         woken.extend(may_run.map(|eval| (eval.id, eval)));
     }
-    woken.extend(
-        blocked
-            .into_iter()
-            .filter(|eval| has_missed_room(snapshot, eval))
-            .map(|eval| (eval.id, eval)),
-    );
+    woken.extend(blocked.into_iter().filter(|eval| has_missed_room(snapshot, eval)).map(|eval| (eval.id, eval)));
     wake(woken.into_values(), now)
 }
 
 /// The blocked evals for which room came while nobody led; a new leader wakes them.
 pub fn missed(snapshot: &Snapshot, now: Timestamp) -> Vec<Command> {
-    wake(
-        snapshot.blocked_evals().filter(|eval| has_missed_room(snapshot, eval)),
-        now,
-    )
+    wake(snapshot.blocked_evals().filter(|eval| has_missed_room(snapshot, eval)), now)
 }
 
 fn wake<'a>(evals: impl Iterator<Item = &'a Arc<Eval>>, at: Timestamp) -> Vec<Command> {
-    let pending = |eval: &Arc<Eval>| Eval {
-        status: EvalStatus::Pending,
-        status_description: String::new(),
-        ..Eval::clone(eval)
-    };
+    let pending =
+        |eval: &Arc<Eval>| Eval { status: EvalStatus::Pending, status_description: String::new(), ..Eval::clone(eval) };
     let evals: Vec<Eval> = evals.map(pending).collect();
-    if evals.is_empty() {
-        Vec::new()
-    } else {
-        vec![Command::UpsertEvals { evals, at }]
-    }
+    let parts = evals.chunks(EVALS_PER_COMMAND_MAX);
+    parts.map(|evals| Command::UpsertEvals { evals: evals.to_vec(), at }).collect()
 }
 
 /// The eval was not kept off this node's class by constraints.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use drover_model::Timestamp;
 use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
 use drover_model::job::JobType;
+use drover_model::plan::Plan;
 use drover_scheduler::{Context, schedule};
 use drover_state::{AcceptedPlan, Command, Snapshot, State, apply};
 
@@ -27,32 +28,69 @@ pub fn attempts_max(kind: JobType) -> u32 {
 /// Schedules the evals in that order; none when nothing is to be committed. Evals that have ended since are left out,
 /// every other one has another status afterwards.
 pub fn run(snapshot: &Snapshot, evals: &[Arc<Eval>], now: Timestamp, seed: u64) -> Option<Command> {
-    let mut run = Run {
-        newest: State::clone(snapshot),
-        plans: Vec::new(),
-        ids: Ids::new(seed),
-        now,
-    };
+    let mut run = Run { newest: State::clone(snapshot), plans: Vec::new(), ids: Ids::new(seed), now };
     for eval in evals {
         let Some(eval) = snapshot.eval(eval.id).filter(|eval| is_due(eval)) else {
             continue;
         };
-        run.process(&Eval {
-            status: EvalStatus::Pending,
-            ..Eval::clone(eval)
-        });
+        run.process(&Eval { status: EvalStatus::Pending, ..Eval::clone(eval) });
         let superseded = superseded(snapshot, eval);
         if !superseded.is_empty() {
-            run.commit(AcceptedPlan {
-                evals: superseded,
-                ..AcceptedPlan::default()
-            });
+            run.commit(AcceptedPlan { evals: superseded, ..AcceptedPlan::default() });
         }
     }
-    (!run.plans.is_empty()).then_some(Command::ApplyPlans {
-        plans: run.plans,
-        at: now,
-    })
+    (!run.plans.is_empty()).then_some(Command::ApplyPlans { plans: run.plans, at: now })
+}
+
+/// The two halves of a command of [`run`] that is too long for the log, to be committed in this order; none for what can't be
+/// halved. The evals' new status is in the last part of their plan: if the rest is lost they are scheduled again.
+pub fn halves(command: Command) -> Option<(Command, Command)> {
+    let Command::ApplyPlans { mut plans, at } = command else {
+        return None;
+    };
+    let second = if plans.len() > 1 {
+        plans.split_off(plans.len() / 2)
+    } else {
+        let AcceptedPlan { plan, .. } = plans.first_mut()?;
+        let changes = plan.stops.len() + plan.updates.len() + plan.placements.len();
+        if changes < 2 {
+            return None;
+        }
+        vec![cut(plans.pop()?, changes / 2, &mut plans)]
+    };
+    Some((Command::ApplyPlans { plans, at }, Command::ApplyPlans { plans: second, at }))
+}
+
+/// Moves the first `count` changes of a plan, with its deployments, to a plan of their own in `into`; gives the rest.
+fn cut(accepted: AcceptedPlan, count: usize, into: &mut Vec<AcceptedPlan>) -> AcceptedPlan {
+    let AcceptedPlan { mut plan, evals } = accepted;
+    let mut room = count;
+    // In the order in which they are applied.
+    let stops = take_first(&mut plan.stops, &mut room);
+    let updates = take_first(&mut plan.updates, &mut room);
+    let placements = take_first(&mut plan.placements, &mut room);
+    let first = Plan {
+        eval_id: plan.eval_id,
+        priority: plan.priority,
+        job: plan.job.clone(),
+        job_version: plan.job_version,
+        all_at_once: plan.all_at_once,
+        stops,
+        placements,
+        updates,
+        deployment: plan.deployment.take(),
+        deployment_updates: std::mem::take(&mut plan.deployment_updates),
+        annotations: plan.annotations.take(),
+        snapshot_index: plan.snapshot_index,
+    };
+    into.push(AcceptedPlan { plan: first, evals: Vec::new() });
+    AcceptedPlan { plan, evals }
+}
+
+fn take_first<T>(from: &mut Vec<T>, room: &mut usize) -> Vec<T> {
+    let rest = from.split_off((*room).min(from.len()));
+    *room -= from.len();
+    std::mem::replace(from, rest)
 }
 
 fn is_due(eval: &Eval) -> bool {
@@ -78,23 +116,12 @@ impl Run {
         let mut without_progress = 0;
         for _ in 0..ATTEMPTS_TOTAL_MAX {
             let newest = self.newest.snapshot();
-            let outcome = schedule(
-                &newest,
-                eval,
-                &Context {
-                    now: self.now,
-                    seed: self.ids.number(),
-                },
-            );
+            let outcome = schedule(&newest, eval, &Context { now: self.now, seed: self.ids.number() });
             let mut accepted = plan_applier::accept(&newest, outcome);
             if accepted.rejected == 0 {
                 return self.commit(accepted.plan);
             }
-            without_progress = if accepted.plan.plan.is_noop() {
-                without_progress + 1
-            } else {
-                0
-            };
+            without_progress = if accepted.plan.plan.is_noop() { without_progress + 1 } else { 0 };
             accepted.plan.evals.clear();
             self.commit(accepted.plan);
             if without_progress == attempts_max {
@@ -121,10 +148,7 @@ impl Run {
             snapshot_index: self.newest.index(),
             ..eval.clone()
         };
-        self.commit(AcceptedPlan {
-            evals: vec![failed, blocked],
-            ..AcceptedPlan::default()
-        });
+        self.commit(AcceptedPlan { evals: vec![failed, blocked], ..AcceptedPlan::default() });
     }
 
     fn commit(&mut self, plan: AcceptedPlan) {
@@ -133,14 +157,7 @@ impl Run {
         }
         // Laid over at the snapshot's own index: what the plans were made on stays what was really there.
         let index = self.newest.index();
-        apply(
-            &mut self.newest,
-            index,
-            Command::ApplyPlans {
-                plans: vec![plan.clone()],
-                at: self.now,
-            },
-        );
+        apply(&mut self.newest, index, Command::ApplyPlans { plans: vec![plan.clone()], at: self.now });
         self.plans.push(plan);
     }
 }

@@ -171,7 +171,7 @@ impl World {
             commands.extend(unblock::step(&snapshot, &events, now));
         }
         self.broker.tick(now);
-        commands.extend(self.heartbeats.step(&snapshot, now));
+        commands.extend(self.heartbeats.step(&snapshot, now, now));
         let seed = self.seed();
         commands.extend(deployments::step(&snapshot, now, seed));
         let mut busy = !commands.is_empty();

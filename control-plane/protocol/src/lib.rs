@@ -6,3 +6,5 @@ pub mod edge;
 pub mod enrol;
 pub mod host_file;
 pub mod server;
+
+mod bounds;

@@ -53,9 +53,9 @@ impl Machine {
     /// Starts from the newest snapshot in `dir`, or from nothing.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         let (state, last, membership) = match snapshot_file::load(&dir)? {
-            Some((record, state)) => {
+            Some((record, bytes)) => {
                 let (last, membership) = codec::snapshot_head(record)?;
-                (state, last, membership)
+                (decode_state(&bytes)?, last, membership)
             }
             None => (State::default(), None, StoredMembership::default()),
         };
@@ -120,8 +120,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
             // The state is published before the answer: who reads after an answer reads its own write.
             if let Some(events) = events {
                 self.published.snapshot.send_replace(snapshot);
-                // Nobody listens before the server has started; that is no failure.
-                let _ = self.published.events.send(Arc::new(events));
+                // An entry that changed nothing wakes nobody: without changes an event means that all may have changed.
+                if !events.changes.is_empty() {
+                    // Nobody listens before the server has started; that is no failure.
+                    let _ = self.published.events.send(Arc::new(events));
+                }
             }
             if let Some(responder) = responder {
                 responder.send(answer);
@@ -135,7 +138,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotBytes) -> Result<(), io::Error> {
-        let state = State::decode(&snapshot).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+        let state = decode_state(&snapshot)?;
         let record = codec::snapshot_record(meta.last_log_id.as_ref(), &meta.last_membership);
         let (dir, index) = (self.dir.clone(), meta.last_log_id.map_or(0, |id| id.index));
         on_blocking(move || snapshot_file::save(&dir, &record, &snapshot, index)).await?;
@@ -150,12 +153,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
         let dir = self.dir.clone();
-        let Some((record, state)) = on_blocking(move || snapshot_file::load(&dir)).await? else {
+        let Some((record, bytes)) = on_blocking(move || snapshot_file::load(&dir)).await? else {
             return Ok(None);
         };
         let (last_log_id, last_membership) = codec::snapshot_head(record)?;
         let meta = SnapshotMeta { last_log_id, last_membership };
-        Ok(Some(RaftSnapshot { meta, snapshot: Arc::new(state.encode()) }))
+        Ok(Some(RaftSnapshot { meta, snapshot: Arc::new(bytes) }))
     }
 }
 
@@ -177,6 +180,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
         .await?;
         Ok(RaftSnapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot })
     }
+}
+
+fn decode_state(bytes: &[u8]) -> io::Result<State> {
+    State::decode(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
 }
 
 async fn on_blocking<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

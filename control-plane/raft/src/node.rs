@@ -142,7 +142,7 @@ impl RaftNode {
             openraft::Raft::new(settings.node_id, Arc::new(config), Alone, LogStore::new(store.clone()), machine)
                 .await
                 .map_err(|e| StartError::Raft { reason: e.to_string() })?;
-        let leadership = follow_leadership(&raft, fatal);
+        let leadership = follow_leadership(&raft, settings.address.clone(), fatal);
         Ok(Self { raft, published, leadership, store, settings: Arc::new(settings) })
     }
 
@@ -254,6 +254,7 @@ impl RaftNode {
 /// Turns raft's metrics into who leads, and watches for its death.
 fn follow_leadership(
     raft: &openraft::Raft<TypeConfig, Machine>,
+    own_address: String,
     fatal: impl FnOnce(String) + Send + 'static,
 ) -> watch::Receiver<Leadership> {
     let (sender, receiver) = watch::channel(Leadership::default());
@@ -263,8 +264,10 @@ fn follow_leadership(
             let (leadership, dead) = {
                 let now = metrics.borrow_watched();
                 let leader = now.current_leader.map(|id| {
-                    let address = now.membership_config.membership().get_node(&id).map(|node| node.addr.clone());
-                    (id, address.unwrap_or_default())
+                    // The log knows the address of the first start, this server the one of today.
+                    let known = || now.membership_config.membership().get_node(&id).map(|node| node.addr.clone());
+                    let address = if id == now.id { own_address.clone() } else { known().unwrap_or_default() };
+                    (id, address)
                 });
                 let is_leader = now.current_leader == Some(now.id) && now.state.is_leader();
                 let dead = match &now.running_state {

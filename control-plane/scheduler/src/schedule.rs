@@ -193,9 +193,7 @@ impl Work<'_> {
             modify_time: context.now,
             ..eval.clone()
         };
-        if eval.annotate_plan {
-            done.plan_annotations = plan.annotations.clone();
-        }
+        done.plan_annotations = plan.annotations.clone();
         let going_on = || {
             let current = job
                 .filter(|job| !job.stop)

@@ -83,8 +83,10 @@ impl Server {
     async fn change_deployment(&self, deployment: &Deployment, change: Change) -> Result<DeploymentWritten, Error> {
         let at = clock::now();
         let snapshot = self.read(false).await?.snapshot;
+        // Zero says that none was asked for.
+        let priority = Some(deployment.eval_priority).filter(|priority| *priority > 0);
         let eval = snapshot.job(&deployment.job_key()).filter(|_| change.evaluate).map(|job| {
-            let mut eval = eval_of(job, EvalTrigger::DeploymentWatcher, Some(deployment.eval_priority), at);
+            let mut eval = eval_of(job, EvalTrigger::DeploymentWatcher, priority, at);
             eval.deployment_id = Some(deployment.id);
             eval
         });

@@ -9,38 +9,49 @@ use drover_protocol::codec;
 use drover_protocol::edge::{
     AllocStats, CHUNK_BYTES_MAX, FromEdge, LogChunk, REQUEST_BYTES_MAX, ReadLogs, RpcError, ToEdge,
 };
-use drover_transport::{Connection, Stream};
+use drover_transport::{CloseCode, Connection, Stream};
 
 use crate::error::Error;
 use crate::server::Server;
 
-/// How long an edge has for its first frame.
+/// How long an edge has until its first frame is here.
 const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
 /// A chunk's frame: the data and its envelope.
 const CHUNK_FRAME_BYTES_MAX: usize = CHUNK_BYTES_MAX + 4096;
 
-/// The connections of the edges that are here, by node.
+/// Connections of one edge at a time: one that renews its certificate opens the new one before it leaves the old one.
+const CONNECTIONS_PER_NODE: usize = 2;
+
+/// The connections of the edges that are here, by node, the newest last.
 #[derive(Default)]
 pub struct EdgeConnections {
-    by_node: Mutex<BTreeMap<NodeId, Connection>>,
+    by_node: Mutex<BTreeMap<NodeId, Vec<Connection>>>,
 }
 
 impl EdgeConnections {
-    /// An edge has come; a connection that it had before is not used any more.
+    /// An edge has come; a connection that it had before is not used any more, and the one before that is closed.
     pub fn insert(&self, node: NodeId, connection: Connection) {
-        self.by_node.lock().unwrap_or_else(PoisonError::into_inner).insert(node, connection);
+        let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = by_node.entry(node).or_default();
+        connections.push(connection);
+        let surplus = connections.len().saturating_sub(CONNECTIONS_PER_NODE);
+        for old in connections.drain(..surplus) {
+            old.close(CloseCode::DONE, "this node has newer connections");
+        }
     }
 
-    /// A connection has ended. A newer one of the same edge stays.
+    /// A connection has ended. Others of the same edge stay.
     pub fn remove(&self, node: NodeId, ended: &Connection) {
         let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_node.get(&node).is_some_and(|current| current.same_as(ended)) {
+        let Some(connections) = by_node.get_mut(&node) else { return };
+        connections.retain(|connection| !connection.same_as(ended));
+        if connections.is_empty() {
             by_node.remove(&node);
         }
     }
 
     fn get(&self, node: NodeId) -> Option<Connection> {
-        self.by_node.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+        self.by_node.lock().unwrap_or_else(PoisonError::into_inner).get(&node)?.last().cloned()
     }
 }
 
@@ -57,7 +68,7 @@ impl LogStream {
     pub async fn next(&mut self) -> Result<Option<LogChunk>, Error> {
         match self.stream.recv_frame(CHUNK_FRAME_BYTES_MAX).await {
             Ok(Some(frame)) => {
-                codec::decode(&frame).map(Some).map_err(|e| Error::Unavailable(format!("log chunk: {e}")))
+                codec::decode_bounded(&frame).map(Some).map_err(|e| Error::Unavailable(format!("log chunk: {e}")))
             }
             Ok(None) => Ok(None),
             Err(error) => Err(Error::Unavailable(error.to_string())),
@@ -97,16 +108,19 @@ impl Server {
         let node = snapshot.alloc(alloc_id).ok_or_else(unknown)?.node_id;
         let no_path = || Error::NotFound("No path to node".to_owned());
         let connection = self.inner.edges.get(node).ok_or_else(no_path)?;
-        let mut stream = connection.open_stream().await.map_err(|_| no_path())?;
         let unavailable = |e: drover_transport::StreamError| Error::Unavailable(e.to_string());
-        stream.send_frame(&codec::encode(request)).await.map_err(unavailable)?;
-        let frame = tokio::time::timeout(FIRST_FRAME_WAIT, stream.recv_frame(REQUEST_BYTES_MAX))
-            .await
-            .map_err(|_| Error::Unavailable("the node did not answer in time".to_owned()))?
-            .map_err(unavailable)?
-            .ok_or_else(|| Error::Unavailable("the node did not answer".to_owned()))?;
-        let answer = codec::decode(&frame).map_err(|e| Error::Unavailable(format!("answer of the node: {e}")))?;
-        Ok((answer, stream))
+        let asked = async {
+            // An edge that has all its streams in use makes this wait, and one that reads nothing the next.
+            let mut stream = connection.open_stream().await.map_err(|_| no_path())?;
+            stream.send_frame(&codec::encode(request)).await.map_err(unavailable)?;
+            let frame = stream.recv_frame(REQUEST_BYTES_MAX).await.map_err(unavailable)?;
+            let frame = frame.ok_or_else(|| Error::Unavailable("the node did not answer".to_owned()))?;
+            let answer =
+                codec::decode_bounded(&frame).map_err(|e| Error::Unavailable(format!("answer of the node: {e}")))?;
+            Ok((answer, stream))
+        };
+        let late = |_| Error::Unavailable("the node did not answer in time".to_owned());
+        tokio::time::timeout(FIRST_FRAME_WAIT, asked).await.map_err(late)?
     }
 }
 

@@ -1,28 +1,36 @@
 //! What an edge may ask: register, heartbeat, what it shall run, and to report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use drover_leader::{alloc_report, node_evals};
+use drover_model::alloc::{Alloc, AllocUpdate};
 use drover_model::eval::EvalTrigger;
-use drover_model::node::{Node, NodeStatus};
-use drover_model::{AllocId, NodeId};
+use drover_model::node::{Eligibility, Node, NodeStatus};
+use drover_model::{AllocId, NodeId, Timestamp};
 use drover_protocol::codec;
 use drover_protocol::edge::{
     FromServer, NODE_ALLOCS_BYTES_MAX, NodeAllocs, REQUEST_BYTES_MAX, RpcError, ToServer, WantedAlloc,
 };
 use drover_state::{Command, Snapshot};
-use drover_transport::{Peer, Stream};
+use drover_transport::{Connection, Peer, Stream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::server::Server;
+use crate::server::{Reading, Server};
 use crate::watch::Watch;
 use crate::{chance, clock, forward};
 
 /// Requests of one edge that are worked on at a time; it has no more streams than that.
 const REQUESTS_MAX: usize = 64;
+/// Requests of one edge that are read at a time: together they are all that it can make this server hold.
+const READ_MAX: usize = 4;
+/// How long a request may take to arrive.
+const READ_TIME_MAX: Duration = Duration::from_secs(30);
+/// The longest description that a node gives of itself, in bytes: it is written to the log each time.
+const NODE_BYTES_MAX: usize = 512 << 10;
 /// Allocs per pushed frame, so that no frame comes near its limit.
 const ALLOCS_PER_FRAME: usize = 64;
 /// A push stream looks again after this time even if nothing woke it: a lost wake-up must not last.
@@ -35,33 +43,52 @@ pub async fn serve(server: Server, peer: Peer) {
         return;
     };
     server.inner.edges.insert(node_id, peer.connection.clone());
-    let places = std::sync::Arc::new(Semaphore::new(REQUESTS_MAX));
+    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let reads = Arc::new(Semaphore::new(READ_MAX));
     while let Ok(stream) = peer.connection.accept_stream().await {
         let Ok(place) = places.clone().acquire_owned().await else {
             break;
         };
-        let server = server.clone();
+        let (server, reads, connection) = (server.clone(), reads.clone(), peer.connection.clone());
         tokio::spawn(async move {
-            serve_stream(&server, node_id, stream).await;
+            serve_stream(&server, node_id, &connection, stream, &reads).await;
             drop(place);
         });
     }
     server.inner.edges.remove(node_id, &peer.connection);
 }
 
-async fn serve_stream(server: &Server, node_id: NodeId, mut stream: Stream) {
-    let Ok(Some(frame)) = stream.recv_frame(REQUEST_BYTES_MAX).await else {
+/// A request and the bytes it came in; none when it did not come in time.
+async fn read(stream: &mut Stream, reads: &Semaphore) -> Option<(usize, Result<ToServer, codec::DecodeError>)> {
+    let _place = reads.acquire().await.ok()?;
+    let read = tokio::time::timeout(READ_TIME_MAX, stream.recv_frame(REQUEST_BYTES_MAX)).await;
+    let frame = read.ok()?.ok()??;
+    Some((frame.len(), codec::decode_bounded(&frame)))
+}
+
+async fn serve_stream(
+    server: &Server,
+    node_id: NodeId,
+    connection: &Connection,
+    mut stream: Stream,
+    reads: &Semaphore,
+) {
+    let Some((len, request)) = read(&mut stream, reads).await else {
         return;
     };
-    let answer = match codec::decode::<ToServer>(&frame) {
+    let answer = match request {
         Err(error) => Err(RpcError::Invalid { message: error.to_string() }),
+        Ok(ToServer::Register { .. }) if len > NODE_BYTES_MAX => {
+            let message = format!("node of {len} bytes is over the limit of {NODE_BYTES_MAX}");
+            Err(RpcError::Invalid { message })
+        }
         Ok(ToServer::Register { node }) if node.id == node_id => register(server, *node).await,
         Ok(ToServer::Heartbeat { node_id: named }) if named == node_id => heartbeat(server, node_id).await,
         Ok(ToServer::ReportAllocs { node_id: named, updates }) if named == node_id => {
             report(server, node_id, updates).await
         }
         Ok(ToServer::WatchAllocs { node_id: named }) if named == node_id => {
-            push_allocs(server, node_id, stream).await;
+            push_allocs(server, node_id, connection, stream).await;
             return;
         }
         Ok(ToServer::Forward(request)) => {
@@ -92,23 +119,34 @@ fn rpc_error(error: Error) -> RpcError {
 }
 
 fn alive(server: &Server, node_id: NodeId) -> FromServer {
-    FromServer::Alive { heartbeat_ttl: server.inner.heard.heard(node_id, clock::now()), servers: server.peers() }
+    FromServer::Alive { heartbeat_ttl: server.inner.heard.heard(node_id), servers: server.peers() }
 }
 
 async fn register(server: &Server, mut node: Node) -> Result<FromServer, RpcError> {
     let now = clock::now();
-    node.status = NodeStatus::Ready;
-    node.computed_class = drover_model::computed_class::computed_class(&node);
-    let snapshot = server.reading().snapshot;
+    described(&mut node);
+    let snapshot = server.read(false).await.map_err(rpc_error)?.snapshot;
     let evals = node_evals::evals(&snapshot, node.id, EvalTrigger::NodeUpdate, now, chance::seed());
     let node_id = node.id;
     server.propose(Command::RegisterNode { node: Box::new(node), evals, at: now }).await.map_err(rpc_error)?;
     Ok(alive(server, node_id))
 }
 
+/// What a node may say of itself stays; what operators and servers decide begins anew.
+fn described(node: &mut Node) {
+    node.status = NodeStatus::Ready;
+    node.scheduling_eligibility = Eligibility::Eligible;
+    node.drain_strategy = None;
+    node.last_drain = None;
+    node.events.clear();
+    node.last_alloc_update_index = 0;
+    node.last_missed_heartbeat_index = 0;
+    node.computed_class = drover_model::computed_class::computed_class(node);
+}
+
 async fn heartbeat(server: &Server, node_id: NodeId) -> Result<FromServer, RpcError> {
     let now = clock::now();
-    let snapshot = server.reading().snapshot;
+    let snapshot = server.read(false).await.map_err(rpc_error)?.snapshot;
     let Some(node) = snapshot.node(node_id) else {
         // It was purged, or this server has lost it: the edge registers again.
         return Err(RpcError::NotFound { message: "node not found".to_owned() });
@@ -127,26 +165,50 @@ async fn heartbeat(server: &Server, node_id: NodeId) -> Result<FromServer, RpcEr
     Ok(alive(server, node_id))
 }
 
-async fn report(
-    server: &Server,
-    node_id: NodeId,
-    updates: Vec<drover_model::alloc::AllocUpdate>,
-) -> Result<FromServer, RpcError> {
+async fn report(server: &Server, node_id: NodeId, mut updates: Vec<AllocUpdate>) -> Result<FromServer, RpcError> {
     let now = clock::now();
-    let snapshot = server.reading().snapshot;
+    let snapshot = server.read(false).await.map_err(rpc_error)?.snapshot;
+    for update in &mut updates {
+        if let Some(alloc) = snapshot.alloc(update.alloc_id) {
+            set_clock(update, alloc, now);
+        }
+    }
     let evals = alloc_report::evals(&snapshot, node_id, &updates, now, chance::seed());
     let command = Command::UpdateAllocs { node_id, updates, evals, at: now };
     let (index, _) = server.propose(command).await.map_err(rpc_error)?;
     Ok(FromServer::Reported { index })
 }
 
+/// Deadlines and delays are counted from these times, and an edge's clock may be years off: one that can't be becomes now,
+/// or stays what it was reported as before.
+fn set_clock(update: &mut AllocUpdate, alloc: &Alloc, now: Timestamp) {
+    let possible = |time: Timestamp| alloc.create_time <= time && time <= now;
+    let settle = |time: &mut Timestamp, before: Option<Timestamp>| {
+        if !time.is_never() && !possible(*time) {
+            *time = before.filter(|before| possible(*before)).unwrap_or(now);
+        }
+    };
+    if update.healthy.is_some() {
+        if update.health_at.is_never() {
+            update.health_at = now;
+        }
+        settle(&mut update.health_at, alloc.deployment_status.map(|health| health.timestamp));
+    }
+    for (name, task) in &mut update.task_states {
+        let before = alloc.task_states.get(name);
+        settle(&mut task.started_at, before.map(|before| before.started_at));
+        settle(&mut task.finished_at, before.map(|before| before.finished_at));
+    }
+}
+
 /// Pushes what the node shall run: everything at first, then what changed, for as long as the edge listens.
-async fn push_allocs(server: &Server, node_id: NodeId, mut stream: Stream) {
+async fn push_allocs(server: &Server, node_id: NodeId, connection: &Connection, mut stream: Stream) {
     let mut sent: BTreeMap<AllocId, u64> = BTreeMap::new();
     let mut whole = true;
     loop {
         let waiter = server.wait_for(&Watch::WantedOfNode(node_id));
-        let snapshot = server.reading().snapshot;
+        // An edge ends what the first frames don't name: they are never of an older state than was acknowledged.
+        let Ok(Reading { snapshot, .. }) = server.read(!whole).await else { return };
         for frame in changes(&snapshot, node_id, &mut sent, whole) {
             let bytes = codec::encode(&frame);
             if bytes.len() > NODE_ALLOCS_BYTES_MAX {
@@ -159,7 +221,10 @@ async fn push_allocs(server: &Server, node_id: NodeId, mut stream: Stream) {
         }
         whole = false;
         // Its own reports do not wake this stream, only what servers want.
-        waiter.changed(Instant::now() + WATCH_RECHECK).await;
+        tokio::select! {
+            _ = waiter.changed(Instant::now() + WATCH_RECHECK) => {}
+            _ = connection.closed() => return,
+        }
     }
 }
 
@@ -172,8 +237,8 @@ fn changes(snapshot: &Snapshot, node_id: NodeId, sent: &mut BTreeMap<AllocId, u6
         if sent.get(&alloc.id) == Some(&alloc.alloc_modify_index) {
             continue;
         }
-        sent.insert(alloc.id, alloc.alloc_modify_index);
         let Some(job) = snapshot.job_of_alloc(alloc) else { continue };
+        sent.insert(alloc.id, alloc.alloc_modify_index);
         upserts.push(WantedAlloc { alloc: (**alloc).clone(), job: job.clone() });
     }
     let removals: Vec<AllocId> = sent.keys().filter(|id| !known.contains(id)).copied().collect();
@@ -199,3 +264,6 @@ fn changes(snapshot: &Snapshot, node_id: NodeId, sent: &mut BTreeMap<AllocId, u6
     }
     frames
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use drover_certs::{Identity, PublicKey, Role, Secret};
+use drover_model::node::NodeStatus;
 use drover_protocol::codec;
 use drover_protocol::enrol::{ENROL_BYTES_MAX, EnrolAnswer, EnrolRequest, Proof};
 use drover_transport::{Candidate, CloseCode};
@@ -22,7 +23,7 @@ pub async fn serve(server: Server, candidate: Candidate) {
     let answered = tokio::time::timeout(ENROL_TIME_MAX, async {
         let mut stream = candidate.connection.accept_stream().await.ok()?;
         let frame = stream.recv_frame(ENROL_BYTES_MAX).await.ok()??;
-        let answer = match codec::decode::<EnrolRequest>(&frame) {
+        let answer = match codec::decode_bounded::<EnrolRequest>(&frame) {
             Ok(request) => enrol(&server, &candidate, request).await,
             Err(error) => Err(error.to_string()),
         };
@@ -47,7 +48,7 @@ async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) ->
         return Err("only clients can join a region of one server".to_owned());
     }
     request.node.parse::<drover_model::NodeId>().map_err(|e| format!("node id: {e}"))?;
-    let authority = &server.inner.authority;
+    let authority = server.authority();
     let identity = Identity::new(authority.region().clone(), Role::Client, &request.node).map_err(|e| e.to_string())?;
     let mac = check_proof(server, candidate, &request, &identity, &key).await?;
     let leaf = authority.issue(&key, &identity, SystemTime::now(), CLIENT_LEAF_LIFETIME).map_err(|e| e.to_string())?;
@@ -99,6 +100,11 @@ async fn spend_token(server: &Server, request: &EnrolRequest, secret_hash: [u8; 
     }
     if !token.datacenter.is_empty() && token.datacenter != request.datacenter {
         return Err(format!("this join token is for datacenter {:?}", token.datacenter));
+    }
+    // Whoever has a token must not take over a node that has a certificate and lives; one that has lost its own is down.
+    let node = request.node.parse().ok().and_then(|id: drover_model::NodeId| reading.snapshot.node(id));
+    if node.is_some_and(|node| node.status == NodeStatus::Ready) {
+        return Err("a node with this id is here: it renews with the certificate that it has".to_owned());
     }
     let spend = Command::SpendJoinToken { id: token.id, secret_hash, at: now };
     server.propose(spend).await.map(|_| ()).map_err(|e| e.to_string())

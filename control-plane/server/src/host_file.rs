@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -27,17 +28,18 @@ impl HostFile {
 }
 
 /// Writes the file.
-pub fn write(info: &ServerInfo, rpc_port: u16, secret: &Secret) -> HostFile {
+pub fn write(info: &ServerInfo, bound: SocketAddr, secret: &Secret) -> HostFile {
     let content = Content {
         version: HOST_FILE_VERSION,
         region: info.region.clone(),
         fingerprint: info.fingerprint.clone(),
         secret: secret.reveal(),
-        rpc: reachable(info.rpc_advertise).to_string(),
+        // Not the advertised address: behind a NAT it may lead nowhere from here.
+        rpc: reachable(bound).to_string(),
         http: info.http_advertise.clone(),
         pid: std::process::id(),
     };
-    match try_write(&content, rpc_port) {
+    match try_write(&content, bound.port()) {
         Ok(path) => HostFile(Some(path)),
         Err(error) => {
             tracing::warn!(%error, "clients on this host need a join token: host file not written");

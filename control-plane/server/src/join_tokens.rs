@@ -66,7 +66,7 @@ impl Server {
             datacenter: request.datacenter,
             created_at: now,
         };
-        let authority = &self.inner.authority;
+        let authority = self.authority();
         let text = TokenText {
             role: Role::Client,
             region: authority.region().clone(),

@@ -3,6 +3,7 @@
 //! What to do is decided by `drover_leader`; here are only the thread, the timers and the commits. Nothing ticks: the
 //! loop wakes by events of the state, by deadlines, and by a change of leadership.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use drover_leader::eval_broker::EvalBroker;
 use drover_leader::heartbeat::Heartbeats;
 use drover_leader::{deployments, gc, unblock, worker};
 use drover_model::{NodeId, Timestamp};
-use drover_state::{Command, Events, Snapshot};
+use drover_state::{Change, Command, Events, Snapshot};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -34,9 +35,9 @@ pub struct Heard {
 
 impl Heard {
     /// An edge was heard; gives the time until its next heartbeat is due.
-    pub fn heard(&self, node: NodeId, now: Timestamp) -> Duration {
+    pub fn heard(&self, node: NodeId) -> Duration {
         match self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(heartbeats) => heartbeats.heard(node, now),
+            Some(heartbeats) => heartbeats.heard(node, clock::steady()),
             None => HEARTBEAT_TTL,
         }
     }
@@ -49,22 +50,28 @@ impl Heard {
 /// Runs for as long as the server does; idle while another leads.
 pub async fn run(server: Server) {
     let mut leadership = server.inner.raft.leadership();
+    let mut last_term = None;
     loop {
         if leadership.wait_for(|now| now.is_leader).await.is_err() {
             return;
         }
         let term = leadership.borrow().term;
-        tracing::info!(term, "cluster leadership acquired");
+        if last_term.replace(term) != Some(term) {
+            tracing::info!(term, "cluster leadership acquired");
+            // Who was heard in an earlier reign counts no more. Within a reign it does, also when the duties begin anew.
+            server.inner.heard.with(|heartbeats| *heartbeats = None);
+        }
         tokio::select! {
             () = lead(&server) => {}
             result = leadership.wait_for(|now| !now.is_leader || now.term != term) => {
                 tracing::info!("cluster leadership lost");
+                last_term = None;
+                server.inner.heard.with(|heartbeats| *heartbeats = None);
                 if result.is_err() {
                     return;
                 }
             }
         }
-        server.inner.heard.with(|heartbeats| *heartbeats = None);
     }
 }
 
@@ -83,10 +90,14 @@ async fn lead(server: &Server) {
     }
     let now = clock::now();
     let snapshot = server.reading().snapshot;
-    server.inner.heard.with(|heartbeats| *heartbeats = Some(Heartbeats::new(&snapshot, now)));
+    server.inner.heard.with(|heartbeats| {
+        heartbeats.get_or_insert_with(|| Heartbeats::new(&snapshot, clock::steady()));
+    });
     let mut duties = Duties { broker: EvalBroker::rebuild(&snapshot, now), next_gc: now.plus(GC_INTERVAL) };
     for command in unblock::missed(&snapshot, now) {
-        if server.propose(command).await.is_err() {
+        if let Err(error) = server.propose(command).await {
+            tracing::warn!(%error, "blocked evals not woken, beginning anew");
+            tokio::time::sleep(RETRY_WAIT).await;
             return;
         }
     }
@@ -132,10 +143,14 @@ async fn wait(
 ) -> bool {
     let snapshot = server.reading().snapshot;
     let heartbeats = server.inner.heard.with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
-    let deadline = [duties.broker.next_deadline(), deployments::next_deadline(&snapshot), heartbeats]
+    let deadline = [duties.broker.next_deadline(), deployments::next_deadline(&snapshot)]
         .into_iter()
         .flatten()
         .fold(duties.next_gc, Timestamp::min);
+    let mut left = deadline.since(clock::now()).min(GC_INTERVAL);
+    if let Some(due) = heartbeats {
+        left = left.min(due.since(clock::steady()));
+    }
     tokio::select! {
         received = events.recv() => match received {
             Ok(first) => {
@@ -144,7 +159,7 @@ async fn wait(
             }
             Err(RecvError::Lagged(_) | RecvError::Closed) => false,
         },
-        () = tokio::time::sleep(deadline.since(clock::now())) => true,
+        () = tokio::time::sleep(left) => true,
     }
 }
 
@@ -153,32 +168,53 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     let now = clock::now();
     let snapshot = server.reading().snapshot;
     let mut commands = Vec::new();
-    for events in pending {
-        duties.broker.on_events(&snapshot, events, now);
-        commands.extend(unblock::step(&snapshot, events, now));
-    }
+    let events = merged(pending);
+    duties.broker.on_events(&snapshot, &events, now);
+    commands.extend(unblock::step(&snapshot, &events, now));
     duties.broker.tick(now);
-    commands.extend(
-        server.inner.heard.with(|heartbeats| {
-            heartbeats.as_mut().map(|heartbeats| heartbeats.step(&snapshot, now)).unwrap_or_default()
-        }),
-    );
+    let missing = |heartbeats: &mut Heartbeats| heartbeats.step(&snapshot, clock::steady(), now);
+    commands.extend(server.inner.heard.with(|heartbeats| heartbeats.as_mut().map(missing)).unwrap_or_default());
     commands.extend(deployments::step(&snapshot, now, chance::seed()));
-    if now >= duties.next_gc {
+    // The second: the clock was set back by more than the interval.
+    if now >= duties.next_gc || duties.next_gc.since(now) > GC_INTERVAL {
         duties.next_gc = now.plus(GC_INTERVAL);
         commands.extend(gc::step(&snapshot, now));
     }
-    let mut busy = !commands.is_empty();
+    let mut busy = false;
     for command in commands {
         match server.propose(command).await {
-            Ok(_) => {}
-            // The state moved on meanwhile; the next step looks again.
+            Ok(_) => busy = true,
+            // The state moved on meanwhile: its events are here already and the next step looks again.
             Err(crate::Error::NotFound(_) | crate::Error::Conflict(_)) => {}
+            // Too long for the log: it would be so again, and the other duties must go on.
+            Err(error @ crate::Error::Invalid(_)) => tracing::error!(%error, "leader duty can't be committed"),
             Err(error) => return Err(error),
         }
     }
     busy |= schedule(server, duties).await?;
     Ok(busy)
+}
+
+/// The events of several entries as one, each change once: what follows from them is looked up in the newest state anyway.
+fn merged(pending: &[Arc<Events>]) -> Events {
+    let changes: BTreeSet<&Change> = pending.iter().flat_map(|events| &events.changes).collect();
+    Events { index: pending.last().map_or(0, |events| events.index), changes: changes.into_iter().cloned().collect() }
+}
+
+/// Commits plans, in several entries where they are too long for one.
+async fn commit_plans(server: &Server, command: Command) -> Result<(), crate::Error> {
+    let mut left = vec![command];
+    while let Some(command) = left.pop() {
+        match server.commit(&command).await {
+            Ok(_) => {}
+            Err(error @ crate::Error::Invalid(_)) => {
+                let (first, second) = worker::halves(command).ok_or(error)?;
+                left.extend([second, first]);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Schedules what is ready and commits it; true when there was something.
@@ -193,7 +229,7 @@ async fn schedule(server: &Server, duties: &mut Duties) -> Result<bool, crate::E
         .await
         .map_err(|e| crate::Error::Internal { public: "scheduling failed".to_owned(), private: e.to_string() })?;
     if let Some(command) = command {
-        server.propose(command).await?;
+        commit_plans(server, command).await?;
     }
     for eval in evals {
         duties.broker.done(eval.id);

@@ -1,7 +1,7 @@
 //! A running server: start, read, write, stop.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use drover_certs::{Authority, Identity, RegionName, Role};
@@ -21,6 +21,11 @@ use crate::{authority, chance, edge_service, enrol_service, host_file, leader_lo
 
 /// How long a request waits for a leader before it is refused.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// After this time a request is tried again although nothing was heard of another leader: a leader whose lease ran out is
+/// the same one a moment later.
+const LEADER_RETRY_WAIT: Duration = Duration::from_millis(50);
+/// How long the log may take at the start until its state is there again.
+const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Told to servers that dial a region of one.
 const NOT_SERVED: CloseCode = CloseCode(256);
@@ -39,7 +44,7 @@ pub(crate) struct Inner {
     pub(crate) waiters: Waiters,
     pub(crate) edges: EdgeConnections,
     pub(crate) heard: leader_loop::Heard,
-    pub(crate) authority: Authority,
+    authority: RwLock<Authority>,
     pub(crate) host_secret: drover_certs::Secret,
     pub(crate) forward_handler: OnceLock<ForwardHandler>,
     endpoint: Endpoint,
@@ -77,7 +82,7 @@ impl Server {
         let endpoint = Endpoint::bind(EndpointOptions::listen(settings.rpc_bind)).map_err(StartError::Bind)?;
         let identity =
             Identity::new(region.clone(), Role::Server, &home.id).map_err(|e| StartError::Authority(Box::new(e)))?;
-        authority::renew_own(&endpoint, &home.authority, &identity, OWN_LEAF_LIFETIME)?;
+        let valid = authority::renew_own(&endpoint, &home.authority, &identity, OWN_LEAF_LIFETIME)?;
         let bound = endpoint
             .local_address()
             .map_err(|source| StartError::DataDir { dir: settings.data_dir.clone(), source })?;
@@ -87,6 +92,10 @@ impl Server {
             drover_raft::Settings { dir: dir.join("raft"), node_id: home.number, address: rpc_advertise.to_string() };
         let raft = RaftNode::start(raft_settings, fatal).await?;
         raft.bootstrap().await.map_err(StartError::Bootstrap)?;
+        if let Err(error) = recover(&raft).await {
+            raft.shutdown().await;
+            return Err(StartError::Recover(error));
+        }
 
         let info = ServerInfo {
             name: settings.name,
@@ -99,14 +108,14 @@ impl Server {
             fingerprint: home.authority.fingerprint().to_string(),
         };
         let host_secret = drover_certs::Secret::generate().map_err(|_| StartError::Randomness)?;
-        let host_file = host_file::write(&info, bound.port(), &host_secret);
+        let host_file = host_file::write(&info, bound, &host_secret);
         let inner = Arc::new(Inner {
             info,
             raft,
             waiters: Waiters::default(),
             edges: EdgeConnections::default(),
             heard: leader_loop::Heard::default(),
-            authority: home.authority,
+            authority: RwLock::new(home.authority),
             host_secret,
             forward_handler: OnceLock::new(),
             endpoint,
@@ -116,7 +125,7 @@ impl Server {
         tokio::spawn(wake_waiters(server.clone()));
         tokio::spawn(leader_loop::run(server.clone()));
         tokio::spawn(accept_connections(server.clone()));
-        tokio::spawn(authority::keep_renewed(server.clone(), identity, OWN_LEAF_LIFETIME));
+        tokio::spawn(authority::keep_renewed(server.clone(), dir, identity, OWN_LEAF_LIFETIME, valid));
         Ok(server)
     }
 
@@ -127,6 +136,16 @@ impl Server {
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.inner.endpoint
+    }
+
+    /// The region's authority as it is now.
+    pub(crate) fn authority(&self) -> Authority {
+        self.inner.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this one issues.
+    pub(crate) fn set_authority(&self, authority: Authority) {
+        *self.inner.authority.write().unwrap_or_else(PoisonError::into_inner) = authority;
     }
 
     /// A state to read from: linearizable, or the local one if `stale` will do.
@@ -170,10 +189,15 @@ impl Server {
     /// # Errors
     /// Nobody leads, the state refuses it, or the server is stopping.
     pub async fn propose(&self, command: Command) -> Result<(u64, Answer), Error> {
+        self.commit(&command).await
+    }
+
+    /// As [`Self::propose`], for a command that the caller still needs when it is too long for the log (`Invalid`).
+    pub(crate) async fn commit(&self, command: &Command) -> Result<(u64, Answer), Error> {
         let mut wait = self.leader_wait();
         loop {
             wait.before_attempt();
-            match self.inner.raft.propose(&command).await {
+            match self.inner.raft.propose(command).await {
                 Ok((_, Answer::Refused(refusal))) => return Err(refusal.into()),
                 Ok(done) => return Ok(done),
                 Err(ProposeError::NotLeader { .. }) => wait.for_change().await?,
@@ -244,13 +268,31 @@ impl LeaderWait {
         self.leadership.mark_unchanged();
     }
 
-    /// Waits for another leader; an error when that takes too long.
+    /// Waits for another leader, or a little; an error when that took too long in all.
     async fn for_change(&mut self) -> Result<(), Error> {
-        match timeout_at(self.deadline, self.leadership.changed()).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Error::NoLeader),
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(Error::NoLeader);
+        }
+        match timeout_at(self.deadline.min(now + LEADER_RETRY_WAIT), self.leadership.changed()).await {
+            Ok(Err(_)) => Err(Error::NoLeader),
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Waits until everything that was acknowledged before a restart is applied again. Nobody is answered from an older state:
+/// an edge would end what it does not find there.
+async fn recover(raft: &RaftNode) -> Result<(), ProposeError> {
+    let recovered = async {
+        loop {
+            match raft.read_barrier().await {
+                Err(ProposeError::NotLeader { .. }) => tokio::time::sleep(LEADER_RETRY_WAIT).await,
+                result => return result,
+            }
+        }
+    };
+    timeout(RECOVERY_WAIT_MAX, recovered).await.unwrap_or(Err(ProposeError::NotLeader { leader: None }))
 }
 
 /// Hands the log's events to whoever waits.

@@ -60,6 +60,9 @@ pub enum StartError {
     /// The region could not be formed.
     #[error("form the region")]
     Bootstrap(#[source] drover_raft::ProposeError),
+    /// The state was not there again in time.
+    #[error("recover the state from the log")]
+    Recover(#[source] drover_raft::ProposeError),
     /// The operating system gives no randomness.
     #[error("take randomness")]
     Randomness,

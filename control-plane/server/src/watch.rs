@@ -41,6 +41,24 @@ pub enum Watch {
     WantedOfNode(NodeId),
 }
 
+impl Watch {
+    /// The kind that it is of: whatever wakes this wakes whoever waits for that table too.
+    fn table(&self) -> Table {
+        match self {
+            Watch::Table(table) => *table,
+            Watch::Job(_) => Table::Jobs,
+            Watch::Node(_) => Table::Nodes,
+            Watch::Eval(_) | Watch::EvalsOfJob(_) => Table::Evals,
+            Watch::Alloc(_)
+            | Watch::AllocsOfJob(_)
+            | Watch::AllocsOfNode(_)
+            | Watch::AllocsOfEval(_)
+            | Watch::WantedOfNode(_) => Table::Allocs,
+            Watch::Deployment(_) | Watch::DeploymentsOfJob(_) => Table::Deployments,
+        }
+    }
+}
+
 /// The waiters by key.
 #[derive(Default)]
 pub struct Waiters {
@@ -67,7 +85,9 @@ impl Waiters {
             // Keys that nobody holds any more are only dropped when they get in the way.
             by_key.retain(|_, notify| Arc::strong_count(notify) > 1);
         }
-        let notify = by_key.entry(watch.clone()).or_default().clone();
+        let is_room = by_key.len() < KEYS_MAX || by_key.contains_key(watch);
+        let key = if is_room { watch.clone() } else { Watch::Table(watch.table()) };
+        let notify = by_key.entry(key).or_default().clone();
         let mut notified = Box::pin(notify.notified_owned());
         // From here on a wake-up counts, whether it is polled or not.
         notified.as_mut().enable();
@@ -141,5 +161,19 @@ mod tests {
         let waiter = waiters.wait_for(&Watch::Job(JobKey::new("default", "web")));
         waiters.wake(&Events { index: 1, changes: vec![Change::Job(JobKey::new("default", "other"))] });
         assert!(!waiter.changed(Instant::now()).await);
+    }
+
+    #[tokio::test]
+    async fn with_too_many_keys_a_waiter_sleeps_on_its_table() {
+        let waiters = Waiters::default();
+        let id = |number: usize| drover_model::AllocId::from((number as u128).to_le_bytes());
+        let held: Vec<_> = (0..KEYS_MAX).map(|number| waiters.wait_for(&Watch::Alloc(id(number)))).collect();
+        let late = waiters.wait_for(&Watch::Alloc(id(KEYS_MAX)));
+        assert!(waiters.by_key.lock().unwrap().len() <= KEYS_MAX + 1);
+        let (node, job) = (NodeId::default(), JobKey::new("default", "web"));
+        let change = Change::Alloc { id: id(KEYS_MAX), node, job, eval: None, desired: false };
+        waiters.wake(&Events { index: 1, changes: vec![change] });
+        assert!(late.changed(Instant::now()).await);
+        drop(held);
     }
 }

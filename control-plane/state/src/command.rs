@@ -280,10 +280,38 @@ pub fn encode(command: &Command) -> Vec<u8> {
     rmp_serde::to_vec_named(command).expect("the types of a command hold nothing that MessagePack can't express")
 }
 
+/// How deep values may lie in each other in a command. Well below what [`State::decode`](crate::State::decode) reads, where the
+/// same values lie a little deeper: what the log took must never make an image that can't be read.
+const DEPTH_MAX: usize = 256;
+
 /// The command that these bytes are.
 pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
-    rmp_serde::from_slice(bytes).map_err(|source| DecodeError {
-        len: bytes.len(),
-        source,
-    })
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    reader.set_max_depth(DEPTH_MAX);
+    Command::deserialize(&mut reader).map_err(|source| DecodeError { len: bytes.len(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::State;
+    use crate::apply::apply;
+
+    #[test]
+    fn what_the_log_takes_never_makes_an_image_that_cannot_be_read() {
+        let mut taken = 0;
+        for depth in [100, 240, 250, 255, 300, 1015, 1018, 1019, 1020, 1021, 1022, 1023] {
+            let value = (0..depth).fold(serde_json::Value::Null, |inner, _| serde_json::Value::Array(vec![inner]));
+            let node = Node { drain_strategy: Some(value), ..Node::default() };
+            let command = Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at: Timestamp(1) };
+            let Ok(command) = decode(&encode(&command)) else {
+                continue;
+            };
+            taken += 1;
+            let mut state = State::default();
+            apply(&mut state, 1, command);
+            assert!(State::decode(&state.encode()).is_ok(), "{depth} deep");
+        }
+        assert!(taken >= 2);
+    }
 }

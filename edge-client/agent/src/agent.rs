@@ -329,6 +329,8 @@ impl Agent {
             match event {
                 AgentEvent::Heard(Heard::Pulled(allocs)) => self.pull(allocs),
                 AgentEvent::Heard(Heard::Servers(servers)) => {
+                    // A connection has begun: a set that the last one did not bring to its end is void.
+                    self.pulled.clear();
                     drop(self.store.put(SERVERS_KEY.to_owned(), codec::encode(&servers)));
                 }
                 AgentEvent::TaskChanged(Report::Changed(update)) => self.outbox.put(*update),

@@ -25,6 +25,23 @@ pub const HELP: &str = "Usage: drover-edge agent [options]
 
 A join token comes from the environment (DROVER_JOIN_TOKEN) or from client { join_token_file }.";
 
+const TAKES_VALUE: &[&str] = &[
+    "config",
+    "data-dir",
+    "alloc-dir",
+    "state-dir",
+    "bind",
+    "servers",
+    "region",
+    "dc",
+    "node",
+    "node-class",
+    "node-pool",
+    "meta",
+    "network-interface",
+    "log-level",
+];
+
 /// What is to be done.
 #[derive(Debug)]
 pub enum Command {
@@ -76,7 +93,8 @@ fn parse_agent(words: &[String]) -> Result<Command, String> {
             "dev" | "server" | "bootstrap-expect" => {
                 return Err(format!("drover-edge is the client alone: -{name} is for `drover agent`"));
             }
-            _ => {}
+            name if TAKES_VALUE.contains(&name) => {}
+            _ => return Err(format!("flag provided but not defined: -{name}")),
         }
         let value = given.or_else(|| words.next().cloned());
         let value = value.ok_or_else(|| format!("flag needs an argument: -{name}"))?;
@@ -94,8 +112,7 @@ fn parse_agent(words: &[String]) -> Result<Command, String> {
             "node-pool" => flags.node_pool = Some(value),
             "meta" => flags.meta.push(value),
             "network-interface" => flags.network_interface = Some(value),
-            "log-level" => flags.log_level = Some(value),
-            _ => return Err(format!("flag provided but not defined: -{name}")),
+            _ => flags.log_level = Some(value),
         }
     }
     Ok(Command::Agent { paths, flags: Box::new(flags) })
@@ -122,6 +139,7 @@ mod tests {
     fn other_words_are_refused() {
         let check = |line: &str, expected: &str| assert_eq!(parse(&words(line)).unwrap_err(), expected);
         check("run", "drover-edge has no command \"run\"");
+        check("agent -nope", "flag provided but not defined: -nope");
         check("agent -nope x", "flag provided but not defined: -nope");
         check("agent -config", "flag needs an argument: -config");
         check("agent -dev", "drover-edge is the client alone: -dev is for `drover agent`");

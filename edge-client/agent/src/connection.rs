@@ -156,15 +156,19 @@ impl Link {
             Some(files) => Some(load_own(files)?),
             None => file.load()?.filter(|trust| trust.credentials.leaf().identity().region == region),
         };
-        // A server on this host whose file names another root was made anew: the certificate of the old one is worth nothing.
-        let believes =
+        let is_of_another_root =
             |trust: &Trust| match server.host_file.as_ref().map(|file| file.fingerprint.parse::<Fingerprint>()) {
-                Some(Ok(fingerprint)) => trust.anchors.find(&fingerprint).is_some(),
-                _ => true,
+                Some(Ok(fingerprint)) => trust.anchors.find(&fingerprint).is_none(),
+                _ => false,
             };
         let trust = match kept {
             Some(trust) if self.config.own_tls.is_some() => trust,
-            Some(trust) if believes(&trust) => {
+            // Another cluster on this host, or one that was made anew: its wishes would end the tasks of the first.
+            Some(trust) if is_of_another_root(&trust) => bail!(
+                "its root is not the one of the region that this node has joined; to join the new one, remove {}",
+                file.path().display()
+            ),
+            Some(trust) => {
                 if trust.credentials.leaf().not_after() > SystemTime::now() {
                     trust
                 } else {
@@ -175,7 +179,7 @@ impl Link {
                     renewed
                 }
             }
-            _ => {
+            None => {
                 let endpoint = endpoints.for_address(server.address, None)?;
                 let issued = match (&server.host_file, &self.config.join_token) {
                     (Some(host_file), _) => joiner.by_host_file(&endpoint, server.address, host_file).await,

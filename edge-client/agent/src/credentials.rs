@@ -38,6 +38,11 @@ impl TrustFile {
         TrustFile(dir.join(FILE))
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Reads it; none when there is none. One that can't be read is an error, not a reason to ask for another.
     pub fn load(&self) -> Result<Option<Trust>> {
         let text = match fs::read(&self.0) {

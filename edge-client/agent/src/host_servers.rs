@@ -17,10 +17,12 @@ pub fn find(region: &str) -> Vec<HostFile> {
     let sudo_uid = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let Ok(netns) = fs::metadata("/proc/self/ns/net") else { return Vec::new() };
-    let mut found = Vec::new();
+    let mut found: Vec<HostFile> = Vec::new();
     for (dir, owner) in directories(uid, sudo_uid, runtime_dir.as_deref()) {
         found.extend(read_dir(&dir, owner, netns.ino()).into_iter().filter(|file| file.region == region));
     }
+    // A server that was killed leaves its file behind; it is tried last, since another may show it under another pid.
+    found.sort_by_key(|file| !Path::new(&format!("/proc/{}", file.pid)).exists());
     found
 }
 

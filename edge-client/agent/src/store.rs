@@ -61,14 +61,16 @@ pub struct Store {
 struct Shared {
     pending: Mutex<Pending>,
     wake: Condvar,
-    /// Held for as long as the agent lives.
-    _lock: File,
+    /// Keeps other agents out; given up with the writing thread.
+    lock: Mutex<Option<File>>,
 }
 
 #[derive(Default)]
 struct Pending {
     changes: BTreeMap<String, Option<Vec<u8>>>,
     waiters: Vec<oneshot::Sender<()>>,
+    /// Nothing is taken any more; whoever waits for this learns when nothing is written any more.
+    closing: Option<oneshot::Sender<()>>,
     is_closed: bool,
 }
 
@@ -77,12 +79,15 @@ impl Store {
     pub fn open(dir: &Path) -> Result<(Store, BTreeMap<String, Vec<u8>>), StoreError> {
         let lock = lock(dir)?;
         let (log, values) = Log::open(dir)?;
-        let shared = Arc::new(Shared { pending: Mutex::default(), wake: Condvar::new(), _lock: lock });
+        let shared = Arc::new(Shared { pending: Mutex::default(), wake: Condvar::new(), lock: Mutex::new(Some(lock)) });
         let writer = shared.clone();
         std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || write_all(&writer, log))
+            .spawn(move || {
+                write_all(&writer, log);
+                writer.release();
+            })
             .map_err(|source| StoreError::Io { what: "start a thread for", path: dir.to_owned(), source })?;
         Ok((Store { shared }, values))
     }
@@ -97,28 +102,27 @@ impl Store {
         self.change(key, None)
     }
 
-    /// Resolves when all that was put before is on disk.
-    pub fn flushed(&self) -> oneshot::Receiver<()> {
-        let (tx, rx) = oneshot::channel();
-        self.pending().waiters.push(tx);
-        self.shared.wake.notify_one();
-        rx
-    }
-
-    /// Writes what waits and ends the writing thread.
+    /// Takes nothing any more, writes what waits, and lets the next agent in.
     pub async fn close(self) {
-        let flushed = self.flushed();
-        let _ = flushed.await;
-        self.pending().is_closed = true;
+        let (tx, closed) = oneshot::channel();
+        {
+            let mut pending = self.pending();
+            pending.is_closed = true;
+            pending.closing = Some(tx);
+        }
         self.shared.wake.notify_one();
+        let _ = closed.await;
     }
 
     fn change(&self, key: String, value: Option<Vec<u8>>) -> oneshot::Receiver<()> {
         let (tx, rx) = oneshot::channel();
         let mut pending = self.pending();
-        pending.changes.insert(key, value);
-        pending.waiters.push(tx);
-        self.shared.wake.notify_one();
+        // After the close whoever waits gets an error.
+        if !pending.is_closed {
+            pending.changes.insert(key, value);
+            pending.waiters.push(tx);
+            self.shared.wake.notify_one();
+        }
         rx
     }
 
@@ -131,6 +135,13 @@ impl Shared {
     fn pending(&self) -> MutexGuard<'_, Pending> {
         // The map stays whole whatever a panicking holder did between two of its calls.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(closing) = self.pending().closing.take() {
+            let _ = closing.send(());
+        }
     }
 }
 

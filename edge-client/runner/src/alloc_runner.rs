@@ -10,10 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use drover_drivers::{Driver, Drivers, Recovered, TaskHandle};
 use drover_model::AllocId;
-use drover_model::alloc::AllocUpdate;
+use drover_model::alloc::{AllocUpdate, ClientStatus};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::alloc_dir::AllocDir;
@@ -27,6 +28,8 @@ use crate::task_env::EdgeFacts;
 
 /// Facts that wait for the loop; whoever has one more waits too.
 const FACTS_MAX: usize = 16;
+/// How long a new alloc keeps to itself that it has begun to start: mostly it runs by then, and one report says it all.
+const FIRST_REPORT_HELD: Duration = Duration::from_millis(50);
 /// Blocking steps (starts, removals) of all allocs that go on at a time.
 const STEPS_MAX: usize = 16;
 
@@ -166,9 +169,22 @@ pub fn spawn(
     let claimed = actual.tasks.iter().map(|task| task.name.clone());
     let claimed = claimed.filter(|name| edge.claim(&task_id(wanted.alloc.id, name))).collect();
     let (running_tx, running) = watch::channel(BTreeMap::new());
-    let (saved, told) = (None, None);
-    let runner =
-        Runner { edge, dir, wanted, actual, saved, told, claimed, running_tx, heard, reports, facts_tx, facts };
+    let (saved, told, report_due) = (None, None, None);
+    let runner = Runner {
+        edge,
+        dir,
+        wanted,
+        actual,
+        saved,
+        told,
+        report_due,
+        claimed,
+        running_tx,
+        heard,
+        reports,
+        facts_tx,
+        facts,
+    };
     tokio::spawn(runner.run());
     AllocHandle { intent, running }
 }
@@ -182,6 +198,8 @@ struct Runner {
     saved: Option<AllocActual>,
     /// What was reported last.
     told: Option<AllocUpdate>,
+    /// When the first report is due at the latest.
+    report_due: Option<Duration>,
     /// Its tasks that ran before this agent.
     claimed: BTreeSet<String>,
     running_tx: watch::Sender<BTreeMap<String, TaskHandle>>,
@@ -197,7 +215,7 @@ impl Runner {
         loop {
             let decision = decide(&self.wanted, &mut self.actual, self.edge.limits, clock::now());
             let on_disk = self.save();
-            self.report().await;
+            let report_at = self.report().await;
             for action in decision.actions {
                 self.begin(action, on_disk.clone());
             }
@@ -206,7 +224,7 @@ impl Runner {
                 return;
             }
             let wake = async {
-                match decision.wake_at {
+                match decision.wake_at.into_iter().chain(report_at).min() {
                     Some(at) => tokio::time::sleep(at.saturating_sub(clock::now().steady)).await,
                     None => std::future::pending().await,
                 }
@@ -245,19 +263,30 @@ impl Runner {
         OnDisk(Arc::new(Mutex::new(Some(self.edge.journal.save(self.wanted.alloc.id, &self.actual)))))
     }
 
-    async fn report(&mut self) {
-        let mut update = self.actual.update(&self.wanted, clock::now());
-        let at = update.at;
-        if let Some(told) = &self.told {
-            update.at = told.at;
-            if update == *told {
-                return;
+    /// Reports what has changed. Gives the time at which a report that is held back is due.
+    async fn report(&mut self) -> Option<Duration> {
+        let now = clock::now();
+        let mut update = self.actual.update(&self.wanted, now);
+        match &self.told {
+            Some(told) => {
+                update.at = told.at;
+                if update == *told {
+                    return None;
+                }
+                update.at = now.wall;
             }
-            update.at = at;
+            None if update.client_status == ClientStatus::Pending => {
+                let due = *self.report_due.get_or_insert(now.steady + FIRST_REPORT_HELD);
+                if now.steady < due {
+                    return Some(due);
+                }
+            }
+            None => {}
         }
         self.told = Some(update.clone());
         // Nobody listens: the agent is going.
         let _ = self.reports.send(Report::Changed(Box::new(update))).await;
+        None
     }
 
     /// Finds out what became of tasks that an earlier agent had started.

@@ -104,6 +104,12 @@ impl Host {
         Agent { edge, supervised, reports_tx, reports }
     }
 
+    fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    }
+
     fn allocs(&self) -> PathBuf {
         self.dir.path().join("alloc")
     }
@@ -223,10 +229,15 @@ fn a_batch_task_runs_to_its_end() {
 fn a_task_outlives_its_agent() {
     run(async || {
         let host = Host::new();
-        let wanted = wanted(JobType::Service, "raw_exec", shell("echo once; exec sleep 1000"));
+        let fifo = host.fifo("up");
+        let script = format!("echo once; echo up > {}; exec sleep 1000", fifo.display());
+        let wanted = wanted(JobType::Service, "raw_exec", shell(&script));
         let mut first = host.agent();
         let handle = first.spawn(&wanted, None);
         first.until(|update| update.client_status == ClientStatus::Running).await;
+        // It has said what it has to say.
+        let up = tokio::task::spawn_blocking(move || std::fs::read_to_string(fifo)).await.unwrap().unwrap();
+        assert_eq!(up, "up\n");
         drop((handle, first));
         let saved = host.journal.0.lock().unwrap()[&wanted.alloc.id].clone();
         let pid = saved.tasks[0].handle.as_ref().unwrap().pid;
@@ -251,8 +262,7 @@ fn a_task_outlives_its_agent() {
 fn an_end_in_the_agents_absence_is_known() {
     run(async || {
         let host = Host::new();
-        let fifo = host.dir.path().join("go");
-        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let fifo = host.fifo("go");
         let script = format!("read x < {}; exit 7", fifo.display());
         let wanted = wanted(JobType::Batch, "raw_exec", shell(&script));
         let mut first = host.agent();

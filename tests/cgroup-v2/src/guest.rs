@@ -8,6 +8,9 @@ use crate::archive::Archive;
 /// The line of the console that follows the program's output: this, and its exit code.
 pub const END: &str = "guest: the program ended with ";
 
+/// What the kernel's messages begin with that tell of processes killed for want of memory. They come before the end.
+pub const KERNEL: &str = "kernel: ";
+
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 
@@ -69,7 +72,10 @@ chmod 1777 /tmp
 hostname guest
 (sleep {seconds}; echo "guest: out of time"; echo o >/proc/sysrq-trigger) &
 /bin/program {arguments} 2>&1
-echo "{END}$?"
+code=$?
+# Only now: a message of the kernel may come in the middle of a line.
+dmesg | grep 'ut of memory: Killed' | sed 's/^/{KERNEL}/'
+echo "{END}$code"
 echo o >/proc/sysrq-trigger
 exec sleep {seconds}
 "#

@@ -40,18 +40,14 @@ pub fn run(parts: &Parts, initramfs: &Path, end: &str, deadline: Duration) -> io
             .arg(&parts.kernel)
             .arg("-initrd")
             .arg(initramfs)
-            // A panic ends the machine at once: `-no-reboot` makes a stop of the reboot.
-            .args(["-append", "console=ttyS0 quiet panic=-1"])
+            // Of the kernel only a panic is heard, and that ends the machine at once: `-no-reboot` makes a stop of the reboot.
+            .args(["-append", "console=ttyS0 loglevel=1 panic=-1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?,
     );
     let lines = emulator.0.stdout.take().map(read_lines);
-    let mut run = Run {
-        console: Vec::new(),
-        end: None,
-        took: Duration::ZERO,
-    };
+    let mut run = Run { console: Vec::new(), end: None, took: Duration::ZERO };
     while let Some(lines) = &lines {
         match lines.recv_timeout(deadline.saturating_sub(start.elapsed())) {
             Ok(line) => {

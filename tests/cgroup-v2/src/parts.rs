@@ -46,9 +46,7 @@ fn program(name: &str, package: &str) -> Result<PathBuf, String> {
 
 fn kernel(dir: &Path) -> Option<PathBuf> {
     let files = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
-    files
-        .filter(|file| file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz-")))
-        .max()
+    files.filter(|file| file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz-"))).max()
 }
 
 /// Whether a 64-bit ELF file names no interpreter.
@@ -70,9 +68,7 @@ fn segments(elf: &[u8]) -> Option<Vec<u32>> {
     let table = usize::try_from(u64::from_le_bytes(number(elf, 32)?)).ok()?;
     let size = usize::from(u16::from_le_bytes(number(elf, 54)?));
     let count = usize::from(u16::from_le_bytes(number(elf, 56)?));
-    (0..count)
-        .map(|n| Some(u32::from_le_bytes(number(elf, table.checked_add(n * size)?)?)))
-        .collect()
+    (0..count).map(|n| Some(u32::from_le_bytes(number(elf, table.checked_add(n * size)?)?))).collect()
 }
 
 #[cfg(test)]

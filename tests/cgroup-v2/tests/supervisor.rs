@@ -12,11 +12,8 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// The suite as cargo built it for this test.
 const SUITE: &str = env!("CARGO_BIN_EXE_supervisor-suite");
 /// Cases that show limits being enforced. All cases must pass; these must be among them, under these names.
-const LIMITS: [&str; 3] = [
-    "memory_limit_is_enforced_and_told",
-    "a_contained_task_is_limited",
-    "stats_come_from_the_cgroup",
-];
+const LIMITS: [&str; 3] =
+    ["memory_limit_is_enforced_and_told", "a_contained_task_is_limited", "stats_come_from_the_cgroup"];
 
 /// Heard also when the test passes: the harness keeps what is printed, not what is written.
 fn say(text: &str) {
@@ -45,6 +42,12 @@ fn the_supervisors_suite_passes() {
     assert!(!console.contains("skipped:"), "{console}");
     for case in LIMITS {
         assert!(has(&format!("test {case} ... ok")), "{case} did not run:\n{console}");
+    }
+    // The suite hears of a kill for want of memory, the kernel knows of which: of the task's, not of the whole machine's.
+    let kills: Vec<&str> = run.console.iter().filter_map(|line| line.strip_prefix(guest::KERNEL)).collect();
+    assert!(kills.len() >= 2, "one in each of the two cases with a hog:\n{console}");
+    for kill in kills {
+        assert!(kill.contains("Memory cgroup out of memory"), "{kill}");
     }
     let passed = run.console.iter().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok"));
     say(&format!(

@@ -195,7 +195,7 @@ fn a_failing_task_is_restarted_by_its_policy_and_then_fails() {
 fn a_job_that_fits_nowhere_waits_and_says_why() {
     let agent = agent("blocked");
     let (address, dir) = (agent.address(), agent.dir());
-    let text_of = job_text("big", "service", 1, "raw_exec", &shell("sleep 300")).replacen(
+    let text_of = job_text("big", "batch", 1, "raw_exec", &shell("sleep 300")).replacen(
         "    count",
         "    constraint {\n      attribute = \"${attr.kernel.name}\"\n      value = \"plan9\"\n    }\n    count",
         1,

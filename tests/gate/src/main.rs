@@ -3,6 +3,7 @@
 //!
 //! `cargo gate STAGE…` runs only those.
 
+mod guest_kernel;
 mod packages;
 mod stages;
 
@@ -30,11 +31,7 @@ fn rows() -> Result<Vec<Row>, String> {
         .map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
             [name, seconds, what] => {
                 let seconds = seconds.parse().map_err(|_| format!("no number of seconds: {line}"))?;
-                Ok(Row {
-                    name: name.to_owned(),
-                    budget: Duration::from_secs(seconds),
-                    what: what.to_owned(),
-                })
+                Ok(Row { name: name.to_owned(), budget: Duration::from_secs(seconds), what: what.to_owned() })
             }
             _ => Err(format!("not three columns: {line}")),
         })
@@ -57,10 +54,7 @@ fn main() -> ExitCode {
     }
     let mut report = Vec::new();
     let mut failed = false;
-    for row in rows
-        .iter()
-        .filter(|row| wanted.is_empty() || wanted.contains(&row.name))
-    {
+    for row in rows.iter().filter(|row| wanted.is_empty() || wanted.contains(&row.name)) {
         println!("\n==> {}: {}", row.name, row.what);
         let start = Instant::now();
         let result = stages::run(&row.name);

@@ -13,15 +13,7 @@ pub fn run(stage: &str) -> Result<(), String> {
     match stage {
         "packages" => packages::install(),
         "format" => cargo(&["fmt", "--all", "--check"]),
-        "clippy" => cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        "clippy" => cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
         "docs" => run_command(
             cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
         ),
@@ -44,33 +36,27 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
 }
 
 fn run_command(command: &mut Command) -> Result<(), String> {
-    let status = command
-        .status()
-        .map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?} ended with {status}"))
-    }
+    let status = command.status().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}")) }
 }
 
-/// The folder of a profile's binaries: the target's own, since the build names its target.
-fn binaries(profile: &str) -> Result<PathBuf, String> {
+/// The folder of all that is built and kept between runs: the target's own, since the build names its target.
+pub fn target() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let target = own.ancestors().nth(2).ok_or("this program is not in a target folder")?;
-    Ok(target.join(profile))
+    Ok(target.to_owned())
+}
+
+/// The folder of a profile's binaries.
+fn binaries(profile: &str) -> Result<PathBuf, String> {
+    Ok(target()?.join(profile))
 }
 
 fn edge_static() -> Result<(), String> {
     cargo(&["build", "--release", "--quiet", "-p", "drover-edge-agent"])?;
     let edge = binaries("release")?.join("drover-edge");
-    let bytes = std::fs::metadata(&edge)
-        .map_err(|e| format!("{}: {e}", edge.display()))?
-        .len();
-    println!(
-        "drover-edge: {bytes} bytes ({:.1} MiB)",
-        bytes as f64 / f64::from(1 << 20)
-    );
+    let bytes = std::fs::metadata(&edge).map_err(|e| format!("{}: {e}", edge.display()))?.len();
+    println!("drover-edge: {bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20));
     if bytes > EDGE_BYTES_MAX {
         return Err(format!("over {EDGE_BYTES_MAX} bytes"));
     }
@@ -97,10 +83,5 @@ fn parity() -> Result<(), String> {
         println!("skipped: the counter is not there (DROVER_PARITY names it)");
         return Ok(());
     }
-    run_command(
-        Command::new("python3")
-            .arg(counter)
-            .arg("--bin")
-            .arg(binaries("debug")?.join("drover")),
-    )
+    run_command(Command::new("python3").arg(counter).arg("--bin").arg(binaries("debug")?.join("drover")))
 }

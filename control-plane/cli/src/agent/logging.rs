@@ -106,8 +106,8 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let source = source(metadata.target());
-        // Libraries speak at debug level about every packet; drover's own words are what operators want there.
-        if source.is_none() && *metadata.level() > Level::INFO {
+        // Libraries speak of every packet and vote; operators want drover's own words, and a library's warnings.
+        if source.is_none() && *metadata.level() > Level::WARN {
             return;
         }
         let mut fields = Fields::default();

@@ -90,6 +90,7 @@ impl Parts {
             let serving = match (&self.server, &self.edge) {
                 (Some(server), edge) => {
                     let api = Api::new(server.clone(), facts(settings, server, edge.as_ref()));
+                    server.set_forward_handler(drover_http_api::forward_handler(api.clone()));
                     tokio::spawn(drover_http_api::serve(listener, api, shutdown))
                 }
                 (None, Some(edge)) => tokio::spawn(drover_http_api::relay(listener, edge.forwarder(), shutdown)),

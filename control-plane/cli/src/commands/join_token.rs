@@ -27,18 +27,7 @@ pub const NODE_CREATE: Command = Command {
         text("datacenter", "name", "Only clients of this datacenter may use it."),
         JSON,
     ],
-    run: |call| create(call, "client"),
-    ..Command::BASE
-};
-
-/// A token for servers.
-pub const SERVER_CREATE: Command = Command {
-    path: "server join-token create",
-    summary: "Make a token with which a server can join",
-    about: "Makes a token with which a server on another machine can join. It is shown once and kept nowhere. \
-            Give it to the server in DROVER_JOIN_TOKEN or in a file that join_token_file of its server block names.",
-    flags: &[USES, TTL, JSON],
-    run: |call| create(call, "server"),
+    run: create,
     ..Command::BASE
 };
 
@@ -52,7 +41,7 @@ pub const NODE_LIST: Command = Command {
     ..Command::BASE
 };
 
-fn create(call: &mut Call, role: &str) -> Outcome {
+fn create(call: &mut Call) -> Outcome {
     call.no_args()?;
     let uses = match call.flags.number("uses").map(u32::try_from) {
         None => None,
@@ -67,7 +56,7 @@ fn create(call: &mut Call, role: &str) -> Outcome {
         },
     };
     let order = JoinTokenOrder {
-        role: role.to_owned(),
+        role: "client".to_owned(),
         uses,
         ttl,
         node_pool: call.flags.text("node-pool").to_owned(),

@@ -174,6 +174,7 @@ const CALLS: &[Case] = &[
     ),
     ("GET", "/v1/agent/self?region=zz", "", 200, "{\"config\":{\"Region\":\"global\"}"),
     ("GET", "/v1/agent/members", "", 200, "{\"Members\":[{"),
+    ("GET", "/v1/agent/servers", "", 501, "Invalid method"),
     ("GET", "/v1/agent/health", "", 200, "{\"server\":{\"message\":\"ok\",\"ok\":true}}"),
     ("GET", "/v1/status/leader", "", 200, "\"127.0.0.1:"),
     ("GET", "/v1/status/peers", "", 200, "[\"127.0.0.1:"),

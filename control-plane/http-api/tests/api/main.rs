@@ -1,8 +1,10 @@
 //! The API over a real listener and a real server, with a real log on disk. No edge: what edges answer is tested with
 //! the whole program.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on panics, in its helpers as well")]
 
 mod calls;
 mod jobs;
 mod limits;
+mod relay;
 mod shapes;
 mod support;

@@ -49,6 +49,19 @@ impl Answer {
     }
 }
 
+/// The API of that server.
+pub fn api(server: &Server) -> Api {
+    let facts = AgentFacts {
+        config: json!({ "Region": "global" }),
+        version: "0.1.0".into(),
+        build: "0.1.0".into(),
+        node_id: None,
+        tags: BTreeMap::new(),
+        serf_address: "127.0.0.1:4648".parse().unwrap(),
+    };
+    Api::new(server.clone(), facts)
+}
+
 pub async fn start() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings {
@@ -63,19 +76,10 @@ pub async fn start() -> Running {
     };
     let server = Server::start(settings, |reason| panic!("server ended: {reason}")).await.unwrap();
     assert!(server.wait_for_leader(PATIENCE).await);
-    let facts = AgentFacts {
-        config: json!({ "Region": "global" }),
-        version: "0.1.0".into(),
-        build: "0.1.0".into(),
-        node_id: None,
-        tags: BTreeMap::new(),
-        serf_address: "127.0.0.1:4648".parse().unwrap(),
-    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let api = Api::new(server.clone(), facts);
-    let serving = tokio::spawn(drover_http_api::serve(listener, api, async {
+    let serving = tokio::spawn(drover_http_api::serve(listener, api(&server), async {
         let _ = stopped.await;
     }));
     Running { address, server, stop, serving, _dir: dir }
@@ -157,7 +161,7 @@ impl Running {
     }
 }
 
-async fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub async fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: drover\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -178,8 +182,20 @@ fn read(text: &str) -> Answer {
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap().parse().unwrap();
     let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
     let headers: BTreeMap<_, _> = lines.filter_map(header).collect();
-    assert_ne!(headers.get("transfer-encoding").map(String::as_str), Some("chunked"));
-    Answer { status, headers, body: body.to_owned() }
+    let is_chunked = headers.get("transfer-encoding").map(String::as_str) == Some("chunked");
+    let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+    Answer { status, headers, body }
+}
+
+/// Puts a body together that came in chunks.
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, tail)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body.push_str(&tail[..size]);
+        rest = tail[size..].strip_prefix("\r\n").unwrap();
+    }
+    body
 }
 
 /// A job of one group with one raw_exec task.

@@ -14,23 +14,22 @@ fn a_silent_node_is_down_once() {
     assert!((TTL_MIN..=2 * TTL_MIN).contains(&ttl), "{ttl:?}");
     let due = at(100).plus(ttl).plus(GRACE);
     assert_eq!(heartbeats.next_deadline(), Some(due));
-    assert_eq!(heartbeats.step(&region.snapshot(), Timestamp(due.0 - 1)), []);
+    assert_eq!(heartbeats.step(&region.snapshot(), Timestamp(due.0 - 1), at(1)), []);
 
-    let commands = heartbeats.step(&region.snapshot(), due);
+    let commands = heartbeats.step(&region.snapshot(), due, at(1));
     assert_eq!(commands.iter().flat_map(evals_of).count(), 1);
-    let [Command::UpdateNodeStatus { status, event, .. }] = &commands[..] else {
-        panic!("{commands:?}")
-    };
+    let [Command::UpdateNodeStatus { status, event, at: date, .. }] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!((*status, event.as_str()), (NodeStatus::Down, "Node heartbeat missed"));
+    assert_eq!(*date, at(1), "the date is not the clock by which heartbeats are measured");
     for command in commands {
         region.run(command);
     }
-    assert_eq!(heartbeats.step(&region.snapshot(), at(10_000)), []);
+    assert_eq!(heartbeats.step(&region.snapshot(), at(10_000), at(1)), []);
     assert_eq!(heartbeats.next_deadline(), None);
     // Heard again it is expected again, once the state says that it is back.
     region.node(1, NodeStatus::Ready, "a");
     heartbeats.heard(node_id(1), at(10_000));
-    assert_eq!(heartbeats.step(&region.snapshot(), at(10_001)), []);
+    assert_eq!(heartbeats.step(&region.snapshot(), at(10_001), at(1)), []);
     assert!(heartbeats.next_deadline().is_some_and(|due| due < at(10_300)));
 }
 
@@ -40,14 +39,10 @@ fn nodes_that_come_and_go_are_followed() {
     let mut heartbeats = Heartbeats::new(&region.snapshot(), at(0));
     region.node(2, NodeStatus::Ready, "a");
     region.node(3, NodeStatus::Down, "a");
-    heartbeats.step(&region.snapshot(), at(50));
+    heartbeats.step(&region.snapshot(), at(50), at(1));
     assert_eq!(heartbeats.due.len(), 2);
-    region.run(Command::DeregisterNode {
-        node_id: node_id(1),
-        evals: Vec::new(),
-        at: at(60),
-    });
-    heartbeats.step(&region.snapshot(), at(60));
+    region.run(Command::DeregisterNode { node_id: node_id(1), evals: Vec::new(), at: at(60) });
+    heartbeats.step(&region.snapshot(), at(60), at(1));
     assert_eq!(heartbeats.due.keys().copied().collect::<Vec<_>>(), [node_id(2)]);
 }
 
@@ -60,8 +55,5 @@ fn many_nodes_are_given_more_time() {
         heartbeats.heard(NodeId::from(bytes), at(0));
     }
     let ttl = heartbeats.heard(node_id(1), at(0));
-    assert!(
-        (Duration::from_secs(40)..=Duration::from_secs(80)).contains(&ttl),
-        "{ttl:?}"
-    );
+    assert!((Duration::from_secs(40)..=Duration::from_secs(80)).contains(&ttl), "{ttl:?}");
 }

@@ -11,16 +11,9 @@ use crate::region::{Region, at, eval, eval_id, job, key, node_id};
 /// A region whose only node has room for 1000 MHz and MiB.
 fn region() -> Region {
     let mut region = Region::default();
-    let driver = DriverInfo {
-        detected: true,
-        healthy: true,
-        ..DriverInfo::default()
-    };
+    let driver = DriverInfo { detected: true, healthy: true, ..DriverInfo::default() };
     let node_resources = NodeResources {
-        cpu: NodeCpu {
-            mhz: 1000,
-            ..NodeCpu::default()
-        },
+        cpu: NodeCpu { mhz: 1000, ..NodeCpu::default() },
         memory: NodeMemory { mib: 1000 },
         disk: NodeDisk { mib: 100_000 },
         ..NodeResources::default()
@@ -34,27 +27,14 @@ fn region() -> Region {
         node_resources,
         ..Node::default()
     };
-    region.run(Command::RegisterNode {
-        node: Box::new(node),
-        evals: Vec::new(),
-        at: at(0),
-    });
+    region.run(Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at: at(0) });
     region
 }
 
 /// A job whose allocs take 400 MHz each.
 fn sized(id: &str, count: i64) -> Job {
-    let resources = Resources {
-        cpu_mhz: 400,
-        memory_mib: 100,
-        ..Resources::default()
-    };
-    let task = Task {
-        name: "main".to_owned(),
-        driver: "raw_exec".to_owned(),
-        resources,
-        ..Task::default()
-    };
+    let resources = Resources { cpu_mhz: 400, memory_mib: 100, ..Resources::default() };
+    let task = Task { name: "main".to_owned(), driver: "raw_exec".to_owned(), resources, ..Task::default() };
     let mut job = job(id, count);
     job.datacenters = vec!["*".to_owned()];
     job.node_pool = "default".to_owned();
@@ -63,12 +43,7 @@ fn sized(id: &str, count: i64) -> Job {
 }
 
 fn pending(region: &Region) -> Vec<Arc<Eval>> {
-    region
-        .state
-        .evals()
-        .filter(|eval| eval.status == EvalStatus::Pending)
-        .cloned()
-        .collect()
+    region.state.evals().filter(|eval| eval.status == EvalStatus::Pending).cloned().collect()
 }
 
 fn placed(region: &Region, job: &str) -> usize {
@@ -80,31 +55,18 @@ fn later_evals_see_the_plans_before_them() {
     let mut region = region();
     region.register(sized("first", 2));
     region.register(sized("second", 2));
-    let of_job = |number, job| Eval {
-        job_modify_index: 3,
-        ..eval(number, job, EvalStatus::Pending)
-    };
+    let of_job = |number, job| Eval { job_modify_index: 3, ..eval(number, job, EvalStatus::Pending) };
     region.evals(vec![of_job(1, "first"), of_job(2, "second")]);
     let snapshot_index = region.state.index();
     let command = run(&region.snapshot(), &pending(&region), at(1), 7).unwrap();
-    assert_eq!(
-        Some(&command),
-        run(&region.snapshot(), &pending(&region), at(1), 7).as_ref(),
-        "it can be replayed"
-    );
+    assert_eq!(Some(&command), run(&region.snapshot(), &pending(&region), at(1), 7).as_ref(), "it can be replayed");
     region.run(command);
     // Two of 400 MHz fit on 1000.
     assert_eq!((placed(&region, "first"), placed(&region, "second")), (2, 0));
     let done = region.state.eval(eval_id(1)).unwrap();
-    assert_eq!(
-        (done.status, done.snapshot_index),
-        (EvalStatus::Complete, snapshot_index)
-    );
+    assert_eq!((done.status, done.snapshot_index), (EvalStatus::Complete, snapshot_index));
     let short = region.state.eval(eval_id(2)).unwrap();
-    assert_eq!(
-        (short.status, short.failed_group_allocs.len()),
-        (EvalStatus::Complete, 1)
-    );
+    assert_eq!((short.status, short.failed_group_allocs.len()), (EvalStatus::Complete, 1));
     let waiting: Vec<&Arc<Eval>> = region.state.blocked_evals().collect();
     assert_eq!(waiting.len(), 1);
     assert_eq!(short.blocked_eval, Some(waiting[0].id));
@@ -136,22 +98,9 @@ fn every_eval_ends_also_that_of_a_job_that_is_gone() {
 fn of_several_looks_at_a_job_the_newest_is_kept() {
     let mut region = region();
     region.register(sized("web", 1));
-    let look = |number| Eval {
-        triggered_by: EvalTrigger::NodeUpdate,
-        ..eval(number, "web", EvalStatus::Pending)
-    };
-    let later = Eval {
-        wait_until: at(99),
-        ..look(5)
-    };
-    region.evals(vec![
-        look(1),
-        look(2),
-        look(3),
-        eval(4, "web", EvalStatus::Pending),
-        later,
-        look(6),
-    ]);
+    let look = |number| Eval { triggered_by: EvalTrigger::NodeUpdate, ..eval(number, "web", EvalStatus::Pending) };
+    let later = Eval { wait_until: at(99), ..look(5) };
+    region.evals(vec![look(1), look(2), look(3), eval(4, "web", EvalStatus::Pending), later, look(6)]);
     let taken = vec![region.state.eval(eval_id(1)).unwrap().clone()];
     let command = run(&region.snapshot(), &taken, at(1), 7).unwrap();
     region.run(command);
@@ -167,29 +116,48 @@ fn an_eval_that_gives_up_leaves_another_behind() {
     let mut region = region();
     region.register(sized("web", 1));
     region.evals(vec![eval(1, "web", EvalStatus::Pending)]);
-    let mut run = Run {
-        newest: region.state.clone(),
-        plans: Vec::new(),
-        ids: Ids::new(7),
-        now: at(1),
-    };
+    let mut run = Run { newest: region.state.clone(), plans: Vec::new(), ids: Ids::new(7), now: at(1) };
     run.give_up(&eval(1, "web", EvalStatus::Pending), 5);
-    region.run(Command::ApplyPlans {
-        plans: run.plans,
-        at: at(1),
-    });
+    region.run(Command::ApplyPlans { plans: run.plans, at: at(1) });
     let failed = region.state.eval(eval_id(1)).unwrap();
     assert_eq!(failed.status, EvalStatus::Failed);
     assert_eq!(failed.status_description, "maximum attempts reached (5)");
     let blocked = region.state.blocked_evals().next().unwrap();
-    assert_eq!(
-        (blocked.triggered_by, Some(blocked.id)),
-        (EvalTrigger::MaxPlanAttempts, failed.blocked_eval)
-    );
+    assert_eq!((blocked.triggered_by, Some(blocked.id)), (EvalTrigger::MaxPlanAttempts, failed.blocked_eval));
     // Tried again, it places.
     let blocked = vec![blocked.clone()];
     let command = super::run(&region.snapshot(), &blocked, at(61), 8).unwrap();
     region.run(command);
     assert_eq!(placed(&region, "web"), 1);
     assert_eq!(region.state.eval(blocked[0].id).unwrap().status, EvalStatus::Complete);
+}
+
+#[test]
+fn a_command_is_halved_until_each_part_holds_one_change_and_means_the_same() {
+    let mut region = region();
+    region.register(sized("web", 2));
+    region.evals(vec![eval(1, "web", EvalStatus::Pending), eval(2, "other", EvalStatus::Pending)]);
+    let snapshot = region.snapshot();
+    let evals: Vec<_> = snapshot.evals().cloned().collect();
+    let whole = run(&snapshot, &evals, at(1), 7).unwrap();
+    let mut expected = State::clone(&snapshot);
+    apply(&mut expected, snapshot.index() + 1, whole.clone());
+
+    let (mut left, mut parts) = (vec![whole], Vec::new());
+    while let Some(command) = left.pop() {
+        match halves(command.clone()) {
+            Some((first, second)) => left.extend([second, first]),
+            None => parts.push(command),
+        }
+    }
+    assert!(parts.len() >= 3, "{parts:?}");
+    let mut found = State::clone(&snapshot);
+    for part in parts {
+        let is_open = found.eval(eval_id(1)).is_some_and(|eval| eval.status == EvalStatus::Pending);
+        assert!(is_open || found.allocs().count() == 2, "the eval ended before its last part");
+        // One index for all, so that only what they say can differ.
+        apply(&mut found, snapshot.index() + 1, part);
+    }
+    assert_eq!(found.allocs().count(), 2);
+    assert_eq!(found.digest(), expected.digest());
 }

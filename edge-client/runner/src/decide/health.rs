@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use drover_model::Timestamp;
 use drover_model::policy::UpdateStrategy;
+use drover_model::{DeploymentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::moment::Now;
@@ -15,6 +15,8 @@ use super::moment::Now;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthWatch {
+    /// The deployment it is about; another one begins anew.
+    pub deployment: Option<DeploymentId>,
     /// When the watch began, on the steady clock.
     pub began: Option<Duration>,
     /// Since when all tasks are as they should be.

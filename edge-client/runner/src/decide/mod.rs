@@ -21,7 +21,7 @@ use drover_model::task::Task;
 use drover_model::task_state::TaskPhase;
 
 use actual::{AllocActual, Kill, RAN_TOO_LONG, Stage, TaskActual};
-use health::TasksSeen;
+use health::{HealthWatch, TasksSeen};
 use lifecycle::{Progress, Role, may_start, next_to_end};
 use moment::Now;
 use wanted::Wanted;
@@ -289,6 +289,9 @@ fn start_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, decisio
 
 fn watch_health(wanted: &Wanted, group: &Group, actual: &mut AllocActual, decision: &mut Decision, now: Now) {
     let Some(policy) = group.update.as_ref().filter(|_| wanted.alloc.deployment_id.is_some()) else { return };
+    if actual.health.deployment != wanted.alloc.deployment_id {
+        actual.health = HealthWatch { deployment: wanted.alloc.deployment_id, ..HealthWatch::default() };
+    }
     if !wanted.shall_run() || wanted.alloc.health().is_some() {
         return;
     }

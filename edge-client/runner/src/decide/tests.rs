@@ -300,6 +300,14 @@ fn health_is_decided_in_a_deployment() {
     ]);
     life.run(&[("at 12", "")]);
     assert_eq!(life.actual.health.healthy, Some(true));
+    // Updated in place it shows its health to the next deployment too, at once if it has been well for long enough.
+    life.wanted.alloc.deployment_id = Some(drover_model::DeploymentId::from_random([2; 16]));
+    life.run(&[("at 13", "")]);
+    let found = life.actual.update(&life.wanted, life.now());
+    assert_eq!((found.healthy, found.health_at), (Some(true), life.now().wall));
+    life.wanted.alloc.deployment_id = Some(drover_model::DeploymentId::from_random([3; 16]));
+    life.run(&[("exited t 1", "forget t, wake 73")]);
+    assert_eq!(life.actual.health.healthy, None);
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! An edge, as this server meets it.
+
+use drover_certs::{Credentials, Identity, Role};
+use drover_model::job::Job;
+use drover_model::plan::Plan;
+use drover_model::{JobId, Namespace};
+use drover_state::{AcceptedPlan, RegisterJob};
+use drover_transport::{Endpoint, EndpointOptions, Protocol};
+
+use super::*;
+use crate::settings::Settings;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+async fn start(dir: &std::path::Path) -> Server {
+    let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = Settings {
+        name: "s1".to_owned(),
+        region: "global".to_owned(),
+        datacenter: "dc1".to_owned(),
+        data_dir: dir.to_path_buf(),
+        rpc_bind: loopback,
+        rpc_advertise: None,
+        http_advertise: String::new(),
+        bootstrap_expect: 1,
+    };
+    Server::start(settings, |reason| panic!("the server died: {reason}")).await.unwrap()
+}
+
+struct Edge {
+    _endpoint: Endpoint,
+    connection: Connection,
+}
+
+async fn dial(server: &Server, node: NodeId) -> Edge {
+    let authority = server.authority();
+    let identity = Identity::new(authority.region().clone(), Role::Client, &node.to_string()).unwrap();
+    let credentials: Credentials =
+        authority.issue_own(&identity, std::time::SystemTime::now(), Duration::from_secs(3600)).unwrap();
+    let endpoint = Endpoint::bind(EndpointOptions::dial_only(([127, 0, 0, 1], 0).into())).unwrap();
+    endpoint.set_credentials(&credentials, &authority.anchors()).unwrap();
+    let peer = endpoint.dial(server.info().rpc_advertise, authority.region(), Protocol::Edge, WAIT).await.unwrap();
+    Edge { _endpoint: endpoint, connection: peer.connection }
+}
+
+async fn ask(edge: &Edge, request: &ToServer) -> FromServer {
+    let request = codec::encode(request);
+    let answer = edge.connection.call(&request, REQUEST_BYTES_MAX);
+    codec::decode(&tokio::time::timeout(WAIT, answer).await.unwrap().unwrap()).unwrap()
+}
+
+async fn first_push(edge: &Edge, node_id: NodeId) -> NodeAllocs {
+    let mut stream = edge.connection.open_stream().await.unwrap();
+    stream.send_frame(&codec::encode(&ToServer::WatchAllocs { node_id })).await.unwrap();
+    let frame = tokio::time::timeout(WAIT, stream.recv_frame(NODE_ALLOCS_BYTES_MAX)).await.unwrap();
+    codec::decode(&frame.unwrap().unwrap()).unwrap()
+}
+
+/// A placement of the job `web` on that node, by hand.
+async fn place(server: &Server, node_id: NodeId) -> AllocId {
+    let now = clock::now();
+    let job = Arc::new(Job { id: JobId::from("web"), namespace: Namespace::from("default"), ..Job::default() });
+    let register = RegisterJob { job: job.clone(), at: now, ..RegisterJob::default() };
+    server.propose(Command::RegisterJob(Box::new(register))).await.unwrap();
+    let id = AllocId::from_random(chance::bytes16());
+    let alloc = Alloc { id, node_id, job_id: job.id.clone(), namespace: job.namespace.clone(), ..Alloc::default() };
+    let plan = Plan { job: job.key(), placements: vec![alloc], ..Plan::default() };
+    let plans = vec![AcceptedPlan { plan, ..AcceptedPlan::default() }];
+    server.propose(Command::ApplyPlans { plans, at: now }).await.unwrap();
+    id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_no_edge_hears_of_an_older_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let node_id = NodeId::from_random(chance::bytes16());
+    let server = start(dir.path()).await;
+    let alloc_id = place(&server, node_id).await;
+    server.shutdown().await;
+    drop(server);
+
+    let server = start(dir.path()).await;
+    assert!(server.reading().snapshot.alloc(alloc_id).is_some(), "the start waits for the state");
+    let edge = dial(&server, node_id).await;
+    let push = first_push(&edge, node_id).await;
+    assert!(push.whole && push.complete);
+    assert_eq!(push.upserts.iter().map(|wanted| wanted.alloc.id).collect::<Vec<_>>(), [alloc_id]);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_says_only_what_is_its_own_to_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let node_id = NodeId::from_random(chance::bytes16());
+    let edge = dial(&server, node_id).await;
+    let node = Node {
+        id: node_id,
+        name: "n1".to_owned(),
+        drain_strategy: Some(serde_json::json!({ "Deadline": 1 })),
+        scheduling_eligibility: Eligibility::Ineligible,
+        last_missed_heartbeat_index: 9,
+        ..Node::default()
+    };
+    let answer = ask(&edge, &ToServer::Register { node: Box::new(node.clone()) }).await;
+    assert!(matches!(answer, FromServer::Alive { .. }), "{answer:?}");
+    let known = server.reading().snapshot.node(node_id).cloned().unwrap();
+    assert!(known.is_ready(), "{known:?}");
+    assert_eq!((known.name.as_str(), known.last_missed_heartbeat_index), ("n1", 0));
+
+    let huge = Node { meta: [("m".to_owned(), "x".repeat(NODE_BYTES_MAX))].into(), ..node };
+    let answer = ask(&edge, &ToServer::Register { node: Box::new(huge) }).await;
+    assert!(matches!(answer, FromServer::Refused(RpcError::Invalid { .. })), "{answer:?}");
+    let other = ToServer::Heartbeat { node_id: NodeId::from_random(chance::bytes16()) };
+    let answer = ask(&edge, &other).await;
+    assert!(matches!(answer, FromServer::Refused(RpcError::Forbidden { .. })), "{answer:?}");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_has_no_more_than_two_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let node_id = NodeId::from_random(chance::bytes16());
+    let mut edges = Vec::new();
+    for _ in 0..3 {
+        let edge = dial(&server, node_id).await;
+        // An answer shows that the server has taken this one.
+        ask(&edge, &ToServer::Heartbeat { node_id }).await;
+        edges.push(edge);
+    }
+    tokio::time::timeout(WAIT, edges[0].connection.closed()).await.unwrap();
+    for edge in &edges[1..] {
+        ask(edge, &ToServer::Heartbeat { node_id }).await;
+    }
+    server.shutdown().await;
+}
+
+#[test]
+fn times_of_an_edge_whose_clock_is_off_become_possible_ones() {
+    let second = |number: i64| Timestamp(number * 1_000_000_000);
+    let (now, placed) = (second(1000), second(900));
+    let check = |reported: Timestamp, before: Option<Timestamp>, expected: Timestamp| {
+        let state = |finished_at| drover_model::task_state::TaskState { finished_at, ..Default::default() };
+        let known = before.map(|before| ("main".to_owned(), state(before)));
+        let alloc = Alloc { create_time: placed, task_states: known.into_iter().collect(), ..Alloc::default() };
+        let task_states = [("main".to_owned(), state(reported))].into();
+        let mut update =
+            AllocUpdate { task_states, healthy: Some(true), health_at: reported, ..AllocUpdate::default() };
+        set_clock(&mut update, &alloc, now);
+        assert_eq!(update.task_states["main"].finished_at, expected, "{reported:?}, before {before:?}");
+    };
+    check(second(950), None, second(950));
+    check(second(0), None, second(0));
+    check(second(5), None, now);
+    check(second(900_000), None, now);
+    check(second(900_000), Some(second(960)), second(960));
+}
