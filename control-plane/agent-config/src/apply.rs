@@ -207,8 +207,6 @@ impl<'a> Layer<'a> {
             "log_level" => settings.log_level = log_level(&convert::text(value)?)?,
             "log_json" => settings.log_json = convert::flag(value)?,
             "bind_addr" => draft.bind_addr = Some(convert::text(value)?),
-            "leave_on_interrupt" => settings.leave_on_interrupt = convert::flag(value)?,
-            "leave_on_terminate" => settings.leave_on_terminate = convert::flag(value)?,
             "http_api_response_headers" => settings.http_api_response_headers.extend(convert::map(value)?),
             "ports.http" => settings.ports.http = port(value)?,
             "ports.rpc" => settings.ports.rpc = port(value)?,
@@ -218,11 +216,8 @@ impl<'a> Layer<'a> {
             "addresses.serf" => draft.serf = Some(convert::text(value)?),
             "advertise.http" => settings.advertise.http = Some(convert::text(value)?),
             "advertise.rpc" => settings.advertise.rpc = Some(convert::text(value)?),
-            "advertise.serf" => settings.advertise.serf = Some(convert::text(value)?),
             "limits.https_handshake_timeout" => settings.limits.https_handshake_timeout = convert::duration(value)?,
-            "limits.rpc_handshake_timeout" => settings.limits.rpc_handshake_timeout = convert::duration(value)?,
             "limits.http_max_conns_per_client" => settings.limits.http_connections_per_client_max = bound(value)?,
-            "limits.rpc_max_conns_per_client" => settings.limits.rpc_connections_per_client_max = bound(value)?,
             _ => return Err("known, but not read".to_owned()),
         }
         Ok(())
@@ -234,10 +229,6 @@ impl<'a> Layer<'a> {
             "enabled" => server.enabled = convert::flag(value)?,
             "bootstrap_expect" => server.bootstrap_expect = convert::whole(value, 1000)? as u32,
             "data_dir" => server.data_dir = Some(PathBuf::from(convert::text(value)?)),
-            "join_token_file" => server.join_token_file = Some(PathBuf::from(convert::text(value)?)),
-            "start_join" | "retry_join" | "server_join.start_join" | "server_join.retry_join" => {
-                server.retry_join.extend(convert::list(value)?);
-            }
             _ => return Err("known, but not read".to_owned()),
         }
         Ok(())
@@ -286,7 +277,6 @@ impl<'a> Layer<'a> {
             "ca_file" => tls.ca_file = file(value)?,
             "cert_file" => tls.cert_file = file(value)?,
             "key_file" => tls.key_file = file(value)?,
-            "verify_server_hostname" => tls.verify_server_hostname = convert::flag(value)?,
             "verify_https_client" => tls.verify_https_client = convert::flag(value)?,
             _ => return Err("known, but not read".to_owned()),
         }

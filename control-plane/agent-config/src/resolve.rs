@@ -44,8 +44,6 @@ fn start(dev: bool) -> Draft {
         data_dir: None,
         log_level: if dev { LogLevel::Debug } else { LogLevel::Info },
         log_json: false,
-        leave_on_interrupt: false,
-        leave_on_terminate: false,
         bind_addr: None,
         ports: Ports::default(),
         listen: Listen { http: vec![LOOPBACK], rpc: ALL, serf: ALL },
@@ -113,7 +111,11 @@ fn lay_flags(flags: &Flags, draft: &mut Draft, complaints: &mut Vec<Complaint>) 
     if !addresses.is_empty() {
         settings.client.servers = addresses;
     }
-    settings.server.retry_join.extend(flags.retry_join.iter().cloned());
+    if settings.client.enabled && !settings.server.enabled {
+        settings.client.servers.extend(flags.retry_join.iter().cloned());
+    } else if !flags.retry_join.is_empty() {
+        settings.unacted.push("-retry-join".to_owned());
+    }
     for pair in &flags.meta {
         match pair.split_once('=') {
             Some((key, value)) => {
@@ -185,6 +187,10 @@ fn check_open(settings: &Settings, acl_enabled: bool, complaints: &mut Vec<Compl
         complaints
             .push(Complaint::with_hint("tls.http is on without a certificate", "set tls { cert_file and key_file }"));
     }
+    if settings.tls.http == Some(true) && settings.tls.verify_https_client && settings.tls.ca_file.is_none() {
+        let text = "tls.verify_https_client is on without an authority that callers' certificates come from";
+        complaints.push(Complaint::with_hint(text, "set tls { ca_file }"));
+    }
     if acl_enabled {
         complaints.push(Complaint::with_hint(
             "acl.enabled is set, but ACLs are not there yet: the API would be open all the same",
@@ -231,10 +237,6 @@ fn check_rest(settings: &Settings, complaints: &mut Vec<Complaint>) {
     } else if !is_pool {
         say(format!("Invalid node pool: invalid name {pool:?}, must match regex ^[a-zA-Z0-9-_]{{1,128}}$"));
     }
-    let per_client = settings.limits.rpc_connections_per_client_max;
-    if (1..=25).contains(&per_client) {
-        say(format!("rpc_max_conns_per_client must be > 25; found: {per_client}"));
-    }
 }
 
 fn warn(settings: &mut Settings) {
@@ -242,9 +244,9 @@ fn warn(settings: &mut Settings) {
         return;
     }
     let text = match settings.server.bootstrap_expect {
-        1 => "WARNING: Bootstrap mode enabled! Potentially unsafe operation.",
+        1 => "Bootstrap mode enabled! Potentially unsafe operation.",
         even if even.is_multiple_of(2) => {
-            "WARNING: Number of bootstrap servers should ideally be set to an odd number."
+            "Number of bootstrap servers should ideally be set to an odd number."
         }
         _ => return,
     };

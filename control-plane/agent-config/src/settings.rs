@@ -67,10 +67,6 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// Log lines are JSON.
     pub log_json: bool,
-    /// Leave the cluster on SIGINT.
-    pub leave_on_interrupt: bool,
-    /// Leave the cluster on SIGTERM.
-    pub leave_on_terminate: bool,
     /// `bind_addr` as set.
     pub bind_addr: Option<IpAddr>,
     /// Ports.
@@ -136,8 +132,6 @@ pub struct Advertise {
     pub http: Option<String>,
     /// RPC.
     pub rpc: Option<String>,
-    /// Gossip.
-    pub serf: Option<String>,
 }
 
 /// Bounds on connections; 0 switches one off.
@@ -147,10 +141,6 @@ pub struct Limits {
     pub https_handshake_timeout: Duration,
     /// Most HTTP connections of one address.
     pub http_connections_per_client_max: u32,
-    /// Longest handshake of an RPC connection.
-    pub rpc_handshake_timeout: Duration,
-    /// Most RPC connections of one address.
-    pub rpc_connections_per_client_max: u32,
 }
 
 impl Default for Limits {
@@ -158,8 +148,6 @@ impl Default for Limits {
         Limits {
             https_handshake_timeout: Duration::from_secs(5),
             http_connections_per_client_max: 100,
-            rpc_handshake_timeout: Duration::from_secs(5),
-            rpc_connections_per_client_max: 100,
         }
     }
 }
@@ -173,10 +161,6 @@ pub struct ServerSettings {
     pub bootstrap_expect: u32,
     /// Where the server keeps its state; below `data_dir` when none.
     pub data_dir: Option<PathBuf>,
-    /// A file that holds a token to join with.
-    pub join_token_file: Option<PathBuf>,
-    /// Servers to join, as `host[:port]`.
-    pub retry_join: Vec<String>,
 }
 
 /// The `client` block.
@@ -262,7 +246,7 @@ pub struct Reserved {
 pub struct TlsSettings {
     /// TLS on HTTP; none when the file does not say.
     pub http: Option<bool>,
-    /// TLS on RPC as written; RPC is encrypted whatever it says.
+    /// RPC is encrypted whatever it says; when on, a client on its own shows these certificates to the servers.
     pub rpc: Option<bool>,
     /// Authorities that are trusted.
     pub ca_file: Option<PathBuf>,
@@ -270,8 +254,6 @@ pub struct TlsSettings {
     pub cert_file: Option<PathBuf>,
     /// Its key.
     pub key_file: Option<PathBuf>,
-    /// Servers must be named as servers of the region.
-    pub verify_server_hostname: bool,
     /// HTTP clients must show a certificate.
     pub verify_https_client: bool,
 }

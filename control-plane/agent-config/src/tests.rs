@@ -45,7 +45,7 @@ fn the_getting_started_files_load_as_they_stand() {
     assert_eq!(server.server.bootstrap_expect, 1);
     assert_eq!(server.data_dir.as_deref(), Some(Path::new("/tmp/server1")));
     assert_eq!(server.log_level, LogLevel::Debug);
-    assert_eq!(server.warnings, ["WARNING: Bootstrap mode enabled! Potentially unsafe operation."]);
+    assert_eq!(server.warnings, ["Bootstrap mode enabled! Potentially unsafe operation."]);
     let (all, loopback): (IpAddr, IpAddr) = ("0.0.0.0".parse().unwrap(), "127.0.0.1".parse().unwrap());
     assert_eq!((server.listen.rpc, server.listen.serf, server.listen.http), (all, all, vec![loopback]));
     for (file, name, port) in [("client1.hcl", "client1", 5656), ("client2.hcl", "client2", 5657)] {
@@ -119,6 +119,61 @@ fn what_is_not_acted_on_is_named_once() {
 }
 
 #[test]
+fn what_a_server_of_its_own_has_no_use_for_is_named() {
+    let settings = loads(
+        "server {\n enabled = true\n retry_join = [\"a\"]\n start_join = [\"b\"]\n join_token_file = \"/t\"\n server_join {\n retry_join = [\"c\"]\n }\n}\n\
+         advertise {\n serf = \"10.0.0.1\"\n}\nlimits {\n rpc_handshake_timeout = \"5s\"\n rpc_max_conns_per_client = 100\n}\n\
+         tls {\n verify_server_hostname = true\n}\nleave_on_interrupt = true\nleave_on_terminate = true\n",
+    );
+    assert_eq!(
+        settings.unacted,
+        [
+            "advertise.serf",
+            "leave_on_interrupt",
+            "leave_on_terminate",
+            "limits.rpc_handshake_timeout",
+            "limits.rpc_max_conns_per_client",
+            "server.join_token_file",
+            "server.retry_join",
+            "server.server_join",
+            "server.start_join",
+            "tls.verify_server_hostname",
+        ]
+    );
+    assert_eq!(loads("server { enabled = true }\nleave_on_interrupt = false").unacted, [""; 0]);
+}
+
+#[test]
+fn a_client_joins_what_it_is_told_to() {
+    let settings = loads("client {\n enabled = true\n servers = [\"a\"]\n server_join {\n retry_join = [\"b\"]\n }\n}");
+    assert_eq!((settings.client.servers, settings.unacted), (vec!["a".to_owned(), "b".to_owned()], Vec::new()));
+    let flags = |server| Flags { server, retry_join: vec!["c:1".to_owned()], ..Flags::default() };
+    let settings = load(&[fixture("client1.hcl")], &flags(false)).unwrap();
+    assert_eq!(settings.client.servers, ["127.0.0.1:4647", "c:1"]);
+    // Nothing is joined by a server: its own client is with it already.
+    let settings = load(&[fixture("client1.hcl")], &flags(true)).unwrap();
+    assert_eq!(settings.client.servers, ["127.0.0.1:4647"]);
+    assert_eq!(settings.unacted, ["-retry-join"]);
+}
+
+#[test]
+fn the_http_api_is_bounded_and_secured() {
+    let settings = loads(
+        "server {\n enabled = true\n}\nlimits {\n http_max_conns_per_client = 7\n https_handshake_timeout = \"2s\"\n}\n\
+         http_api_response_headers {\n X-Frame-Options = \"DENY\"\n}\n\
+         tls {\n http = true\n cert_file = \"/c\"\n key_file = \"/k\"\n ca_file = \"/a\"\n verify_https_client = true\n}",
+    );
+    assert_eq!(settings.limits.http_connections_per_client_max, 7);
+    assert_eq!(settings.limits.https_handshake_timeout, std::time::Duration::from_secs(2));
+    assert_eq!(settings.http_api_response_headers["X-Frame-Options"], "DENY");
+    assert_eq!(settings.tls.http, Some(true));
+    assert_eq!(settings.tls.ca_file.as_deref(), Some(Path::new("/a")));
+    assert!(settings.tls.verify_https_client);
+    assert_eq!(settings.unacted, [""; 0]);
+    assert_eq!(loads("server { enabled = true }").limits.http_connections_per_client_max, 100);
+}
+
+#[test]
 fn plugins_are_configured() {
     assert!(loads("client { enabled = true }\nplugin \"raw_exec\" { config { enabled = true } }").raw_exec_enabled);
     assert!(!loads("client { enabled = true }\nplugin \"raw_exec\" { config { enabled = false } }").raw_exec_enabled);
@@ -181,7 +236,11 @@ fn what_can_not_work_is_refused() {
     check("server { enabled = true }\ndata_dir = \"rel\"", "Attribute redefined");
     check("client {\n enabled = true\n node_pool = \"all\"\n}", "not allowed to register in node pool \"all\"");
     check("client {\n enabled = true\n max_dynamic_port = 7\n}", "min_dynamic_port=20000 and max_dynamic_port=7");
-    check("server { enabled = true }\nlimits { rpc_max_conns_per_client = 5 }", "must be > 25; found: 5");
+    check(
+        "server { enabled = true }\ntls {\n http = true\n cert_file = \"/c\"\n key_file = \"/k\"\n verify_https_client = true\n}",
+        "tls.verify_https_client is on without an authority",
+    );
+    check("server { enabled = true }\nlimits { http_max_conns_per_client = -1 }", "limits.http_max_conns_per_client");
     check("server { enabled = true }\nbind_addr = \"{{ GetPrivateIP }}\"", "templates are not read here");
     check("server { enabled = true }\nregion = \"North\"", "one lower-case DNS label");
     check("server { enabled = true }\nacl { enabled = true }", "ACLs are not there yet");

@@ -9,6 +9,11 @@ pub mod relay;
 pub mod routes;
 pub mod serve;
 
+pub mod options;
+pub mod tls;
+
+mod places;
+
 pub mod body;
 pub mod call;
 pub mod path;
@@ -41,6 +46,8 @@ mod stats;
 pub mod views;
 
 pub use api::{AgentFacts, Api};
+pub use options::ServeOptions;
 pub use relay::{Forwarder, forward_handler, relay};
 pub use router::router;
 pub use serve::serve;
+pub use tls::{Tls, TlsFiles};

@@ -34,6 +34,10 @@ pub enum Problem {
 pub const TOO_MANY_CONNECTIONS: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\nConnection: close\r\n\r\ntoo many connections";
 
+/// Plain HTTP on a port that takes TLS.
+pub const HTTPS_ONLY: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\nConnection: close\r\n\r\nthis port takes HTTPS only";
+
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {

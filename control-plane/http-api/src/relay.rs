@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::api::Api;
 use crate::body;
+use crate::options::ServeOptions;
 use crate::problem::{self, Problem};
 use crate::reply::Reply;
 use crate::router::router;
@@ -48,12 +49,17 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ///
 /// # Errors
 /// The listener can't be used.
-pub async fn relay(listener: TcpListener, forwarder: Forwarder, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn relay(
+    listener: TcpListener,
+    forwarder: Forwarder,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let service = Router::new().fallback(move |request: Request| {
         let forwarder = Arc::clone(&forwarder);
         async move { hand_on(&forwarder, request).await.unwrap_or_else(Problem::into_response) }
     });
-    serve_router(listener, service, shutdown).await
+    serve_router(listener, service, options, shutdown).await
 }
 
 async fn hand_on(forwarder: &Forwarder, request: Request) -> Result<Reply, Problem> {

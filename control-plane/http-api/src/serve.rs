@@ -12,14 +12,18 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 
 use crate::api::Api;
-use crate::problem::TOO_MANY_CONNECTIONS;
+use crate::options::ServeOptions;
+use crate::places::Places;
+use crate::problem::{HTTPS_ONLY, TOO_MANY_CONNECTIONS};
 use crate::router::router;
+use crate::tls::Tls;
 
 /// The most connections open at a time. Each may hold one request, so it bounds the blocked reads as well.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -38,18 +42,26 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The listener can't be used.
-pub async fn serve(listener: TcpListener, api: Api, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    serve_router(listener, router(api), shutdown).await
+pub async fn serve(
+    listener: TcpListener,
+    api: Api,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    serve_router(listener, router(api), options, shutdown).await
 }
 
 /// Serves anything that answers requests, within the same bounds.
 pub(crate) async fn serve_router(
     listener: TcpListener,
     service: axum::Router,
+    options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.local_addr()?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let client_places = Places::new(options.connections_per_client_max);
+    let options = Arc::new(options);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -67,15 +79,16 @@ pub(crate) async fn serve_router(
                 continue;
             }
         };
-        match places.clone().try_acquire_owned() {
-            Ok(place) => {
-                let (service, stopping) = (service.clone(), stopping.clone());
+        match (places.clone().try_acquire_owned(), client_places.take(peer.ip())) {
+            (Ok(place), Some(client_place)) => {
+                let connection = Connection { peer, service: service.clone(), options: Arc::clone(&options) };
+                let stopping = stopping.clone();
                 connections.spawn(async move {
-                    connection(stream, peer, service, stopping).await;
-                    drop(place);
+                    connection.serve(stream, stopping).await;
+                    drop((place, client_place));
                 });
             }
-            Err(_) => refuse(stream).await,
+            _ => refuse(stream, TOO_MANY_CONNECTIONS).await,
         }
     }
     drop(listener);
@@ -87,43 +100,83 @@ pub(crate) async fn serve_router(
     Ok(())
 }
 
-/// Says that there are too many. Only what fits the socket's buffer at once is written: a slow one can't hold us up.
-async fn refuse(mut stream: TcpStream) {
-    let _ = tokio::time::timeout(Duration::from_millis(10), stream.write_all(TOO_MANY_CONNECTIONS)).await;
+/// Says why there is nothing here, in plain text on any port. Only what fits the socket's buffer at once is written: a
+/// slow one can't hold us up.
+async fn refuse(mut stream: TcpStream, text: &[u8]) {
+    let _ = tokio::time::timeout(Duration::from_millis(10), stream.write_all(text)).await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, service: axum::Router, mut stopping: watch::Receiver<bool>) {
-    // Without it a small answer may wait for an acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let handle = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut service = service.clone();
-        async move {
-            let mut request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            Ok::<_, Infallible>(
-                tower_service::Service::call(&mut service, request).await.unwrap_or_else(|e| match e {}),
-            )
+struct Connection {
+    peer: SocketAddr,
+    service: axum::Router,
+    options: Arc<ServeOptions>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, stopping: watch::Receiver<bool>) {
+        // Without it a small answer may wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = self.options.tls.clone() else {
+            return self.serve_http(stream, stopping).await;
+        };
+        let time_max = self.options.handshake_time_max.unwrap_or(HEAD_TIME_MAX);
+        match tokio::time::timeout(time_max, secured(stream, &tls)).await {
+            Ok(Ok(Some(stream))) => self.serve_http(stream, stopping).await,
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "connection not secured"),
+            Err(_) => tracing::debug!(peer = %self.peer, "connection not secured in time"),
         }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), handle);
-    tokio::pin!(connection);
-    let stop_asked = async {
-        // An error means that nobody can ask any more, which is a stop as well.
-        let _ = stopping.wait_for(|stop| *stop).await.is_ok();
-    };
-    let result = tokio::select! {
-        result = &mut connection => result,
-        () = stop_asked => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
     }
+
+    async fn serve_http(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let Connection { peer, service, options } = self;
+        let handle = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let (mut service, options) = (service.clone(), Arc::clone(&options));
+            async move {
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(ConnectInfo(peer));
+                let answered = tower_service::Service::call(&mut service, request).await;
+                let mut reply = answered.unwrap_or_else(|never| match never {});
+                options.complete(reply.headers_mut());
+                Ok::<_, Infallible>(reply)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), handle);
+        tokio::pin!(connection);
+        let stop_asked = async {
+            // An error means that nobody can ask any more, which is a stop as well.
+            let _ = stopping.wait_for(|stop| *stop).await.is_ok();
+        };
+        let result = tokio::select! {
+            result = &mut connection => result,
+            () = stop_asked => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+}
+
+/// The connection inside TLS; none when the caller speaks plain HTTP, which it is told.
+async fn secured(stream: TcpStream, tls: &Tls) -> io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    let read = stream.peek(&mut first).await?;
+    // A method begins with a letter, a handshake with 22.
+    if read == 1 && first[0].is_ascii_uppercase() {
+        refuse(stream, HTTPS_ONLY).await;
+        return Ok(None);
+    }
+    tls.acceptor().accept(stream).await.map(Some)
 }

@@ -185,8 +185,13 @@ fn join_token(file: Option<&Path>) -> Result<Option<String>> {
     Ok(Some(text.trim().to_owned()))
 }
 
+/// Certificates for RPC, when they are meant for it: the same block secures the HTTP API, and a client beside its server
+/// has the certificate that the server gave it.
 fn own_tls(settings: &Settings) -> Option<OwnTls> {
     let tls = &settings.tls;
+    if tls.rpc != Some(true) || settings.server.enabled {
+        return None;
+    }
     Some(OwnTls { ca_file: tls.ca_file.clone()?, cert_file: tls.cert_file.clone()?, key_file: tls.key_file.clone()? })
 }
 

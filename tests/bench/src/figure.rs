@@ -36,36 +36,16 @@ impl Figure {
 
     /// The JSON line.
     pub fn to_json(&self) -> String {
-        let Self {
-            measure,
-            product,
-            p50,
-            p99,
-            n,
-            unit,
-        } = self;
+        let Self { measure, product, p50, p99, n, unit } = self;
         json!({"measure": measure, "product": product, "p50": p50, "p99": p99, "n": n, "unit": unit}).to_string()
     }
 }
 
 /// The table for people.
 pub fn table(figures: &[Figure]) -> String {
-    let mut text = format!(
-        "{:<34} {:<8} {:>12} {:>12} {:>6}  unit\n",
-        "measure", "product", "p50", "p99", "n"
-    );
-    for Figure {
-        measure,
-        product,
-        p50,
-        p99,
-        n,
-        unit,
-    } in figures
-    {
-        text.push_str(&format!(
-            "{measure:<34} {product:<8} {p50:>12.3} {p99:>12.3} {n:>6}  {unit}\n"
-        ));
+    let mut text = format!("{:<34} {:<8} {:>12} {:>12} {:>6}  unit\n", "measure", "product", "p50", "p99", "n");
+    for Figure { measure, product, p50, p99, n, unit } in figures {
+        text.push_str(&format!("{measure:<34} {product:<8} {p50:>12.3} {p99:>12.3} {n:>6}  {unit}\n"));
     }
     text
 }

@@ -24,11 +24,7 @@ pub fn probe(when: &str) -> Vec<Figure> {
 
 fn fdatasync() -> Option<Vec<f64>> {
     let dir = tempfile::tempdir().ok()?;
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.path().join("probe"))
-        .ok()?;
+    let mut file = OpenOptions::new().create(true).append(true).open(dir.path().join("probe")).ok()?;
     let block = [7; 512];
     (0..SYNCS)
         .map(|_| {

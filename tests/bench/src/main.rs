@@ -45,11 +45,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let Arguments {
-        measures,
-        products,
-        runs,
-    } = parse(arguments)?;
+    let Arguments { measures, products, runs } = parse(arguments)?;
     let mut figures = Vec::new();
     figures.extend(limits::probe("before"));
     for measure in measures {
@@ -60,20 +56,13 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
     }
     figures.extend(limits::probe("after"));
-    figures
-        .iter()
-        .filter(|figure| figure.product == "limit")
-        .for_each(|figure| println!("{}", figure.to_json()));
+    figures.iter().filter(|figure| figure.product == "limit").for_each(|figure| println!("{}", figure.to_json()));
     eprint!("{}", figure::table(&figures));
     Ok(())
 }
 
 fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
-    let mut parsed = Arguments {
-        measures: Vec::new(),
-        products: Vec::new(),
-        runs: 50,
-    };
+    let mut parsed = Arguments { measures: Vec::new(), products: Vec::new(), runs: 50 };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
@@ -81,13 +70,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
                 let path = rest.next().context("--binary takes a path")?;
                 parsed.products.push(Product::of(&PathBuf::from(path))?);
             }
-            "--runs" => {
-                parsed.runs = rest
-                    .next()
-                    .context("--runs takes a number")?
-                    .parse()
-                    .context("--runs")?
-            }
+            "--runs" => parsed.runs = rest.next().context("--runs takes a number")?.parse().context("--runs")?,
             word => match measures::ALL.iter().find(|measure| measure.word == word) {
                 Some(measure) => parsed.measures.push(measure),
                 None => bail!("no measure {word}; `drover-bench list` names them"),

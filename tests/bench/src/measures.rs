@@ -20,24 +20,12 @@ pub struct Measure {
 
 /// Every measure.
 pub const ALL: &[Measure] = &[
-    Measure {
-        word: "b4",
-        what: "submit to running, raw_exec and exec, one job at a time",
-        run: b4::run,
-    },
-    Measure {
-        word: "b5",
-        what: "500 short raw_exec batch tasks of one job, submit to all complete",
-        run: b5::run,
-    },
+    Measure { word: "b4", what: "submit to running, raw_exec and exec, one job at a time", run: b4::run },
+    Measure { word: "b5", what: "500 short raw_exec batch tasks of one job, submit to all complete", run: b5::run },
     Measure {
         word: "b8",
         what: "idle memory of server and client, memory per running task, binary size",
         run: b8::run,
     },
-    Measure {
-        word: "b9",
-        what: "start of the process to the first accepted write",
-        run: b9::run,
-    },
+    Measure { word: "b9", what: "start of the process to the first accepted write", run: b9::run },
 ];

@@ -23,25 +23,37 @@ pub struct Product {
 impl Product {
     /// The program in that file.
     pub fn of(binary: &Path) -> anyhow::Result<Self> {
-        let binary = binary
-            .canonicalize()
-            .with_context(|| format!("binary {}", binary.display()))?;
-        let name = binary
-            .file_name()
-            .context("a binary has a name")?
-            .to_string_lossy()
-            .into_owned();
+        let binary = binary.canonicalize().with_context(|| format!("binary {}", binary.display()))?;
+        let name = binary.file_name().context("a binary has a name")?.to_string_lossy().into_owned();
         Ok(Self { name, binary })
     }
 
     /// An agent that is server and client, ready to run jobs.
     pub fn start(&self) -> Agent {
-        Agent::start(&self.binary, AgentConfig::both("bench"))
+        Agent::start(&self.binary, self.adapt(AgentConfig::both("bench")))
     }
 
     /// An agent's process, running; nothing is waited for.
     pub fn spawn(&self, config: AgentConfig) -> Agent {
-        Agent::spawn(&self.binary, config)
+        Agent::spawn(&self.binary, self.adapt(config))
+    }
+
+    /// What a peer needs to start on loopback, without looking for a cloud around it. drover needs none of it.
+    fn adapt(&self, mut config: AgentConfig) -> AgentConfig {
+        if self.name.starts_with("drover") {
+            return config;
+        }
+        config.more.push_str(
+            "advertise {\n  http = \"127.0.0.1\"\n  rpc = \"127.0.0.1\"\n  serf = \"127.0.0.1\"\n}\n\
+             limits {\n  http_max_conns_per_client = 0\n}\ndisable_update_check = true\n",
+        );
+        if config.client {
+            config.more.push_str(
+                "client {\n  network_interface = \"lo\"\n  options {\n    \"fingerprint.denylist\" = \
+                 \"env_aws,env_gce,env_azure,env_digitalocean,consul,vault,cni\"\n  }\n}\n",
+            );
+        }
+        config
     }
 }
 
@@ -88,10 +100,7 @@ pub fn wait_for_allocs(client: &Client, id: &str, status: &str, count: usize) ->
             return Ok(());
         }
         if Instant::now() > end {
-            let all: Vec<&str> = allocs
-                .iter()
-                .filter_map(|alloc| alloc["ClientStatus"].as_str())
-                .collect();
+            let all: Vec<&str> = allocs.iter().filter_map(|alloc| alloc["ClientStatus"].as_str()).collect();
             bail!("job {id}: {reached} of {count} allocs {status} after {WAIT_MAX:?}; all: {all:?}");
         }
         // Index 0 does not block: the first answer tells where to begin.

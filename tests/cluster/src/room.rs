@@ -71,7 +71,7 @@ impl Room {
         let mut command = Command::new("nsenter");
         command
             .args(["-t", &self.keeper.id().to_string(), "-n", "-m"])
-            .arg(format!("--wd={WORK}"));
+            .arg(format!("--wd={}", self.dir().display()));
         if program.starts_with('/') {
             command.arg(program);
         } else {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use drover_agent_config::Settings;
 use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle};
-use drover_http_api::{AgentFacts, Api};
+use drover_http_api::{AgentFacts, Api, ServeOptions, Tls, TlsFiles};
 use drover_server::Server;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ pub struct Parts {
     edge: Option<EdgeHandle>,
     http: Vec<JoinHandle<std::io::Result<()>>>,
     stop_http: watch::Sender<bool>,
+    serve_options: ServeOptions,
     server_failed: oneshot::Receiver<String>,
     addresses: Addresses,
 }
@@ -30,10 +32,11 @@ impl Parts {
     /// Starts what the settings ask for.
     ///
     /// # Errors
-    /// A port is taken, a directory can't be used: the text says which.
+    /// A certificate can't be read, a port is taken, a directory can't be used: the text says which.
     pub async fn start(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Self> {
         let (fail_server, server_failed) = oneshot::channel();
         let (stop_http, _) = watch::channel(false);
+        let serve_options = serve_options(settings)?;
         // The HTTP port first: if it is taken, nothing else was touched.
         let listeners = listen_http(settings).await?;
         let http_bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
@@ -43,6 +46,7 @@ impl Parts {
             edge: None,
             http: Vec::new(),
             stop_http,
+            serve_options,
             server_failed,
             addresses: Addresses { http: http_bound, advertise_http: advertise_http.clone(), ..Addresses::default() },
         };
@@ -87,13 +91,16 @@ impl Parts {
                 // An error means that the sender is gone: the agent stops.
                 let _ = stop.wait_for(|stop| *stop).await;
             };
+            let options = self.serve_options.clone();
             let serving = match (&self.server, &self.edge) {
                 (Some(server), edge) => {
                     let api = Api::new(server.clone(), facts(settings, server, edge.as_ref()));
                     server.set_forward_handler(drover_http_api::forward_handler(api.clone()));
-                    tokio::spawn(drover_http_api::serve(listener, api, shutdown))
+                    tokio::spawn(drover_http_api::serve(listener, api, options, shutdown))
                 }
-                (None, Some(edge)) => tokio::spawn(drover_http_api::relay(listener, edge.forwarder(), shutdown)),
+                (None, Some(edge)) => {
+                    tokio::spawn(drover_http_api::relay(listener, edge.forwarder(), options, shutdown))
+                }
                 (None, None) => continue,
             };
             self.http.push(serving);
@@ -151,8 +158,15 @@ impl Parts {
         }
     }
 
-    /// Reads certificates of one's own again.
+    /// Reads certificates of one's own again. What can't be read is said, and what was read before stays.
     pub async fn reload(&self) {
+        if let Some(tls) = self.serve_options.tls.clone() {
+            match tokio::task::spawn_blocking(move || tls.reload().context("tls")).await {
+                Ok(Ok(())) => tracing::info!("http: certificate reloaded"),
+                Ok(Err(error)) => tracing::error!(error = %format!("{error:#}"), "http: certificate not reloaded"),
+                Err(error) => tracing::error!(%error, "http: certificate not reloaded"),
+            }
+        }
         if let Some(edge) = &self.edge {
             edge.reload().await;
         }
@@ -177,6 +191,26 @@ impl Parts {
             server.shutdown().await;
         }
     }
+}
+
+/// How HTTP is served. What can't be is said before anything is started.
+fn serve_options(settings: &Settings) -> anyhow::Result<ServeOptions> {
+    let (tls, limits) = (&settings.tls, &settings.limits);
+    let tls = match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) if tls.http == Some(true) => {
+            let client_ca = tls.ca_file.clone().filter(|_| tls.verify_https_client);
+            let files = TlsFiles { cert: cert.clone(), key: key.clone(), client_ca };
+            Some(Arc::new(Tls::load(files).context("tls")?))
+        }
+        _ => None,
+    };
+    let options = ServeOptions::default().with_headers(&settings.http_api_response_headers);
+    Ok(ServeOptions {
+        tls,
+        handshake_time_max: Some(limits.https_handshake_timeout).filter(|time| !time.is_zero()),
+        connections_per_client_max: Some(limits.http_connections_per_client_max).filter(|max| *max > 0),
+        ..options.context("http_api_response_headers")?
+    })
 }
 
 async fn listen_http(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
@@ -218,8 +252,8 @@ fn facts(settings: &Settings, server: &Server, edge: Option<&EdgeHandle>) -> Age
         "LogLevel": settings.log_level.as_str(),
         "BindAddr": settings.bind_addr.map(|ip| ip.to_string()).unwrap_or_default(),
         "DevMode": settings.dev,
-        "LeaveOnInt": settings.leave_on_interrupt,
-        "LeaveOnTerm": settings.leave_on_terminate,
+        "LeaveOnInt": false,
+        "LeaveOnTerm": false,
         "Ports": {"HTTP": settings.ports.http, "RPC": settings.ports.rpc, "Serf": settings.ports.serf},
         "Server": {"Enabled": settings.server.enabled, "BootstrapExpect": settings.server.bootstrap_expect},
         "Client": {

@@ -23,12 +23,7 @@ pub fn run(products: &[Product], runs: usize) -> anyhow::Result<Vec<Figure>> {
             }
         }
         for ((product, _), samples) in agents.iter().zip(samples) {
-            figures.push(Figure::of(
-                format!("b4 submit->running {driver}"),
-                &product.name,
-                "ms",
-                samples,
-            ));
+            figures.push(Figure::of(format!("b4 submit->running {driver}"), &product.name, "ms", samples));
         }
     }
     Ok(figures)

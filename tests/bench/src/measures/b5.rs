@@ -24,10 +24,5 @@ pub fn run(products: &[Product], runs: usize) -> anyhow::Result<Vec<Figure>> {
         }
     }
     let figure = |(product, samples): (&Product, _)| Figure::of("b5 short tasks", &product.name, "tasks/s", samples);
-    Ok(agents
-        .iter()
-        .map(|(product, _)| *product)
-        .zip(samples)
-        .map(figure)
-        .collect())
+    Ok(agents.iter().map(|(product, _)| *product).zip(samples).map(figure).collect())
 }

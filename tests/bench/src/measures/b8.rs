@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use drover_harness::{Agent, AgentConfig, processes};
+use drover_harness::{AgentConfig, processes};
 
 use crate::figure::Figure;
 use crate::product::{Product, job, register, wait_for_allocs};
@@ -25,25 +25,18 @@ pub fn run(products: &[Product], _runs: usize) -> anyhow::Result<Vec<Figure>> {
         let client_binary = if name == "drover" && edge.is_file() {
             let bytes = std::fs::metadata(&edge)?.len();
             figures.push(Figure::of("b8 edge binary", name, "MiB", vec![bytes as f64 / MIB]));
-            Product {
-                name: name.clone(),
-                binary: edge,
-            }
+            Product { name: name.clone(), binary: edge }
         } else {
             product.clone()
         };
-        let server = Agent::start(&product.binary, AgentConfig::server("bench-server"));
+        let server = product.spawn(AgentConfig::server("bench-server"));
+        server.wait_for_leader();
         let rpc = format!("127.0.0.1:{}", server.config().rpc);
         let client = client_binary.spawn(AgentConfig::client("bench-client", &[rpc]));
         server.wait_for_nodes(1);
         // Idle means that nothing of the start is left: a fixed rest is the measure's own definition.
         std::thread::sleep(IDLE);
-        figures.push(Figure::of(
-            "b8 idle server PSS",
-            name,
-            "MiB",
-            vec![pss(server.dir(), server.pid(), &[])? / MIB],
-        ));
+        figures.push(Figure::of("b8 idle server PSS", name, "MiB", vec![pss(server.dir(), server.pid(), &[])? / MIB]));
         let idle = pss(client.dir(), client.pid(), &[])?;
         figures.push(Figure::of("b8 idle client PSS", name, "MiB", vec![idle / MIB]));
 
@@ -88,10 +81,7 @@ fn descendants(roots: &BTreeSet<u32>) -> BTreeSet<u32> {
                 continue;
             };
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat
-                .rsplit(')')
-                .next()
-                .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
             if parent.is_some_and(|parent| found.contains(&parent)) {
                 found.insert(pid);
             }
