@@ -54,7 +54,8 @@ impl<'a> Layer<'a> {
                 (Kind::Free, content) => self.free(&path, row.acts, content),
                 (Kind::Block, content) => self.block(&path, row.acts, item.span, content),
                 (Kind::Map, Content::Block { items, .. }) => {
-                    let entries = entries_of(items);
+                    let as_written = |item: Item| Item { name: item.written.clone(), ..item };
+                    let entries = entries_of(items.into_iter().map(as_written).collect());
                     self.value(&path, row.acts, item.span, &Value::Object(entries));
                 }
                 (_, Content::Value(value)) => self.value(&path, row.acts, item.span, &value),

@@ -128,15 +128,15 @@ fn what_a_server_of_its_own_has_no_use_for_is_named() {
     assert_eq!(
         settings.unacted,
         [
-            "advertise.serf",
             "leave_on_interrupt",
             "leave_on_terminate",
+            "server.retry_join",
+            "server.start_join",
+            "server.join_token_file",
+            "server.server_join",
+            "advertise.serf",
             "limits.rpc_handshake_timeout",
             "limits.rpc_max_conns_per_client",
-            "server.join_token_file",
-            "server.retry_join",
-            "server.server_join",
-            "server.start_join",
             "tls.verify_server_hostname",
         ]
     );
@@ -166,6 +166,7 @@ fn the_http_api_is_bounded_and_secured() {
     assert_eq!(settings.limits.http_connections_per_client_max, 7);
     assert_eq!(settings.limits.https_handshake_timeout, std::time::Duration::from_secs(2));
     assert_eq!(settings.http_api_response_headers["X-Frame-Options"], "DENY");
+    assert_eq!(loads("client {\n enabled = true\n meta {\n Rack = 1\n }\n}").client.meta["Rack"], "1");
     assert_eq!(settings.tls.http, Some(true));
     assert_eq!(settings.tls.ca_file.as_deref(), Some(Path::new("/a")));
     assert!(settings.tls.verify_https_client);

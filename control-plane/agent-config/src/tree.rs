@@ -9,6 +9,8 @@ use crate::spread::{Spread, spread};
 pub struct Item {
     /// The name, in lower case.
     pub name: String,
+    /// As it was written: keys of maps keep their case.
+    pub written: String,
     /// Where the name stands.
     pub span: Span,
     /// What it holds.
@@ -51,6 +53,7 @@ pub fn read(source: &Source) -> Result<Vec<Item>, Vec<Problem>> {
 fn items_of(body: &Body, spread: &Spread) -> Vec<Item> {
     let attributes = body.attributes.iter().map(|attribute| Item {
         name: attribute.name.to_lowercase(),
+        written: attribute.name.clone(),
         span: spread.written(attribute.name_span),
         content: Content::Value(attribute.value.clone()),
     });
@@ -61,6 +64,7 @@ fn block_item(block: &Block, spread: &Spread) -> Item {
     let labels = block.labels.iter().map(|label| label.text.clone()).collect();
     Item {
         name: block.kind.to_lowercase(),
+        written: block.kind.clone(),
         span: spread.written(block.kind_span),
         content: Content::Block { labels, items: items_of(&block.body, spread) },
     }
@@ -92,6 +96,7 @@ pub fn entries_as_items(
     };
     let item = |(name, value): (&String, &Value)| Item {
         name: name.to_lowercase(),
+        written: name.clone(),
         span: place(name),
         content: Content::Value(value.clone()),
     };

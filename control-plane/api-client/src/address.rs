@@ -1,18 +1,25 @@
 //! The address of an agent: what is accepted, and how a bad one is refused.
 
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
 use crate::error::AddressError;
 
-/// Where an agent answers. Only plain HTTP today.
+/// Where an agent answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Scheme, host and port, without a slash at the end.
     pub base: String,
     /// `host:port`, for messages.
     pub host_port: String,
+    /// By HTTPS.
+    pub is_https: bool,
 }
 
 impl Address {
-    /// Reads `http://host:port`. The scheme is required; a missing port is 80, as in any URL.
+    /// Reads `http://host:port` or `https://host:port`. The scheme is required; a missing port is that of any URL.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let refuse = |problem: String| AddressError { address: text.to_owned(), problem };
         let parse_problem = |what: &str| refuse(format!("parse {text:?}: {what}"));
@@ -29,9 +36,11 @@ impl Address {
         if scheme.is_empty() {
             return Err(parse_problem("missing protocol scheme"));
         }
-        if scheme != "http" {
-            return Err(refuse(format!("scheme {scheme:?} is not supported, only http")));
-        }
+        let (is_https, port) = match scheme {
+            "http" => (false, 80),
+            "https" => (true, 443),
+            _ => return Err(refuse(format!("scheme {scheme:?} is not supported, only http and https"))),
+        };
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if host.starts_with('[') && !host.contains(']') {
             return Err(parse_problem("missing ']' in host"));
@@ -45,9 +54,37 @@ impl Address {
                 return Err(parse_problem(&format!("invalid port {:?} after host", format!(":{port}"))));
             }
             Some(_) => host.to_owned(),
-            None => format!("{host}:80"),
+            None => format!("{host}:{port}"),
         };
-        Ok(Self { base: format!("http://{host}"), host_port })
+        Ok(Self { base: format!("{scheme}://{host}"), host_port, is_https })
+    }
+
+    /// The base with another host and the same port.
+    pub(crate) fn base_of(&self, host: &str) -> String {
+        let scheme = if self.is_https { "https" } else { "http" };
+        let port = self.host_port.rsplit_once(':').map_or("", |(_, port)| port);
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
+/// Finds one agent, whatever name it is asked by.
+#[derive(Debug)]
+pub(crate) struct At(Uri);
+
+impl At {
+    /// The agent at that address.
+    pub(crate) fn new(base: &str) -> Result<Self, AddressError> {
+        let refuse = |problem: ureq::http::uri::InvalidUri| AddressError {
+            address: base.to_owned(),
+            problem: format!("parse {base:?}: {problem}"),
+        };
+        base.parse().map(At).map_err(refuse)
+    }
+}
+
+impl Resolver for At {
+    fn resolve(&self, _: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        DefaultResolver::default().resolve(&self.0, config, timeout)
     }
 }
 
@@ -65,6 +102,9 @@ mod tests {
         check("http://127.0.0.1:4646/", "http://127.0.0.1:4646", "127.0.0.1:4646");
         check("http://box", "http://box", "box:80");
         check("http://[::1]:4646", "http://[::1]:4646", "[::1]:4646");
+        check("https://box", "https://box", "box:443");
+        check("https://box:4646/", "https://box:4646", "box:4646");
+        assert_eq!(Address::parse("https://[::1]:4646").unwrap().base_of("server.global"), "https://server.global:4646");
     }
 
     #[test]
@@ -76,7 +116,7 @@ mod tests {
         );
         check("::bad", "invalid address '::bad': parse \"::bad\": missing protocol scheme");
         check("http://[bad", "invalid address 'http://[bad': parse \"http://[bad\": missing ']' in host");
-        check("https://x:1", "invalid address 'https://x:1': scheme \"https\" is not supported, only http");
+        check("ftp://x:1", "invalid address 'ftp://x:1': scheme \"ftp\" is not supported, only http and https");
         check(
             "http://x:99999",
             "invalid address 'http://x:99999': parse \"http://x:99999\": invalid port \":99999\" after host",

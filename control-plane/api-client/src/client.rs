@@ -6,11 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use ureq::unversioned::transport::DefaultConnector;
 
-use crate::address::Address;
-use crate::error::{AddressError, Error};
+use crate::address::{Address, At};
+use crate::error::{Error, SetupError};
 use crate::query::{QueryOptions, escape};
 use crate::shape::typed;
+use crate::tls::TlsOptions;
 
 /// No answer is read beyond this; an agent that sends more is not an agent.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -20,7 +22,7 @@ const ERROR_BYTES_MAX: u64 = 1 << 20;
 /// How to reach an agent and what every call carries.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     pub address: String,
     /// The region asked for; empty is the agent's own.
     pub region: String,
@@ -30,6 +32,8 @@ pub struct Config {
     pub token: String,
     /// How long an answer may take to begin, beyond the time that a blocking call waits.
     pub timeout: Duration,
+    /// For HTTPS.
+    pub tls: TlsOptions,
 }
 
 impl Default for Config {
@@ -40,6 +44,7 @@ impl Default for Config {
             namespace: String::new(),
             token: String::new(),
             timeout: Duration::from_secs(60),
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -96,16 +101,17 @@ impl Method {
 }
 
 impl Client {
-    /// Checks the address; connects only when something is asked.
-    pub fn new(config: Config) -> Result<Self, AddressError> {
+    /// Checks the address and the files for HTTPS; connects only when something is asked.
+    pub fn new(config: Config) -> Result<Self, SetupError> {
         let address = Address::parse(&config.address)?;
-        let agent = ureq::Agent::config_builder()
+        let settings = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .timeout_connect(Some(config.timeout))
             .user_agent("drover")
-            .build()
-            .new_agent();
+            .tls_config(config.tls.load(address.is_https)?)
+            .build();
+        let agent = ureq::Agent::with_parts(settings, DefaultConnector::default(), At::new(&address.base)?);
         Ok(Self { agent, address, config })
     }
 
@@ -218,7 +224,12 @@ impl Client {
     ) -> Result<ureq::http::Response<ureq::Body>, Error> {
         // The server adds up to a sixteenth of the wait.
         let patience = self.config.timeout + options.wait.map_or(Duration::ZERO, |wait| wait + wait / 16);
-        let mut request = ureq::http::Request::builder().uri(url).method(match method {
+        // The name that the certificate must have is the one that is asked; the resolver knows where that is.
+        let named = match self.config.tls.server_name.as_str() {
+            name if !name.is_empty() && self.address.is_https => url.replacen(&self.address.base, &self.address.base_of(name), 1),
+            _ => url.to_owned(),
+        };
+        let mut request = ureq::http::Request::builder().uri(named).method(match method {
             Method::Get => "GET",
             Method::Put => "PUT",
             Method::Post => "POST",
@@ -258,6 +269,7 @@ impl Client {
                 io::ErrorKind::HostUnreachable => format!("dial tcp {address}: connect: no route to host"),
                 io::ErrorKind::NetworkUnreachable => format!("dial tcp {address}: connect: network is unreachable"),
                 io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
+                _ if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => format!("tls: {error}"),
                 _ => error.to_string(),
             },
             ureq::Error::ConnectionFailed => format!("dial tcp {address}: connect: connection refused"),

@@ -10,6 +10,46 @@ pub struct AddressError {
     pub problem: String,
 }
 
+/// Files for HTTPS that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// The file of authorities.
+    #[error("Error loading CA File: {problem}")]
+    CaFile {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The folder of authorities.
+    #[error("Error loading CA Path: {problem}")]
+    CaPath {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A certificate without a key, or a key without a certificate.
+    #[error("both client cert and client key must be provided")]
+    HalfPair,
+    /// Certificate and key to show.
+    #[error("Error loading client certificate: {problem}")]
+    Pair {
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// Nobody is believed.
+    #[error("no authorities to check the agent's certificate against: this system has none, and no CA file is given")]
+    NoAuthorities,
+}
+
+/// A client that cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// The address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The files for HTTPS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 /// A call that brought no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod error;
 pub mod query;
 pub mod shape;
+pub mod tls;
 
 pub mod agent;
 pub mod allocs;
@@ -20,5 +21,6 @@ pub mod nodes;
 pub mod plan;
 
 pub use client::{Answer, Client, Config, Meta};
-pub use error::{AddressError, Error};
+pub use error::{AddressError, Error, SetupError, TlsError};
 pub use query::QueryOptions;
+pub use tls::TlsOptions;

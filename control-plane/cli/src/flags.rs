@@ -121,10 +121,9 @@ pub fn parse(words: &[String], known: &[&[Flag]]) -> Result<Parsed, Trouble> {
         };
         let value = match (flag.kind, given) {
             (Kind::Bool, None) => "true".to_owned(),
-            (Kind::Bool, Some(value)) => match value.as_str() {
-                "1" | "t" | "T" | "true" | "TRUE" | "True" => "true".to_owned(),
-                "0" | "f" | "F" | "false" | "FALSE" | "False" => "false".to_owned(),
-                _ => {
+            (Kind::Bool, Some(value)) => match truth(&value) {
+                Some(is_on) => is_on.to_string(),
+                None => {
                     return Err(Trouble::Wrong(format!("invalid boolean value {value:?} for -{name}: parse error")));
                 }
             },
@@ -141,6 +140,15 @@ pub fn parse(words: &[String], known: &[&[Flag]]) -> Result<Parsed, Trouble> {
     }
     parsed.args.extend(words.cloned());
     Ok(parsed)
+}
+
+/// A truth value as flags and variables write it.
+pub fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 fn unknown(name: &str, known: &[&[Flag]]) -> Trouble {

@@ -58,6 +58,17 @@ pub const AGENT_FLAGS: &[Flag] = &[
     text("region", "name", "The region to ask. Also DROVER_REGION or NOMAD_REGION. Default: the agent's own."),
     text("namespace", "name", "The namespace to ask. Also DROVER_NAMESPACE or NOMAD_NAMESPACE. Default: default"),
     text("token", "secret", "The ACL token to show. Also DROVER_TOKEN or NOMAD_TOKEN."),
+    text("ca-cert", "path", "For https: a file of authorities to believe. Also DROVER_CACERT or NOMAD_CACERT. Default: the system's."),
+    text("ca-path", "path", "For https: a folder of such files. Also DROVER_CAPATH or NOMAD_CAPATH."),
+    text("client-cert", "path", "For https: the certificate to show. Also DROVER_CLIENT_CERT or NOMAD_CLIENT_CERT."),
+    text("client-key", "path", "For https: its key. Also DROVER_CLIENT_KEY or NOMAD_CLIENT_KEY."),
+    text(
+        "tls-server-name",
+        "name",
+        "For https: the name that the agent's certificate must have. Also DROVER_TLS_SERVER_NAME or NOMAD_TLS_SERVER_NAME. Default: the address's host.",
+    ),
+    switch("tls-skip-verify", "For https: believe any certificate. Also DROVER_SKIP_VERIFY or NOMAD_SKIP_VERIFY."),
+    switch("insecure", "The same as -tls-skip-verify."),
     switch("no-color", "No colour. Also DROVER_CLI_NO_COLOR or NOMAD_CLI_NO_COLOR."),
     switch("force-color", "Colour without a terminal, too. Also DROVER_CLI_FORCE_COLOR or NOMAD_CLI_FORCE_COLOR."),
 ];

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use drover_api_client::{Client, Config};
+use drover_api_client::{Client, Config, TlsOptions};
 
-use crate::flags::Parsed;
+use crate::flags::{self, Parsed};
 use crate::output::ui::Color;
 
 /// The variables of the process.
@@ -51,6 +51,8 @@ pub struct Settings {
     pub namespace: String,
     /// Empty is none.
     pub token: String,
+    /// For HTTPS.
+    pub tls: TlsOptions,
 }
 
 impl Settings {
@@ -66,16 +68,28 @@ impl Settings {
             region: pick("region", "REGION"),
             namespace: pick("namespace", "NAMESPACE"),
             token: pick("token", "TOKEN"),
+            tls: TlsOptions {
+                ca_file: pick("ca-cert", "CACERT").into(),
+                ca_dir: pick("ca-path", "CAPATH").into(),
+                client_cert: pick("client-cert", "CLIENT_CERT").into(),
+                client_key: pick("client-key", "CLIENT_KEY").into(),
+                server_name: pick("tls-server-name", "TLS_SERVER_NAME"),
+                // The flags can only switch it on.
+                skip_verify: flags.is_on("tls-skip-verify")
+                    || flags.is_on("insecure")
+                    || flags::truth(environment.ours("SKIP_VERIFY")).unwrap_or(false),
+            },
         }
     }
 
     /// A client that asks so.
-    pub fn client(&self) -> Result<Client, drover_api_client::AddressError> {
+    pub fn client(&self) -> Result<Client, drover_api_client::SetupError> {
         Client::new(Config {
             address: self.address.clone(),
             region: self.region.clone(),
             namespace: self.namespace.clone(),
             token: self.token.clone(),
+            tls: self.tls.clone(),
             ..Config::default()
         })
     }
@@ -84,7 +98,6 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flags;
     use crate::grammar::AGENT_FLAGS;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
@@ -105,6 +118,36 @@ mod tests {
         check(&["-address", "f"], &[("DROVER_ADDR", "d")], "f");
         check(&["-address="], &[("DROVER_ADDR", "d")], "d");
         check(&["-address="], &[("NOMAD_ADDR", "")], "http://127.0.0.1:4646");
+    }
+
+    #[test]
+    fn files_and_names_for_https() {
+        let check = |words: &[&str], variables: &[(&str, &str)], expected: TlsOptions| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let parsed = flags::parse(&words, &[AGENT_FLAGS]).unwrap();
+            assert_eq!(Settings::new(&parsed, &environment(variables)).tls, expected, "{words:?} {variables:?}");
+        };
+        let unverified = || TlsOptions { skip_verify: true, ..TlsOptions::default() };
+        check(&[], &[], TlsOptions::default());
+        check(&["-insecure"], &[], unverified());
+        check(&["-tls-skip-verify=false"], &[("NOMAD_SKIP_VERIFY", "1")], unverified());
+        check(&[], &[("NOMAD_SKIP_VERIFY", "yes")], TlsOptions::default());
+        let variables = [
+            ("NOMAD_CACERT", "ca"),
+            ("DROVER_CAPATH", "dir"),
+            ("NOMAD_CLIENT_CERT", "c"),
+            ("DROVER_CLIENT_KEY", "k"),
+            ("NOMAD_TLS_SERVER_NAME", "server.global"),
+        ];
+        let tls = TlsOptions {
+            ca_file: "other".into(),
+            ca_dir: "dir".into(),
+            client_cert: "c".into(),
+            client_key: "k".into(),
+            server_name: "server.global".to_owned(),
+            skip_verify: false,
+        };
+        check(&["-ca-cert", "other"], &variables, tls);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use drover_jobspec::{Canonical, canonicalize, multierror, unsupported, warnings_text};
 use drover_model::job::Job;
+use drover_model::unacted;
 use drover_server::jobs::{DeregisterOptions, RegisterRequest};
 use drover_state::Snapshot;
 use drover_state::submission::Submission;
@@ -48,7 +49,8 @@ pub(crate) fn job_of(call: &Call, fields: &Fields) -> Result<Value, Problem> {
 
 /// Fills and checks a job, as register and plan take it. The error is the list of what is wrong with it.
 pub(crate) fn checked(job: Value, region: &str, snapshot: &Snapshot) -> Result<Canonical, Vec<String>> {
-    let canonical = canonicalize(job, region)?;
+    let mut canonical = canonicalize(job, region)?;
+    canonical.warnings.extend(unacted::warnings(&canonical.job));
     let mut problems = unsupported(&canonical.job);
     problems.extend(unknown_places(&canonical.job, snapshot));
     if problems.is_empty() { Ok(canonical) } else { Err(problems) }

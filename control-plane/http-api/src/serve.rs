@@ -12,7 +12,7 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -35,6 +35,10 @@ pub const HEADERS_MAX: usize = 128;
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(120);
 /// How long requests under way may go on after a stop was asked for.
 pub const STOP_GRACE: Duration = Duration::from_millis(500);
+/// The most callers that are told at a time that there are too many; more are only cut off.
+const REFUSALS_MAX: usize = 64;
+/// How long a caller that was refused may take to hang up.
+const REFUSAL_TIME_MAX: Duration = Duration::from_millis(500);
 /// The wait after a connection could not be taken (no file descriptors are left).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -60,6 +64,7 @@ pub(crate) async fn serve_router(
 ) -> io::Result<()> {
     listener.local_addr()?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let client_places = Places::new(options.connections_per_client_max);
     let options = Arc::new(options);
     let (stop, stopping) = watch::channel(false);
@@ -88,7 +93,14 @@ pub(crate) async fn serve_router(
                     drop((place, client_place));
                 });
             }
-            _ => refuse(stream, TOO_MANY_CONNECTIONS).await,
+            _ => {
+                if let Ok(refusal) = refusals.clone().try_acquire_owned() {
+                    connections.spawn(async move {
+                        refuse(stream, TOO_MANY_CONNECTIONS).await;
+                        drop(refusal);
+                    });
+                }
+            }
         }
     }
     drop(listener);
@@ -100,10 +112,16 @@ pub(crate) async fn serve_router(
     Ok(())
 }
 
-/// Says why there is nothing here, in plain text on any port. Only what fits the socket's buffer at once is written: a
-/// slow one can't hold us up.
+/// Says why there is nothing here, in plain text on any port. What the caller sends is read until it hangs up: closed
+/// on unread bytes, the connection would be reset, and the text lost.
 async fn refuse(mut stream: TcpStream, text: &[u8]) {
-    let _ = tokio::time::timeout(Duration::from_millis(10), stream.write_all(text)).await;
+    let told = async {
+        stream.write_all(text).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(HEAD_BYTES_MAX as u64), &mut tokio::io::sink()).await
+    };
+    // A caller that is gone, or that goes on, has had its answer.
+    let _ = tokio::time::timeout(REFUSAL_TIME_MAX, told).await;
 }
 
 struct Connection {

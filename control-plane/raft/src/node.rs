@@ -57,6 +57,16 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The log's members do not include this server: it would wait for the others' votes for ever.
+    #[error("the log in {} belongs to another server: its members are {members:?}, not {node_id}", dir.display())]
+    OtherServer {
+        /// Where.
+        dir: PathBuf,
+        /// Whose it is.
+        members: Vec<u64>,
+        /// Who was about to use it.
+        node_id: u64,
+    },
     /// Raft refused to run.
     #[error("start raft: {reason}")]
     Raft {
@@ -114,7 +124,7 @@ impl RaftNode {
     /// process must end then, since nothing would ever be answered again.
     ///
     /// # Errors
-    /// The log is in use, can't be read or written, or is of a newer format.
+    /// The log is in use, can't be read or written, is of a newer format, or belongs to another server.
     pub async fn start(settings: Settings, fatal: impl FnOnce(String) + Send + 'static) -> Result<Self, StartError> {
         let log_dir = settings.dir.join("log");
         let store = Store::open(&log_dir).map_err(|source| StartError::OpenLog { dir: log_dir, source })?;
@@ -142,6 +152,16 @@ impl RaftNode {
             openraft::Raft::new(settings.node_id, Arc::new(config), Alone, LogStore::new(store.clone()), machine)
                 .await
                 .map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        let members: Vec<u64> = raft
+            .with_raft_state(|state| state.membership_state.effective().nodes().map(|(id, _)| *id).collect())
+            .await
+            .map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        if !members.is_empty() && !members.contains(&settings.node_id) {
+            // Both only free what was opened; the refusal says more than their failures would.
+            let _ = raft.shutdown().await;
+            let _ = store.close().await;
+            return Err(StartError::OtherServer { dir: settings.dir, members, node_id: settings.node_id });
+        }
         let leadership = follow_leadership(&raft, settings.address.clone(), fatal);
         Ok(Self { raft, published, leadership, store, settings: Arc::new(settings) })
     }

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use drover_runner::drivers::held_dir;
 
 /// One stream of a task's output.
 #[derive(Clone, Debug)]
@@ -40,7 +43,9 @@ impl LogFiles {
 
     /// Numbers and sizes of the files there are, in order.
     pub fn list(&self) -> Vec<(u64, u64)> {
-        let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
+        // A task may have put a link in the place of the directory, or of anything in it.
+        let Ok(dir) = held_dir::open(&self.dir) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(proc_path(&dir)) else { return Vec::new() };
         let mut found: Vec<(u64, u64)> = entries
             .flatten()
             .filter_map(|entry| {
@@ -91,14 +96,18 @@ impl LogFiles {
         let name = format!("{}{}", self.prefix, place.file);
         // A task may write to its log directory: nothing but a plain file is read there, and no link is followed.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let file = match File::options().read(true).custom_flags(flags.bits() as i32).open(self.dir.join(&name)) {
+        let opened = held_dir::open(&self.dir).and_then(|dir| {
+            File::options().read(true).custom_flags(flags.bits() as i32).open(proc_path(&dir).join(&name))
+        });
+        let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let meta = file.metadata()?;
         let left = meta.len().saturating_sub(place.offset).min(bytes_max as u64);
-        if !meta.is_file() || left == 0 {
+        // One with a second name is not the supervisor's.
+        if !meta.is_file() || meta.nlink() > 1 || left == 0 {
             return Ok(None);
         }
         let mut data = vec![0; usize::try_from(left).unwrap_or(bytes_max)];
@@ -110,6 +119,11 @@ impl LogFiles {
         let end = LogPlace { file: place.file, offset: place.offset + len as u64 };
         Ok(Some(LogPiece { data, file: name, end }))
     }
+}
+
+/// A held directory as a path.
+pub fn proc_path(dir: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
 }
 
 #[cfg(test)]
@@ -146,6 +160,15 @@ mod tests {
         check(3, true, "rld");
         check(99, true, "hello world");
         check(0, true, "");
+        // Neither a second name for a file of others nor a link in place of the directory.
+        std::fs::write(dir.path().join("others"), "secret").unwrap();
+        std::fs::hard_link(dir.path().join("others"), dir.path().join("t.stdout.12")).unwrap();
+        assert_eq!(all(&files, LogPlace::default()), "hello world");
+        let alloc = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(alloc.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        std::os::unix::fs::symlink(dir.path(), alloc.path().join("logs")).unwrap();
+        let linked = LogFiles::new(&alloc.path().join("logs"), "t", "stdout");
+        assert_eq!((linked.list(), linked.place(0, false)), (vec![], None));
         // A file that was rotated away is passed over.
         assert_eq!(all(&files, LogPlace { file: 0, offset: 5 }), "hello world");
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use drover_protocol::codec;
 use drover_protocol::edge::{CHUNK_BYTES_MAX, LogChunk, ReadLogs};
+use drover_runner::drivers::held_dir;
 use drover_transport::FrameSender;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
-use crate::log_files::{LogFiles, LogPlace};
+use crate::log_files::{LogFiles, LogPlace, proc_path};
 
 /// The longest silence on a stream that follows a log.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
@@ -79,7 +80,8 @@ impl Watch {
     fn new(dir: &Path) -> std::io::Result<Watch> {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let kinds = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
-        inotify::add_watch(&fd, dir, kinds)?;
+        let dir = held_dir::open(dir)?;
+        inotify::add_watch(&fd, proc_path(&dir), kinds)?;
         // SAFETY: the descriptor is open and belongs to the `AsyncFd` alone from here on.
         Ok(Watch(unsafe { AsyncFd::register(fd) }?))
     }

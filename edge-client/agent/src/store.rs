@@ -304,11 +304,12 @@ impl Log {
         }
         new.sync_all()?;
         fs::rename(&new_path, &self.path)?;
-        if let Some(dir) = self.path.parent() {
-            sync_dir(dir)?;
-        }
+        // From here on the old file has no name: what is written to it would be lost.
         (self.file, self.len, self.live) = (new, len, live);
-        Ok(())
+        match self.path.parent() {
+            Some(dir) => sync_dir(dir).inspect_err(|_| self.is_suspect = true),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Brings the end of each task to whoever waits for it, whichever comes first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -20,6 +20,10 @@ pub struct Exits {
 struct Inner {
     waiting: BTreeMap<String, oneshot::Sender<Exit>>,
     unclaimed: BTreeMap<String, Exit>,
+    /// Tasks that run as far as we were told.
+    running: BTreeSet<String>,
+    /// How often the supervisor was lost.
+    losses: u64,
     closed: bool,
 }
 
@@ -37,9 +41,38 @@ impl Exits {
         rx
     }
 
+    /// How often the supervisor was lost so far: what it said before the last time may not hold any more.
+    pub fn losses(&self) -> u64 {
+        self.lock().losses
+    }
+
+    /// A task runs, says the supervisor of that many losses. False when that one was lost meanwhile.
+    pub fn note_running(&self, id: &str, losses: u64) -> bool {
+        let mut inner = self.lock();
+        let is_current = inner.losses == losses;
+        if is_current && !inner.unclaimed.contains_key(id) {
+            inner.running.insert(id.to_owned());
+        }
+        is_current
+    }
+
+    /// The supervisor was lost and there is another one, which knows these tasks only: all others have ended like that.
+    pub fn lose_all_but(&self, known: &BTreeSet<String>, exit: &Exit) {
+        let lost: Vec<String> = {
+            let mut inner = self.lock();
+            inner.losses += 1;
+            let Inner { waiting, running, .. } = &*inner;
+            running.iter().chain(waiting.keys()).filter(|id| !known.contains(*id)).cloned().collect()
+        };
+        for id in BTreeSet::from_iter(lost) {
+            self.deliver(&id, exit.clone());
+        }
+    }
+
     /// A task has ended.
     pub fn deliver(&self, id: &str, exit: Exit) {
         let mut inner = self.lock();
+        inner.running.remove(id);
         let unclaimed = match inner.waiting.remove(id) {
             Some(waiter) => waiter.send(exit).err(),
             None => Some(exit),
@@ -57,6 +90,7 @@ impl Exits {
         let mut inner = self.lock();
         inner.waiting.remove(id);
         inner.unclaimed.remove(id);
+        inner.running.remove(id);
     }
 
     /// No more ends will come: everyone who waits learns it.
@@ -98,6 +132,18 @@ mod tests {
         drop(exits.wait("a"));
         exits.deliver("a", exit(3));
         assert_eq!(exits.wait("a").try_recv(), Ok(exit(3)));
+    }
+
+    #[test]
+    fn with_its_supervisor_a_task_is_lost_wherever_it_stands() {
+        let exits = Exits::default();
+        let losses = exits.losses();
+        assert!(exits.note_running("unawaited", losses) && exits.note_running("kept", losses));
+        let (mut awaited, mut kept) = (exits.wait("awaited"), exits.wait("kept"));
+        exits.lose_all_but(&BTreeSet::from(["kept".to_owned()]), &exit(-1));
+        assert_eq!((awaited.try_recv(), exits.wait("unawaited").try_recv()), (Ok(exit(-1)), Ok(exit(-1))));
+        assert!(kept.try_recv().is_err());
+        assert!(!exits.note_running("late", losses), "what the lost one said is void");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What the drivers have in common that run their tasks through the supervisor: one connection, one stream of exits.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use drover_model::Timestamp;
 use drover_model::resources::AllocatedTask;
-use drover_supervisor::{Client, ClientError, LogSpec, Refusal, Resources, StartOptions, Started, TaskSpec, TaskState};
+use drover_supervisor::client::EventStopper;
+use drover_supervisor::{Client, ClientError, EventStream, LogSpec, Refusal, Resources, StartOptions, Started, TaskSpec, TaskState};
 use tokio::sync::oneshot;
 
 use crate::driver::{Exit, Recovered, StartError, TaskError, TaskHandle, TaskLogs, TaskUsage};
@@ -17,14 +18,41 @@ const STACK_BYTES: usize = 128 << 10;
 /// How often a task that an earlier agent has just asked for is looked at until it runs.
 const STARTING_LOOKS_MAX: u32 = 400;
 /// The time between two looks.
-const STARTING_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
+const STARTING_WAIT: Duration = Duration::from_millis(5);
 
-/// The supervisor of this edge as the drivers use it.
+/// What is said of a task whose supervisor has ended: the next one has killed what was left of it.
+const LOST_WITH_SUPERVISOR: &str = "the supervisor of the tasks ended unexpectedly, and the task with it";
+/// How often another supervisor is looked for before the agent is told that there is none.
+const REVIVALS_MAX: u32 = 5;
+/// The wait before the second try, doubled with each further one.
+const REVIVAL_WAIT: Duration = Duration::from_millis(200);
+/// How long a request waits for the next supervisor.
+const CLIENT_WAIT: Duration = Duration::from_secs(20);
+
+/// The supervisor of this edge as the drivers use it. When it is killed another one is started: tasks that went with the
+/// first end with a message that says so.
 #[derive(Debug)]
 pub struct Supervised {
-    client: Client,
-    exits: Arc<Exits>,
+    shared: Arc<Shared>,
     lost: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: StartOptions,
+    link: Mutex<Link>,
+    changed: Condvar,
+    exits: Exits,
+}
+
+/// The connection of the moment.
+#[derive(Debug)]
+struct Link {
+    client: Arc<Client>,
+    /// Ends the stream of exits, after which the connection is made anew.
+    stopper: EventStopper,
+    /// No other supervisor is wanted.
+    is_over: bool,
 }
 
 /// A task that the supervisor knows.
@@ -39,39 +67,45 @@ pub struct KnownTask {
 impl Supervised {
     /// Connects to the node's supervisor, starting one when there is none, and listens to its exits.
     pub fn connect_or_start(options: StartOptions) -> Result<Arc<Supervised>, ClientError> {
-        let client = Client::connect_or_start(options)?;
-        let mut events = client.events()?;
-        let exits = Arc::new(Exits::default());
+        let client = Client::connect_or_start(options.clone())?;
+        let events = client.events()?;
+        let link = Link { client: Arc::new(client), stopper: events.stopper()?, is_over: false };
+        let shared =
+            Arc::new(Shared { options, link: Mutex::new(link), changed: Condvar::new(), exits: Exits::default() });
         let (lost_tx, lost) = oneshot::channel::<()>();
-        let heard = exits.clone();
-        let listen = move || {
-            while let Ok(exited) = events.next() {
-                heard.deliver(&exited.task_id, exit_of(&exited.exit));
-            }
-            heard.close();
-            drop(lost_tx);
-        };
+        let heard = shared.clone();
         std::thread::Builder::new()
             .name("exits".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(listen)
+            .spawn(move || {
+                heard.listen(events);
+                drop(lost_tx);
+            })
             .map_err(|err| ClientError::Start(format!("start a thread: {err}")))?;
-        Ok(Arc::new(Supervised { client, exits, lost: Mutex::new(Some(lost)) }))
+        Ok(Arc::new(Supervised { shared, lost: Mutex::new(Some(lost)) }))
     }
 
-    /// Resolves (with an error) when the supervisor is gone. Given out once.
+    /// Resolves (with an error) when the supervisor is gone and no other can be had. Given out once.
     pub fn lost(&self) -> Option<oneshot::Receiver<()>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The supervisor's process.
     pub fn pid(&self) -> i32 {
-        self.client.supervisor_pid()
+        self.shared.link().client.supervisor_pid()
+    }
+
+    /// Leaves the supervisor and its tasks to a later agent; no other supervisor is started from here on.
+    pub fn leave(&self) {
+        let mut link = self.shared.link();
+        link.is_over = true;
+        link.stopper.stop();
+        self.shared.changed.notify_all();
     }
 
     /// All tasks that it knows.
     pub fn list(&self) -> Result<Vec<KnownTask>, ClientError> {
-        let tasks = self.client.list()?;
+        let tasks = self.shared.client()?.list()?;
         Ok(tasks
             .into_iter()
             .map(|task| KnownTask { id: task.task_id, has_exited: matches!(task.state, TaskState::Exited(_)) })
@@ -80,74 +114,96 @@ impl Supervised {
 
     /// Ends a task that nobody wants and forgets it.
     pub fn purge(&self, id: &str) -> Result<(), TaskError> {
-        let exit = self.exits.wait(id);
-        match self.client.kill_all(id) {
+        let exits = &self.shared.exits;
+        let exit = exits.wait(id);
+        match self.client()?.kill_all(id) {
             Ok(()) => drop(exit.blocking_recv()),
             Err(ClientError::Refused(Refusal::NotRunning | Refusal::UnknownTask)) => {}
             Err(err) => return Err(task_error(&err)),
         }
-        self.exits.forget(id);
-        gone_is_fine(self.client.remove(id))
+        exits.forget(id);
+        gone_is_fine(self.client()?.remove(id))
     }
 
     /// Ends the supervisor, and its tasks with it when so told. Without, it refuses while one runs.
     pub fn shutdown(&self, end_tasks: bool) -> Result<(), ClientError> {
-        match self.client.shutdown(end_tasks) {
-            // It ends its connections when it ends: what was asked for has happened.
-            Err(ClientError::Lost) => Ok(()),
-            other => other,
-        }
+        // One that was killed has left tasks: the next one ends them before it can be asked.
+        let client = self.shared.client()?;
+        self.shared.link().is_over = true;
+        let ended = match client.shutdown(end_tasks) {
+            Err(ClientError::Lost) if end_tasks => {
+                Client::connect_or_start(self.shared.options.clone())?.shutdown(end_tasks)
+            }
+            ended => ended,
+        };
+        self.shared.link().is_over = ended.is_ok();
+        ended
     }
 
     pub(crate) fn start(&self, driver: &str, spec: TaskSpec) -> Result<TaskHandle, StartError> {
         let id = spec.id.clone();
-        // What an earlier life of the task left under this id is not this one's end.
-        self.exits.forget(&id);
-        match self.client.start_task(spec) {
-            Ok(started) => Ok(handle_of(driver, id, &started)),
-            Err(ClientError::Refused(Refusal::StartFailed(reason))) => Err(launch_error(&reason)),
-            Err(err) => Err(StartError::Failed(chain(&err))),
+        let exits = &self.shared.exits;
+        for is_last in [false, true] {
+            // What an earlier life of the task left under this id is not this one's end.
+            exits.forget(&id);
+            let losses = exits.losses();
+            match self.shared.client().and_then(|client| client.start_task(spec.clone())) {
+                Ok(started) if exits.note_running(&id, losses) => return Ok(handle_of(driver, id, &started)),
+                Err(ClientError::Refused(Refusal::StartFailed(reason))) => return Err(launch_error(&reason)),
+                Err(err) if is_last => return Err(StartError::Failed(chain(&err))),
+                // It was asked for before, and the answer was lost: nobody watches that one.
+                Err(ClientError::Refused(Refusal::TaskExists)) => {
+                    self.purge(&id).map_err(|err| StartError::Failed(err.to_string()))?;
+                }
+                Ok(_) | Err(ClientError::Lost) => {}
+                Err(err) => return Err(StartError::Failed(chain(&err))),
+            }
         }
+        Err(StartError::Failed(LOST_WITH_SUPERVISOR.to_owned()))
     }
 
     pub(crate) fn wait(&self, handle: &TaskHandle) -> oneshot::Receiver<Exit> {
-        self.exits.wait(&handle.id)
+        self.shared.exits.wait(&handle.id)
     }
 
     pub(crate) fn signal(&self, handle: &TaskHandle, signal: i32) -> Result<(), TaskError> {
-        self.client.signal(&handle.id, signal).map_err(|err| task_error(&err))
+        self.client()?.signal(&handle.id, signal).map_err(|err| task_error(&err))
     }
 
     pub(crate) fn kill(&self, handle: &TaskHandle) -> Result<(), TaskError> {
-        self.client.kill_all(&handle.id).map_err(|err| task_error(&err))
+        self.client()?.kill_all(&handle.id).map_err(|err| task_error(&err))
     }
 
     pub(crate) fn destroy(&self, handle: &TaskHandle) -> Result<(), TaskError> {
-        let removed = gone_is_fine(self.client.remove(&handle.id));
-        self.exits.forget(&handle.id);
+        let removed = gone_is_fine(self.client()?.remove(&handle.id));
+        self.shared.exits.forget(&handle.id);
         removed
     }
 
     pub(crate) fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError> {
         let mut looks = 0;
         loop {
-            let tasks = self.client.list().map_err(|err| task_error(&err))?;
+            let losses = self.shared.exits.losses();
+            let tasks = self.client()?.list().map_err(|err| task_error(&err))?;
             let Some(task) = tasks.into_iter().find(|task| task.task_id == handle.id) else {
                 return Ok(Recovered::Unknown);
             };
             match (task.state, task.started) {
                 (TaskState::Exited(exit), _) => return Ok(Recovered::Exited(exit_of(&exit))),
-                (_, Some(started)) => return Ok(Recovered::Running(handle_of(&handle.driver, task.task_id, &started))),
+                (_, Some(started)) if self.shared.exits.note_running(&handle.id, losses) => {
+                    return Ok(Recovered::Running(handle_of(&handle.driver, task.task_id, &started)));
+                }
+                (_, Some(_)) if looks < STARTING_LOOKS_MAX => {}
                 // An agent that is gone has asked for it a moment ago: nobody is told whether it came up, so look again.
                 (_, None) if looks < STARTING_LOOKS_MAX => std::thread::sleep(STARTING_WAIT),
-                (_, None) => return Err(TaskError::Failed("the task does not get started".to_owned())),
+                (_, _) => return Err(TaskError::Failed("the task does not get started".to_owned())),
             }
             looks += 1;
         }
     }
 
     pub(crate) fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError> {
-        let stats = self.client.stats(&handle.id).map_err(|err| task_error(&err))?;
+        let stats = self.client()?.stats(&handle.id).map_err(|err| task_error(&err))?;
         Ok(TaskUsage {
             cpu_total_ns: stats.cpu_total_ns,
             cpu_user_ns: stats.cpu_user_ns,
@@ -159,6 +215,94 @@ impl Supervised {
             memory_rss_bytes: stats.memory_rss_bytes,
             memory_cache_bytes: stats.memory_cache_bytes,
         })
+    }
+
+    fn client(&self) -> Result<Arc<Client>, TaskError> {
+        self.shared.client().map_err(|err| task_error(&err))
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Shared {
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection; while there is none, the next one.
+    fn client(&self) -> Result<Arc<Client>, ClientError> {
+        let until = Instant::now() + CLIENT_WAIT;
+        let mut link = self.link();
+        loop {
+            if link.client.is_connected() {
+                return Ok(link.client.clone());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if link.is_over || left.is_zero() {
+                return Err(ClientError::Lost);
+            }
+            // Where only this connection is gone, the listening thread has not noticed.
+            link.stopper.stop();
+            link = self.changed.wait_timeout(link, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Hears of exits, of one supervisor after another, until none is wanted or none can be had.
+    fn listen(&self, mut events: EventStream) {
+        loop {
+            while let Ok(exited) = events.next() {
+                self.exits.deliver(&exited.task_id, exit_of(&exited.exit));
+            }
+            match self.revive() {
+                Some(next) => events = next,
+                None => break,
+            }
+        }
+        self.link().is_over = true;
+        self.changed.notify_all();
+        self.exits.close();
+    }
+
+    fn revive(&self) -> Option<EventStream> {
+        for attempt in 0..REVIVALS_MAX {
+            if self.link().is_over {
+                return None;
+            }
+            match self.connect_again() {
+                Ok(events) => return Some(events),
+                Err(error) => tracing::error!(error = %chain(&error), "no supervisor of the tasks"),
+            }
+            std::thread::sleep(REVIVAL_WAIT * 2u32.pow(attempt));
+        }
+        None
+    }
+
+    fn connect_again(&self) -> Result<EventStream, ClientError> {
+        let before = self.link().client.supervisor_pid();
+        let client = Client::connect_or_start(self.options.clone())?;
+        let (events, tasks) = (client.events()?, client.list()?);
+        let mut link = self.link();
+        if link.is_over {
+            // It was not wanted any more; without tasks it ends by itself.
+            return Err(ClientError::Lost);
+        }
+        let pid = client.supervisor_pid();
+        if pid != before {
+            tracing::error!(before, pid, "the supervisor of the tasks ended unexpectedly; there is another one");
+        }
+        link.stopper = events.stopper()?;
+        link.client = Arc::new(client);
+        let known = tasks.into_iter().map(|task| task.task_id).collect();
+        let now = timestamp(SystemTime::now());
+        let exit = Exit { exit_code: -1, message: LOST_WITH_SUPERVISOR.to_owned(), at: now, ..Exit::default() };
+        self.exits.lose_all_but(&known, &exit);
+        drop(link);
+        self.changed.notify_all();
+        Ok(events)
     }
 }
 

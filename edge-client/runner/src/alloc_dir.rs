@@ -9,13 +9,15 @@
 //! ```
 //! A task may have put anything in its directories: nothing here follows a link in them.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use drover_drivers::{TaskDirs, View};
+use drover_drivers::{TaskDirs, View, mounts};
 use drover_model::AllocId;
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::task_env::SeenDirs;
@@ -134,15 +136,11 @@ impl AllocDir {
         Ok(())
     }
 
-    /// Removes all of it.
+    /// Removes all of it, after whatever is mounted below it was unmounted.
     pub fn remove(&self) -> Result<(), DirError> {
-        self.unmount()?;
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DirError { what: "remove", path: self.root.clone(), source: error })
-            }
-            _ => Ok(()),
-        }
+        // A task as root may have mounted the host's own directories here: those are not for us to empty.
+        mounts::remove_dir_and_mounts(&self.root)
+            .map_err(|reason| DirError { what: "remove", path: self.root.clone(), source: io::Error::other(reason) })
     }
 }
 
@@ -160,23 +158,31 @@ fn make_parents(allocs: &Path) -> Result<(), DirError> {
     fs::set_permissions(allocs, Permissions::from_mode(0o711)).map_err(failed)
 }
 
-/// Makes one directory with exactly these rights. One that is there stays as it is; a link in its place is refused.
+/// Makes one directory with exactly these rights. One that is there stays as it is; a link in its place is refused. What a
+/// task puts there in between gets no rights.
 fn make_dir(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), DirError> {
     let failed = |source| DirError { what: "create", path: path.to_owned(), source };
-    match DirBuilder::new().mode(mode & 0o700).create(path) {
-        Ok(()) => {
-            if let Some((uid, gid)) = owner.filter(|_| is_root()) {
-                std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(failed)?;
-            }
-            // The umask cut what the call above asked for.
-            fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let is_dir = fs::symlink_metadata(path).map_err(failed)?.is_dir();
-            if is_dir { Ok(()) } else { Err(failed(io::Error::from(io::ErrorKind::NotADirectory))) }
-        }
-        Err(error) => Err(failed(error)),
+    let is_new = match DirBuilder::new().mode(mode & 0o700).create(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(failed(error)),
+    };
+    let dir = hold(path).map_err(failed)?;
+    let is_ours = dir.metadata().map_err(failed)?.uid() == rustix::process::geteuid().as_raw();
+    if !(is_new && is_ours) {
+        return Ok(());
     }
+    if let Some((uid, gid)) = owner.filter(|_| is_root()) {
+        std::os::unix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(failed)?;
+    }
+    // The umask cut what the call above asked for.
+    dir.set_permissions(Permissions::from_mode(mode)).map_err(failed)
+}
+
+/// Opens a directory; its last part must not be a link.
+fn hold(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 fn is_mounted(dir: &Path, parent: &Path) -> Result<bool, DirError> {
@@ -189,19 +195,26 @@ fn is_mounted(dir: &Path, parent: &Path) -> Result<bool, DirError> {
 
 fn mount_tmpfs(dir: &Path, mib: u64) -> Result<(), DirError> {
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
+    let failed = |source| DirError { what: "mount a tmpfs on", path: dir.to_owned(), source };
+    // By its descriptor: a task must not have it mounted elsewhere by putting a link in its place.
+    let held = hold(dir).map_err(failed)?;
+    let place = format!("/proc/self/fd/{}", held.as_raw_fd());
     let mount = |options: String| {
         let options = std::ffi::CString::new(options).map_err(|_| rustix::io::Errno::INVAL)?;
-        rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str())
+        rustix::mount::mount("tmpfs", place.as_str(), "tmpfs", flags, options.as_c_str())
     };
     let size = format!("size={}k,mode=0777", mib.saturating_mul(1024));
     // Kernels before 6.4 do not know `noswap`.
-    mount(format!("{size},noswap")).or_else(|_| mount(size)).map_err(|errno| DirError {
-        what: "mount a tmpfs on",
-        path: dir.to_owned(),
-        source: errno.into(),
-    })?;
-    let mark = dir.join(MOUNT_MARK);
-    fs::write(&mark, "").map_err(|source| DirError { what: "write", path: mark, source })
+    mount(format!("{size},noswap")).or_else(|_| mount(size)).map_err(|errno| failed(errno.into()))?;
+    let mounted = hold(dir).map_err(failed)?;
+    let device = |dir: &File| dir.metadata().map(|meta| meta.dev()).map_err(failed);
+    if device(&mounted)? == device(&held)? {
+        return Err(failed(io::Error::other("the directory was moved meanwhile")));
+    }
+    let mark = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&mounted, MOUNT_MARK, mark, Mode::from_raw_mode(0o644))
+        .map(drop)
+        .map_err(|errno| DirError { what: "write", path: dir.join(MOUNT_MARK), source: errno.into() })
 }
 
 #[cfg(test)]
@@ -249,5 +262,26 @@ mod tests {
         assert!(dir.make_task("web", View::Host, 0).is_err());
         dir.remove().unwrap();
         assert!(Path::new("/etc/passwd").exists());
+    }
+
+    #[test]
+    fn what_a_task_has_mounted_is_not_emptied() {
+        if !is_root() {
+            println!("skipped: needs root for mounts");
+            return;
+        }
+        let base = tempfile::tempdir().unwrap();
+        let precious = base.path().join("precious");
+        fs::create_dir(&precious).unwrap();
+        fs::write(precious.join("file"), "kept").unwrap();
+        let dir = AllocDir::new(&base.path().join("allocs"), AllocId::from_random([9; 16]));
+        dir.make().unwrap();
+        dir.make_task("web", View::Host, 0).unwrap();
+        let place = dir.root().join("web/local/data");
+        fs::create_dir(&place).unwrap();
+        rustix::mount::mount_bind(&precious, &place).unwrap();
+        dir.remove().unwrap();
+        assert!(!dir.root().exists());
+        assert_eq!(fs::read_to_string(precious.join("file")).unwrap(), "kept");
     }
 }

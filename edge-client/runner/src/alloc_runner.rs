@@ -260,7 +260,7 @@ impl Runner {
         self.saved = Some(self.actual.clone());
         let known = self.actual.tasks.iter().filter_map(|task| Some((task.name.clone(), task.handle.clone()?)));
         self.running_tx.send_replace(known.collect());
-        OnDisk(Arc::new(Mutex::new(Some(self.edge.journal.save(self.wanted.alloc.id, &self.actual)))))
+        OnDisk(Arc::new(tokio::sync::Mutex::new(Some(self.edge.journal.save(self.wanted.alloc.id, &self.actual)))))
     }
 
     /// Reports what has changed. Gives the time at which a report that is held back is due.
@@ -309,6 +309,12 @@ impl Runner {
                 handle.unwrap_or_else(|| TaskHandle { driver: driver.name().to_owned(), id, ..TaskHandle::default() });
             let asking = (driver.clone(), asked.clone());
             let found = self.blocking(move || asking.0.recover(&asking.1)).await;
+            if let Some(Ok(Recovered::Exited(exit))) = &found
+                && self.actual.task(&name).is_some_and(|task| task.knows_end(exit))
+            {
+                // The agent went between taking note of it and acknowledging it: that is all that is left to do.
+                continue;
+            }
             for fact in facts_of(&name, stage, asked.clone(), found) {
                 if let Fact::Started { .. } = &fact {
                     // A task that the journal had not seen start: its directories are there all the same.
@@ -433,14 +439,14 @@ impl Runner {
     }
 }
 
-/// Resolves when what was handed to the journal is on disk. Waited for once; who comes later need not wait.
+/// Resolves when what was handed to the journal is on disk, for all who wait: the first does so, the others for the first.
 #[derive(Clone, Default)]
-struct OnDisk(Arc<Mutex<Option<oneshot::Receiver<()>>>>);
+struct OnDisk(Arc<tokio::sync::Mutex<Option<oneshot::Receiver<()>>>>);
 
 impl OnDisk {
     async fn wait(self) {
-        let receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(receiver) = receiver {
+        let mut receiver = self.0.lock().await;
+        if let Some(receiver) = receiver.take() {
             // A disk that takes nothing must not keep tasks from being restarted; the journal has said so in the log.
             let _ = receiver.await;
         }

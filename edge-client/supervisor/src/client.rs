@@ -236,7 +236,12 @@ impl Client {
     /// Ends the supervisor. With `end_tasks` every task is killed first; without, it refuses while one runs. When this
     /// returns, its socket and cgroups are gone.
     pub fn shutdown(&self, end_tasks: bool) -> Result<(), ClientError> {
-        self.ask(RequestBody::Shutdown { end_tasks }).map(drop)
+        let ended = self.ask(RequestBody::Shutdown { end_tasks }).map(drop);
+        if ended.is_ok() {
+            // Its end of the socket may stay open for a moment, but nobody would answer any more.
+            self.shared.end();
+        }
+        ended
     }
 
     /// A stream of exits on a connection of its own. Exits that are not acknowledged come first, so none is ever missed; one
@@ -255,8 +260,15 @@ impl Client {
             Some(_) => return Err(Refusal::TooMany("requests at once".to_owned()).into()),
             None => return Err(ClientError::Lost),
         }
-        if hold(&self.shared.writer).write_all(&frame).is_err() {
-            self.shared.end();
+        let written = {
+            let mut writer = hold(&self.shared.writer);
+            // Answers that have come already are still to be read: the sorting thread finds the end behind them.
+            writer.write_all(&frame).inspect_err(|_| drop(writer.shutdown(Shutdown::Both)))
+        };
+        if written.is_err() {
+            if let Some(pending) = hold(&self.shared.pending).as_mut() {
+                pending.remove(&id);
+            }
             return Err(ClientError::Lost);
         }
         match rx.recv_timeout(ANSWER_MAX) {

@@ -62,6 +62,8 @@ pub(crate) fn start_contained(
         Forked::Parent(pid) => Ok((pid, report)),
         Forked::Child => {
             sys::reset_signals();
+            // Nobody would hear of the container that it makes.
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             match make(plan.name, &state, &bundle, stdio) {
                 Ok(pid) => reporter.contained(pid),
                 Err(text) => reporter.failed(&text),

@@ -59,8 +59,8 @@ struct Grave {
 /// The supervisor is ending.
 #[derive(Debug)]
 struct Closing {
-    /// Connection and request that wait for it.
-    asked_by: Option<(u64, u64)>,
+    /// Connections and requests that wait for it.
+    asked_by: Vec<(u64, u64)>,
     /// No agent is left to remove its own directory.
     removes_dir: bool,
     deadline: Instant,
@@ -262,16 +262,18 @@ impl Daemon {
 
     /// Starts the end of the supervisor: all tasks first.
     fn close(&mut self, asked_by: Option<(u64, u64)>, removes_dir: bool) {
-        if self.closing.is_none() {
-            self.drop_spare();
-            let now = Instant::now();
-            self.closing = Some(Closing {
-                asked_by,
-                removes_dir,
-                deadline: now + CLOSING_MAX,
-                next_round: now,
-            });
+        if let Some(closing) = &mut self.closing {
+            closing.asked_by.extend(asked_by);
+            return;
         }
+        self.drop_spare();
+        let now = Instant::now();
+        self.closing = Some(Closing {
+            asked_by: asked_by.into_iter().collect(),
+            removes_dir,
+            deadline: now + CLOSING_MAX,
+            next_round: now,
+        });
     }
 
     fn is_done(&self, now: Instant) -> bool {
@@ -403,13 +405,13 @@ impl Daemon {
         {
             self.log(&reason);
         }
-        if let Some((connection, id)) = closing.asked_by
-            && let Some(connection) = self.connections.get_mut(&connection)
-        {
-            connection.send(&Reply {
-                id,
-                body: Ok(ReplyBody::Done),
-            });
+        for (connection, id) in closing.asked_by {
+            if let Some(connection) = self.connections.get_mut(&connection) {
+                connection.send(&Reply {
+                    id,
+                    body: Ok(ReplyBody::Done),
+                });
+            }
         }
     }
 

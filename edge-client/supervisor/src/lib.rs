@@ -15,6 +15,8 @@
 pub mod spec;
 
 pub mod client;
+pub mod held_dir;
+pub mod mounts;
 pub mod protocol;
 pub mod users;
 
@@ -27,7 +29,6 @@ mod connection;
 mod container;
 mod descendants;
 mod log_file;
-mod mounts;
 mod report;
 mod socket;
 mod spare;

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, unlinkat};
 
+use crate::held_dir;
 use crate::spec::LogSpec;
 
 /// The writing end of one log.
@@ -28,9 +29,7 @@ pub(crate) struct LogFile {
 impl LogFile {
     /// Opens the log, going on with its highest number.
     pub(crate) fn open(spec: &LogSpec) -> io::Result<LogFile> {
-        std::fs::create_dir_all(&spec.dir)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&spec.dir, flags, Mode::empty())?;
+        let dir = held_dir::make(&spec.dir)?;
         let mut indexes = existing(&dir, &spec.prefix)?;
         indexes.sort_unstable();
         let newest = indexes.last().copied().unwrap_or(0);
@@ -200,6 +199,13 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         LogFile::open(&spec(dir.path())).unwrap().write(b"y");
         assert_eq!(std::fs::read_to_string(dir.path().join("web.stdout.3")).unwrap(), "y");
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("logs")).unwrap();
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let below = LogSpec {
+            dir: dir.path().join("logs"),
+            ..spec(dir.path())
+        };
+        assert!(LogFile::open(&below).is_err(), "a planted link in place of the directory");
         std::fs::hard_link(victim.path(), dir.path().join("web.stdout.9")).unwrap();
         LogFile::open(&spec(dir.path())).unwrap().write(b"z");
         assert_eq!(std::fs::read_to_string(victim.path()).unwrap(), "");

@@ -1,9 +1,9 @@
-//! Removing the directory of a `-dev` agent after its end, without ever reaching through a mount.
+//! Removing a directory that tasks had, without ever reaching through a mount: what is mounted there is the host's.
 
 use std::path::{Path, PathBuf};
 
 /// Unmounts all that is mounted below `dir` and removes it. Refuses while anything is still mounted there.
-pub(crate) fn remove_dir_and_mounts(dir: &Path) -> Result<(), String> {
+pub fn remove_dir_and_mounts(dir: &Path) -> Result<(), String> {
     let dir = match dir.canonicalize() {
         Ok(dir) => dir,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),

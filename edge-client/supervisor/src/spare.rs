@@ -72,7 +72,7 @@ impl Spare {
                 };
                 match Program::find(&order.spec, order.user.as_ref()) {
                     Ok(program) => {
-                        program.become_it(&order.spec, order.user.as_ref(), &stdio, inherited, &mut reporter)
+                        program.become_it(&order.spec, order.user.as_ref(), &stdio, inherited, false, &mut reporter)
                     }
                     Err(text) => fail(&mut reporter, &text),
                 }

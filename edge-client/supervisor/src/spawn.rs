@@ -65,7 +65,9 @@ pub(crate) fn start_plain(
                     &format!("fork/exec {}: {}", program.path, errno_text(&err)),
                 );
             }
-            program.become_it(spec, user, stdio, inherited, &mut reporter)
+            // Without a cgroup no later supervisor would find it.
+            let is_bound = entry.join.is_empty();
+            program.become_it(spec, user, stdio, inherited, is_bound, &mut reporter)
         }
     }
 }
@@ -110,16 +112,18 @@ impl Program {
         })
     }
 
-    /// In a child that is in its session and cgroup: takes on everything else of the task, then executes.
+    /// In a child that is in its session and cgroup: takes on everything else of the task, then executes. One that is bound
+    /// ends with the supervisor.
     pub(crate) fn become_it(
         &self,
         spec: &TaskSpec,
         user: Option<&User>,
         stdio: &Stdio,
         inherited: Inherited,
+        is_bound: bool,
         reporter: &mut Reporter,
     ) -> ! {
-        let err = match prepare(spec, user, stdio, inherited) {
+        let err = match prepare(spec, user, stdio, inherited, is_bound) {
             Ok(()) => sys::exec(&self.c_path, &self.argv, &self.env),
             Err(err) => err,
         };
@@ -127,7 +131,13 @@ impl Program {
     }
 }
 
-fn prepare(spec: &TaskSpec, user: Option<&User>, stdio: &Stdio, inherited: Inherited) -> io::Result<()> {
+fn prepare(
+    spec: &TaskSpec,
+    user: Option<&User>,
+    stdio: &Stdio,
+    inherited: Inherited,
+    is_bound: bool,
+) -> io::Result<()> {
     // Refused to a plain user who wants less than it has: then it stays as it is.
     let score = spec.oom_score_adj.unwrap_or(inherited.oom_score_adj);
     let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
@@ -138,6 +148,10 @@ fn prepare(spec: &TaskSpec, user: Option<&User>, stdio: &Stdio, inherited: Inher
     rustix::stdio::dup2_stderr(&stdio.stderr)?;
     if let Some(user) = user {
         sys::set_user(user.uid, user.gid, &user.groups)?;
+    }
+    if is_bound {
+        // After the change of user, which clears it.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     }
     std::env::set_current_dir(&spec.cwd)
 }

@@ -11,4 +11,6 @@ mod purity;
 #[cfg(test)]
 mod sizes;
 #[cfg(test)]
+mod unacted;
+#[cfg(test)]
 mod workspace;

@@ -8,3 +8,4 @@ mod limits;
 mod relay;
 mod shapes;
 mod support;
+mod tls;

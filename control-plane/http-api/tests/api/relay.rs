@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drover_http_api::{Forwarder, forward_handler, relay};
+use drover_http_api::{Forwarder, ServeOptions, forward_handler, relay};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -23,14 +23,17 @@ async fn requests_are_handed_on_and_answers_come_back() {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let headers = [("X-Relayed".to_owned(), "yes".to_owned())].into();
+    let options = ServeOptions::default().with_headers(&headers).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let relaying = tokio::spawn(relay(listener, forwarder, async {
+    let relaying = tokio::spawn(relay(listener, forwarder, options, async {
         let _ = stopped.await;
     }));
 
     let answer = ask(address, "GET", "/v1/job/web?pretty", &[], "").await;
     assert_eq!((answer.status, &answer.json()["ID"]), (200, &json!("web")));
     assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.header("x-relayed"), "yes");
     assert!(answer.index() > 0);
     let body = json!({ "Job": job("second") }).to_string();
     assert_eq!(ask(address, "PUT", "/v1/jobs", &[], &body).await.status, 200);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use drover_http_api::{AgentFacts, Api};
+use drover_http_api::{AgentFacts, Api, ServeOptions};
 use drover_model::node::{DriverInfo, Node, NodeCpu, NodeDisk, NodeMemory, NodeResources, NodeStatus};
 use drover_model::{NodeId, Timestamp};
 use drover_server::{Server, Settings};
@@ -63,6 +63,10 @@ pub fn api(server: &Server) -> Api {
 }
 
 pub async fn start() -> Running {
+    start_with(ServeOptions::default()).await
+}
+
+pub async fn start_with(options: ServeOptions) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings {
         name: "n1".into(),
@@ -79,7 +83,7 @@ pub async fn start() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(drover_http_api::serve(listener, api(&server), async {
+    let serving = tokio::spawn(drover_http_api::serve(listener, api(&server), options, async {
         let _ = stopped.await;
     }));
     Running { address, server, stop, serving, _dir: dir }

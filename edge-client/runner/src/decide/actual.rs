@@ -7,7 +7,7 @@ use drover_model::Timestamp;
 use drover_model::alloc::{AllocUpdate, ClientStatus};
 use drover_model::policy::RestartPolicy;
 use drover_model::task::Task;
-use drover_model::task_state::{TaskPhase, TaskState};
+use drover_model::task_state::{TaskEvent, TaskPhase, TaskState};
 use serde::{Deserialize, Serialize};
 
 use super::health::HealthWatch;
@@ -299,6 +299,12 @@ struct Its<'a> {
 }
 
 impl TaskActual {
+    /// This end was taken note of already.
+    pub fn knows_end(&self, exit: &Exit) -> bool {
+        let is_it = |event: &TaskEvent| event.kind == "Terminated" && event.time == exit.at;
+        self.stage == Stage::Ended && self.state.events.iter().any(is_it)
+    }
+
     fn on_started(&mut self, handle: TaskHandle, now: Now) {
         self.stage = Stage::Running;
         self.state.state = TaskPhase::Running;

@@ -26,6 +26,7 @@ pub const CASES: &[Case] = &[
         "shutdown_without_ending_tasks_refuses",
         shutdown_without_ending_tasks_refuses,
     ),
+    ("a_shutdown_is_answered_in_any_bustle", a_shutdown_is_answered_in_any_bustle),
     (
         "a_new_supervisor_ends_what_a_dead_one_left",
         a_new_supervisor_ends_what_a_dead_one_left,
@@ -336,6 +337,39 @@ fn shutdown_without_ending_tasks_refuses() {
     drop(Client::connect_or_start(bed.options.clone()).unwrap());
     let mut bed = bed;
     bed.reconnect();
+}
+
+fn a_shutdown_is_answered_in_any_bustle() {
+    for _ in 0..15 {
+        let bed = Bed::new();
+        bed.client().start_task(bed.script("t", "sleep 1000")).unwrap();
+        let other = Client::connect_or_start(bed.options.clone()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                // Until the end, which is none of their business.
+                scope.spawn(|| while bed.client().list().is_ok() {});
+            }
+            let second = scope.spawn(|| other.shutdown(true));
+            let first = bed.client().shutdown(true);
+            // Whoever comes when all is over finds nobody; one who has been heard is answered.
+            let outcomes = [first, second.join().unwrap()];
+            assert!(
+                outcomes.iter().any(Result::is_ok)
+                    && outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(ClientError::Lost))),
+                "{outcomes:?}"
+            );
+        });
+    }
+    for _ in 0..15 {
+        let bed = Bed::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| while bed.client().list().is_ok() {});
+            }
+            bed.client().shutdown(true).unwrap();
+            assert!(!bed.client().is_connected());
+        });
+    }
 }
 
 fn a_new_supervisor_ends_what_a_dead_one_left() {
