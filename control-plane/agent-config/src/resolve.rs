@@ -245,9 +245,7 @@ fn warn(settings: &mut Settings) {
     }
     let text = match settings.server.bootstrap_expect {
         1 => "Bootstrap mode enabled! Potentially unsafe operation.",
-        even if even.is_multiple_of(2) => {
-            "Number of bootstrap servers should ideally be set to an odd number."
-        }
+        even if even.is_multiple_of(2) => "Number of bootstrap servers should ideally be set to an odd number.",
         _ => return,
     };
     settings.warnings.push(text.to_owned());

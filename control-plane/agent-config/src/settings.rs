@@ -145,10 +145,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            https_handshake_timeout: Duration::from_secs(5),
-            http_connections_per_client_max: 100,
-        }
+        Limits { https_handshake_timeout: Duration::from_secs(5), http_connections_per_client_max: 100 }
     }
 }
 

@@ -104,7 +104,10 @@ mod tests {
         check("http://[::1]:4646", "http://[::1]:4646", "[::1]:4646");
         check("https://box", "https://box", "box:443");
         check("https://box:4646/", "https://box:4646", "box:4646");
-        assert_eq!(Address::parse("https://[::1]:4646").unwrap().base_of("server.global"), "https://server.global:4646");
+        assert_eq!(
+            Address::parse("https://[::1]:4646").unwrap().base_of("server.global"),
+            "https://server.global:4646"
+        );
     }
 
     #[test]

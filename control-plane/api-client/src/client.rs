@@ -226,7 +226,9 @@ impl Client {
         let patience = self.config.timeout + options.wait.map_or(Duration::ZERO, |wait| wait + wait / 16);
         // The name that the certificate must have is the one that is asked; the resolver knows where that is.
         let named = match self.config.tls.server_name.as_str() {
-            name if !name.is_empty() && self.address.is_https => url.replacen(&self.address.base, &self.address.base_of(name), 1),
+            name if !name.is_empty() && self.address.is_https => {
+                url.replacen(&self.address.base, &self.address.base_of(name), 1)
+            }
             _ => url.to_owned(),
         };
         let mut request = ureq::http::Request::builder().uri(named).method(match method {

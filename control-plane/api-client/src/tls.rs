@@ -150,7 +150,10 @@ mod tests {
             said(&with_ca(Path::new("nofile"))),
             "Error loading CA File: open nofile: no such file or directory"
         );
-        assert_eq!(said(&with_ca(&empty)), format!("Error loading CA File: Couldn't parse PEM in: {}", empty.display()));
+        assert_eq!(
+            said(&with_ca(&empty)),
+            format!("Error loading CA File: Couldn't parse PEM in: {}", empty.display())
+        );
         let ca_dir = TlsOptions { ca_dir: "nodir".into(), ..TlsOptions::default() };
         assert_eq!(said(&ca_dir), "Error loading CA Path: open nodir: no such file or directory");
         assert_eq!(said(&with_pair(&cert, Path::new(""))), "both client cert and client key must be provided");

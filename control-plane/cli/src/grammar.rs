@@ -58,7 +58,11 @@ pub const AGENT_FLAGS: &[Flag] = &[
     text("region", "name", "The region to ask. Also DROVER_REGION or NOMAD_REGION. Default: the agent's own."),
     text("namespace", "name", "The namespace to ask. Also DROVER_NAMESPACE or NOMAD_NAMESPACE. Default: default"),
     text("token", "secret", "The ACL token to show. Also DROVER_TOKEN or NOMAD_TOKEN."),
-    text("ca-cert", "path", "For https: a file of authorities to believe. Also DROVER_CACERT or NOMAD_CACERT. Default: the system's."),
+    text(
+        "ca-cert",
+        "path",
+        "For https: a file of authorities to believe. Also DROVER_CACERT or NOMAD_CACERT. Default: the system's.",
+    ),
     text("ca-path", "path", "For https: a folder of such files. Also DROVER_CAPATH or NOMAD_CAPATH."),
     text("client-cert", "path", "For https: the certificate to show. Also DROVER_CLIENT_CERT or NOMAD_CLIENT_CERT."),
     text("client-key", "path", "For https: its key. Also DROVER_CLIENT_KEY or NOMAD_CLIENT_KEY."),

@@ -58,7 +58,6 @@ fn group_summary(group: &str) -> &'static str {
         "node" => "Look at nodes: the machines that run tasks",
         "node join-token" => "Let new clients join",
         "server" => "Look at servers",
-        "server join-token" => "Let new servers join",
         _ => "More commands",
     }
 }

@@ -199,6 +199,8 @@ impl EdgeHandle {
             if let Ok(Err(error)) = ended {
                 tracing::warn!(error = %format!("{error:#}"), "not everything was removed");
             }
+        } else {
+            supervised.leave();
         }
         if tokio::time::timeout(STOP_TIME_MAX, store.close()).await.is_err() {
             tracing::warn!("the disk did not take the edge's last state in time");

@@ -37,6 +37,8 @@ pub struct EdgeConfig {
     pub meta: BTreeMap<String, String>,
     /// Where its agent answers HTTP; empty when it does not.
     pub http_addr: String,
+    /// HTTP is answered there inside TLS.
+    pub http_tls: bool,
     /// RPC addresses of servers; empty means those of this host.
     pub servers: Vec<String>,
     /// Lets it join from another host.
@@ -106,6 +108,7 @@ impl EdgeConfig {
             node_pool: "default".to_owned(),
             meta: BTreeMap::new(),
             http_addr: String::new(),
+            http_tls: false,
             servers: Vec::new(),
             join_token: None,
             own_tls: None,
@@ -140,6 +143,7 @@ impl EdgeConfig {
             node_class: client.node_class.clone(),
             node_pool: client.node_pool.clone(),
             meta: client.meta.clone(),
+            http_tls: settings.tls.http == Some(true),
             servers: client.servers.clone(),
             join_token: join_token(client.join_token_file.as_deref())?,
             own_tls: own_tls(settings),

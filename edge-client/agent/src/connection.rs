@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use drover_certs::{Fingerprint, JoinToken, RegionName};
@@ -25,6 +25,10 @@ use crate::requests::Requests;
 /// The longest wait between two attempts to connect.
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// A connection that has lasted this long was a good one: what follows it begins with the shortest wait.
+const SETTLED: Duration = Duration::from_secs(10);
+/// So long after its end no server takes a certificate for the next one.
+const RENEWABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The longest time for the answer to a request.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 /// The shortest time between two heartbeats, whatever a server says.
@@ -99,16 +103,17 @@ impl Link {
         loop {
             match self.connect(&mut endpoints, &file).await {
                 Ok((peer, trust, name)) => {
+                    let began = Instant::now();
                     let ended = self.session(&peer, &mut endpoints, &file, trust, &name).await;
+                    if began.elapsed() >= SETTLED {
+                        backoff = BACKOFF_MIN;
+                    }
                     self.connection.send_replace(None);
                     peer.connection.close(CloseCode::DONE, "");
                     match ended {
-                        Ok(Ended::Renewed) => {
-                            backoff = BACKOFF_MIN;
-                            continue;
-                        }
+                        // With a clock that is wrong every certificate may be due at once: then the wait grows.
+                        Ok(Ended::Renewed) => {}
                         Ok(Ended::Broken(reason)) => {
-                            backoff = BACKOFF_MIN;
                             tracing::warn!(server = %name, %reason, "connection to the server lost");
                             self.status.send_replace(LinkStatus { server: None, error: Some(reason) });
                         }
@@ -168,6 +173,9 @@ impl Link {
                 "its root is not the one of the region that this node has joined; to join the new one, remove {}",
                 file.path().display()
             ),
+            Some(trust) if self.has_waited_too_long(&trust, server) => {
+                self.join(&joiner, server, endpoints, file).await.context("the certificate ended too long ago")?
+            }
             Some(trust) => {
                 if trust.credentials.leaf().not_after() > SystemTime::now() {
                     trust
@@ -179,28 +187,46 @@ impl Link {
                     renewed
                 }
             }
-            None => {
-                let endpoint = endpoints.for_address(server.address, None)?;
-                let issued = match (&server.host_file, &self.config.join_token) {
-                    (Some(host_file), _) => joiner.by_host_file(&endpoint, server.address, host_file).await,
-                    (None, Some(text)) => {
-                        let token: JoinToken = text.parse()?;
-                        joiner.by_token(&endpoint, server.address, &token).await
-                    }
-                    (None, None) => bail!(
-                        "this node has no certificate: make a token with `drover node join-token create` on a server and give it \
-                         in DROVER_JOIN_TOKEN or client {{ join_token_file }}"
-                    ),
-                };
-                let issued = issued.context("get a certificate")?;
-                file.save(&issued)?;
-                tracing::info!(server = %server.name, "certificate issued");
-                issued
-            }
+            None => self.join(&joiner, server, endpoints, file).await?,
         };
         let endpoint = endpoints.for_address(server.address, Some(&trust))?;
         let peer = endpoint.dial(server.address, &region, Protocol::Edge, DIAL_TIME_MAX).await?;
         Ok((peer, trust))
+    }
+
+    /// Nobody renews it any more, and there is another way into the same region.
+    fn has_waited_too_long(&self, trust: &Trust, server: &Candidate) -> bool {
+        let ended = SystemTime::now().duration_since(trust.credentials.leaf().not_after());
+        let token = self.config.join_token.as_ref().and_then(|text| text.parse::<JoinToken>().ok());
+        // A file of this host was compared already.
+        let leads_to_it = |token: JoinToken| trust.anchors.find(&token.fingerprint).is_some();
+        ended.is_ok_and(|ago| ago > RENEWABLE_FOR) && (server.host_file.is_some() || token.is_some_and(leads_to_it))
+    }
+
+    /// Gets the first certificate.
+    async fn join(
+        &self,
+        joiner: &Joiner<'_>,
+        server: &Candidate,
+        endpoints: &mut Endpoints,
+        file: &TrustFile,
+    ) -> Result<Trust> {
+        let endpoint = endpoints.for_address(server.address, None)?;
+        let issued = match (&server.host_file, &self.config.join_token) {
+            (Some(host_file), _) => joiner.by_host_file(&endpoint, server.address, host_file).await,
+            (None, Some(text)) => {
+                let token: JoinToken = text.parse()?;
+                joiner.by_token(&endpoint, server.address, &token).await
+            }
+            (None, None) => bail!(
+                "this node has no certificate: make a token with `drover node join-token create` on a server and give it \
+                 in DROVER_JOIN_TOKEN or client {{ join_token_file }}"
+            ),
+        };
+        let issued = issued.context("get a certificate")?;
+        file.save(&issued)?;
+        tracing::info!(server = %server.name, "certificate issued");
+        Ok(issued)
     }
 
     /// Servers to try, in this order: those of the settings, or of this host, then those that servers have named.

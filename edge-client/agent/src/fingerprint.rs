@@ -45,6 +45,7 @@ pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) 
         datacenter: config.datacenter.clone(),
         name: config.name.clone(),
         http_addr: config.http_addr.clone(),
+        tls_enabled: config.http_tls && !config.http_addr.is_empty(),
         attributes,
         node_resources: NodeResources {
             cpu,

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use drover_protocol::host_file::{BYTES_MAX, HostFile, directories, parse_file_name};
 
-/// Most files looked at in one directory.
-const FILES_MAX: usize = 64;
+/// Most files looked at in one directory. Servers that were killed leave theirs behind, and must not hide those that run.
+const FILES_MAX: usize = 4096;
 
 /// The files of servers of that region that this process may believe: in its own network namespace, of its own user,
 /// root's, or under sudo the calling user's.

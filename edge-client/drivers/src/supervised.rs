@@ -1,12 +1,16 @@
 //! What the drivers have in common that run their tasks through the supervisor: one connection, one stream of exits.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use drover_model::Timestamp;
 use drover_model::resources::AllocatedTask;
 use drover_supervisor::client::EventStopper;
-use drover_supervisor::{Client, ClientError, EventStream, LogSpec, Refusal, Resources, StartOptions, Started, TaskSpec, TaskState};
+use drover_supervisor::{
+    Client, ClientError, EventStream, LogSpec, Refusal, Resources, StartOptions, Started, TaskSpec, TaskState,
+    TaskStatus,
+};
 use tokio::sync::oneshot;
 
 use crate::driver::{Exit, Recovered, StartError, TaskError, TaskHandle, TaskLogs, TaskUsage};
@@ -20,6 +24,12 @@ const STARTING_LOOKS_MAX: u32 = 400;
 /// The time between two looks.
 const STARTING_WAIT: Duration = Duration::from_millis(5);
 
+/// How long a list of all tasks may be looked at again: ends since then are told anyway, and starts make it void.
+const SEEN_MAX: Duration = Duration::from_millis(500);
+/// How often it is looked whether a task that nobody wants has ended, which takes it half a minute at the most.
+const PURGE_LOOKS_MAX: u32 = 6000;
+/// After so many looks it is killed again.
+const PURGE_LOOKS_PER_KILL: u32 = 100;
 /// What is said of a task whose supervisor has ended: the next one has killed what was left of it.
 const LOST_WITH_SUPERVISOR: &str = "the supervisor of the tasks ended unexpectedly, and the task with it";
 /// How often another supervisor is looked for before the agent is told that there is none.
@@ -35,6 +45,15 @@ const CLIENT_WAIT: Duration = Duration::from_secs(20);
 pub struct Supervised {
     shared: Arc<Shared>,
     lost: Mutex<Option<oneshot::Receiver<()>>>,
+    /// The tasks of a moment ago: an agent that comes back asks for each of thousands.
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    losses: u64,
+    tasks: BTreeMap<String, TaskStatus>,
 }
 
 #[derive(Debug)]
@@ -82,7 +101,7 @@ impl Supervised {
                 drop(lost_tx);
             })
             .map_err(|err| ClientError::Start(format!("start a thread: {err}")))?;
-        Ok(Arc::new(Supervised { shared, lost: Mutex::new(Some(lost)) }))
+        Ok(Arc::new(Supervised { shared, lost: Mutex::new(Some(lost)), seen: Mutex::default() }))
     }
 
     /// Resolves (with an error) when the supervisor is gone and no other can be had. Given out once.
@@ -115,11 +134,20 @@ impl Supervised {
     /// Ends a task that nobody wants and forgets it.
     pub fn purge(&self, id: &str) -> Result<(), TaskError> {
         let exits = &self.shared.exits;
-        let exit = exits.wait(id);
-        match self.client()?.kill_all(id) {
-            Ok(()) => drop(exit.blocking_recv()),
-            Err(ClientError::Refused(Refusal::NotRunning | Refusal::UnknownTask)) => {}
-            Err(err) => return Err(task_error(&err)),
+        let mut exit = exits.wait(id);
+        for look in 0..PURGE_LOOKS_MAX {
+            // Again and again: it may have forked meanwhile, or still be starting.
+            if look % PURGE_LOOKS_PER_KILL == 0 {
+                match self.client()?.kill_all(id) {
+                    Ok(()) | Err(ClientError::Refused(Refusal::NotRunning)) => {}
+                    Err(ClientError::Refused(Refusal::UnknownTask)) => break,
+                    Err(err) => return Err(task_error(&err)),
+                }
+            }
+            match exit.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => std::thread::sleep(STARTING_WAIT),
+                _ => break,
+            }
         }
         exits.forget(id);
         gone_is_fine(self.client()?.remove(id))
@@ -143,6 +171,8 @@ impl Supervised {
     pub(crate) fn start(&self, driver: &str, spec: TaskSpec) -> Result<TaskHandle, StartError> {
         let id = spec.id.clone();
         let exits = &self.shared.exits;
+        // What was seen before holds no more, and its memory is free.
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for is_last in [false, true] {
             // What an earlier life of the task left under this id is not this one's end.
             exits.forget(&id);
@@ -183,11 +213,8 @@ impl Supervised {
     pub(crate) fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError> {
         let mut looks = 0;
         loop {
-            let losses = self.shared.exits.losses();
-            let tasks = self.client()?.list().map_err(|err| task_error(&err))?;
-            let Some(task) = tasks.into_iter().find(|task| task.task_id == handle.id) else {
-                return Ok(Recovered::Unknown);
-            };
+            let (task, losses) = self.look_at(&handle.id, looks > 0)?;
+            let Some(task) = task else { return Ok(Recovered::Unknown) };
             match (task.state, task.started) {
                 (TaskState::Exited(exit), _) => return Ok(Recovered::Exited(exit_of(&exit))),
                 (_, Some(started)) if self.shared.exits.note_running(&handle.id, losses) => {
@@ -200,6 +227,24 @@ impl Supervised {
             }
             looks += 1;
         }
+    }
+
+    /// The task as it stands, or stood less than a moment ago, and how many supervisors were lost before that was said.
+    fn look_at(&self, id: &str, is_fresh: bool) -> Result<(Option<TaskStatus>, u64), TaskError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let losses = self.shared.exits.losses();
+        match &*seen {
+            Some(seen) if !is_fresh && seen.losses == losses && seen.at.elapsed() < SEEN_MAX => {
+                return Ok((seen.tasks.get(id).cloned(), losses));
+            }
+            _ => {}
+        }
+        let at = Instant::now();
+        let tasks = self.client()?.list().map_err(|err| task_error(&err))?;
+        let tasks: BTreeMap<_, _> = tasks.into_iter().map(|task| (task.task_id.clone(), task)).collect();
+        let task = tasks.get(id).cloned();
+        *seen = Some(Seen { at, losses, tasks });
+        Ok((task, losses))
     }
 
     pub(crate) fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError> {

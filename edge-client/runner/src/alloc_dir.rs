@@ -139,8 +139,11 @@ impl AllocDir {
     /// Removes all of it, after whatever is mounted below it was unmounted.
     pub fn remove(&self) -> Result<(), DirError> {
         // A task as root may have mounted the host's own directories here: those are not for us to empty.
-        mounts::remove_dir_and_mounts(&self.root)
-            .map_err(|reason| DirError { what: "remove", path: self.root.clone(), source: io::Error::other(reason) })
+        mounts::remove_dir_and_mounts(&self.root).map_err(|reason| DirError {
+            what: "remove",
+            path: self.root.clone(),
+            source: io::Error::other(reason),
+        })
     }
 }
 
@@ -212,9 +215,11 @@ fn mount_tmpfs(dir: &Path, mib: u64) -> Result<(), DirError> {
         return Err(failed(io::Error::other("the directory was moved meanwhile")));
     }
     let mark = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(&mounted, MOUNT_MARK, mark, Mode::from_raw_mode(0o644))
-        .map(drop)
-        .map_err(|errno| DirError { what: "write", path: dir.join(MOUNT_MARK), source: errno.into() })
+    rustix::fs::openat(&mounted, MOUNT_MARK, mark, Mode::from_raw_mode(0o644)).map(drop).map_err(|errno| DirError {
+        what: "write",
+        path: dir.join(MOUNT_MARK),
+        source: errno.into(),
+    })
 }
 
 #[cfg(test)]

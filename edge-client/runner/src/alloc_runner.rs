@@ -333,7 +333,8 @@ impl Runner {
         match action {
             Action::Prepare => {
                 let dir = self.dir.clone();
-                self.step(move |_, _| {
+                // What is made must be known to the next life of the agent, or nobody would ever remove it.
+                self.step_after(on_disk, move |_, _| {
                     let made = dir.make();
                     Some(Fact::Prepared(
                         made.map_err(|error| format!("failed to build alloc directory: {error}: {}", error.source)),
@@ -381,8 +382,13 @@ impl Runner {
 
     /// Does a blocking step on a thread of its own; the fact it gives reaches the loop.
     fn step(&self, work: impl FnOnce(&Edge, &Wanted) -> Option<Fact> + Send + 'static) {
+        self.step_after(OnDisk::default(), work);
+    }
+
+    fn step_after(&self, on_disk: OnDisk, work: impl FnOnce(&Edge, &Wanted) -> Option<Fact> + Send + 'static) {
         let (edge, wanted, facts) = (self.edge.clone(), self.wanted.clone(), self.facts_tx.clone());
         tokio::spawn(async move {
+            on_disk.wait().await;
             let Ok(_seat) = edge.steps.acquire().await else { return };
             let shared = edge.clone();
             let fact = tokio::task::spawn_blocking(move || work(&shared, &wanted)).await;

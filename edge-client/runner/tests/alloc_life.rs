@@ -15,10 +15,11 @@ use drover_model::policy::RestartPolicy;
 use drover_model::task::{LogConfig, Task};
 use drover_runner::alloc_dir::AllocDir;
 use drover_runner::decide::Limits;
+use drover_runner::decide::actual::Fact;
 use drover_runner::drivers::exec::ExecConfig;
 use drover_runner::drivers::raw_exec::RawExecConfig;
 use drover_runner::drivers::supervised::Supervised;
-use drover_runner::drivers::{Drivers, StartOptions};
+use drover_runner::drivers::{Drivers, Recovered, StartOptions};
 use drover_runner::task_env::EdgeFacts;
 use drover_runner::{AllocActual, AllocHandle, Edge, Journal, Report, Wanted, spawn};
 use serde_json::{Value, json};
@@ -36,6 +37,10 @@ fn main() {
         ("a_task_outlives_its_agent", a_task_outlives_its_agent),
         ("an_end_in_the_agents_absence_is_known", an_end_in_the_agents_absence_is_known),
         ("a_task_that_the_journal_missed_is_taken_over", a_task_that_the_journal_missed_is_taken_over),
+        ("nothing_is_made_before_it_is_known_on_disk", nothing_is_made_before_it_is_known_on_disk),
+        ("an_end_that_is_known_counts_once", an_end_that_is_known_counts_once),
+        ("tasks_of_a_killed_supervisor_end_and_start_again", tasks_of_a_killed_supervisor_end_and_start_again),
+        ("a_start_takes_the_place_of_one_that_nobody_watched", a_start_takes_the_place_of_one_that_nobody_watched),
         ("a_command_that_is_not_there_is_told", a_command_that_is_not_there_is_told),
         ("an_exec_task_sees_its_own_root", an_exec_task_sees_its_own_root),
     ];
@@ -89,6 +94,10 @@ impl Host {
     }
 
     fn agent(&self) -> Agent {
+        self.agent_with(self.journal.clone())
+    }
+
+    fn agent_with(&self, journal: Arc<dyn Journal>) -> Agent {
         let mut options = StartOptions::new(self.dir.path().join("supervisor.sock"), &self.node);
         // Should a test end without having ended it.
         options.linger = Some(Duration::from_secs(5));
@@ -99,7 +108,7 @@ impl Host {
             region: "global".to_owned(),
             host_env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         };
-        let edge = Arc::new(Edge::new(drivers, self.allocs(), Limits::default(), facts, self.journal.clone()));
+        let edge = Arc::new(Edge::new(drivers, self.allocs(), Limits::default(), facts, journal));
         let (reports_tx, reports) = mpsc::channel(16);
         Agent { edge, supervised, reports_tx, reports }
     }
@@ -300,6 +309,129 @@ fn a_task_that_the_journal_missed_is_taken_over() {
         assert_eq!(kinds(&update), ["Received", "Started"]);
         assert!(second.edge.take_unclaimed().is_empty());
         end(&second, &wanted).await;
+    });
+}
+
+/// A disk that takes its time.
+#[derive(Default)]
+struct Slow(Mutex<Option<Vec<oneshot::Sender<()>>>>);
+
+impl Journal for Slow {
+    fn save(&self, _: AllocId, _: &AllocActual) -> oneshot::Receiver<()> {
+        let (tx, rx) = oneshot::channel();
+        match self.0.lock().unwrap().as_mut() {
+            Some(waiting) => waiting.push(tx),
+            None => tx.send(()).unwrap(),
+        }
+        rx
+    }
+}
+
+fn nothing_is_made_before_it_is_known_on_disk() {
+    run(async || {
+        let host = Host::new();
+        let journal = Arc::new(Slow(Mutex::new(Some(Vec::new()))));
+        let wanted = wanted(JobType::Batch, "raw_exec", shell("exit 0"));
+        let mut agent = host.agent_with(journal.clone());
+        let _handle = agent.spawn(&wanted, None);
+        // The first report comes after the first decision was acted on.
+        let update = agent.until(|_| true).await;
+        assert_eq!(kinds(&update), ["Received"]);
+        assert!(!host.allocs().exists());
+        drop(journal.0.lock().unwrap().take());
+        let update = agent.until(|update| update.client_status.is_terminal()).await;
+        assert_eq!(update.client_status, ClientStatus::Complete);
+        end(&agent, &wanted).await;
+    });
+}
+
+fn an_end_that_is_known_counts_once() {
+    run(async || {
+        let host = Host::new();
+        let fifo = host.fifo("go");
+        let script = format!("read x < {}; exit 7", fifo.display());
+        let wanted = wanted(JobType::Batch, "raw_exec", shell(&script));
+        let mut first = host.agent();
+        let handle = first.spawn(&wanted, None);
+        first.until(|update| update.client_status == ClientStatus::Running).await;
+        drop(handle);
+        let mut saved = host.journal.0.lock().unwrap()[&wanted.alloc.id].clone();
+        std::fs::write(&fifo, "x\n").unwrap();
+        // The end was taken note of, with no try left, and then the agent was killed: nobody has acknowledged it.
+        let task = saved.tasks[0].handle.clone().unwrap();
+        let driver = first.edge.drivers.get("raw_exec").unwrap().clone();
+        let exit = loop {
+            match driver.recover(&task).unwrap() {
+                Recovered::Exited(exit) => break exit,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        drop(first);
+        saved.tasks[0].window.used = 1;
+        saved.observe(&wanted, Fact::Exited { task: "t".to_owned(), exit }, drover_runner::clock::now());
+
+        let mut second = host.agent();
+        second.edge.set_unclaimed(second.supervised.list().unwrap().into_iter().map(|task| task.id).collect());
+        let handle = second.spawn(&wanted, Some(saved));
+        let update = second.until(|update| update.client_status.is_terminal()).await;
+        assert_eq!(kinds(&update), ["Received", "Task Setup", "Started", "Terminated", "Not Restarting"]);
+        handle.remove();
+        second.gone().await;
+        assert_eq!(second.supervised.list().unwrap(), []);
+        end(&second, &wanted).await;
+    });
+}
+
+fn tasks_of_a_killed_supervisor_end_and_start_again() {
+    run(async || {
+        let host = Host::new();
+        let wanted = wanted(JobType::Service, "raw_exec", shell("exec sleep 1000"));
+        let mut agent = host.agent();
+        let handle = agent.spawn(&wanted, None);
+        agent.until(|update| update.client_status == ClientStatus::Running).await;
+        let (before, pid) = (agent.supervised.pid(), handle.running()["t"].pid);
+        kill(before);
+        let update = agent.until(|update| kinds(update).len() > 5).await;
+        assert_eq!(kinds(&update), ["Received", "Task Setup", "Started", "Terminated", "Restarting", "Started"]);
+        let terminated = &update.task_states["t"].events[3];
+        assert!(terminated.display_message.contains("supervisor"), "{terminated:?}");
+        assert!(!is_alive(pid), "the first one runs on");
+        let next = handle.running()["t"].pid;
+        assert!(next != pid && is_alive(next));
+        assert_ne!(agent.supervised.pid(), before);
+        // Whoever ends it all right after another kill leaves nothing either.
+        kill(agent.supervised.pid());
+        end(&agent, &wanted).await;
+        assert!(!is_alive(next));
+        assert!(!host.dir.path().join("supervisor.sock").exists());
+    });
+}
+
+/// Whether a process is there, and not merely not reaped by whoever inherited it.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn kill(pid: i32) {
+    assert!(std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+}
+
+fn a_start_takes_the_place_of_one_that_nobody_watched() {
+    run(async || {
+        let host = Host::new();
+        let wanted = wanted(JobType::Service, "raw_exec", shell("exec sleep 1000"));
+        let mut agent = host.agent();
+        let handle = agent.spawn(&wanted, None);
+        agent.until(|update| update.client_status == ClientStatus::Running).await;
+        let pid = handle.running()["t"].pid;
+        drop(handle);
+        // An alloc that knows nothing of it and is not told of it either.
+        let handle = agent.spawn(&wanted, None);
+        let update = agent.until(|update| update.client_status == ClientStatus::Running).await;
+        assert_eq!(kinds(&update), ["Received", "Task Setup", "Started"]);
+        assert!(handle.running()["t"].pid != pid && !is_alive(pid));
+        end(&agent, &wanted).await;
     });
 }
 

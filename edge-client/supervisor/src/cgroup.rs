@@ -43,11 +43,7 @@ pub(crate) struct TaskCgroup {
 /// A node's part of a path: the short form of a UUID, else the whole name, escaped.
 pub(crate) fn short_node(node_id: &str) -> String {
     let is_uuid = node_id.len() == 36 && node_id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    escape(if is_uuid {
-        node_id.get(..8).unwrap_or(node_id)
-    } else {
-        node_id
-    })
+    escape(if is_uuid { node_id.get(..8).unwrap_or(node_id) } else { node_id })
 }
 
 /// A name that is safe as a directory and as a container id; different names stay different.
@@ -66,14 +62,8 @@ pub(crate) fn escape(name: &str) -> String {
 impl NodeCgroups {
     /// Finds the hierarchies; makes nothing yet. `parent` is a path such as `/drover`.
     pub(crate) fn detect(parent: &str, node_id: &str) -> NodeCgroups {
-        let parent: PathBuf = parent
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != "..")
-            .collect();
-        NodeCgroups {
-            layout: Layout::detect(),
-            path: parent.join(short_node(node_id)),
-        }
+        let parent: PathBuf = parent.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
+        NodeCgroups { layout: Layout::detect(), path: parent.join(short_node(node_id)) }
     }
 
     /// The path of a task as libcontainer wants it: absolute below the hierarchies' roots. None without cgroups.
@@ -133,10 +123,7 @@ impl NodeCgroups {
     pub(crate) fn leave(&self) -> bool {
         let mut is_gone = true;
         for dir in self.node_dirs() {
-            let root_procs = dir
-                .ancestors()
-                .nth(self.path.components().count())
-                .map(|root| root.join("cgroup.procs"));
+            let root_procs = dir.ancestors().nth(self.path.components().count()).map(|root| root.join("cgroup.procs"));
             if dir.join(OWN).exists()
                 && let Some(root_procs) = root_procs
             {
@@ -209,10 +196,7 @@ impl NodeCgroups {
         for dir in &task.joined {
             if let Err(err) = self.make(dir) {
                 task.remove();
-                return (
-                    None,
-                    Some(format!("create cgroup {}: {}", dir.display(), errno_text(&err))),
-                );
+                return (None, Some(format!("create cgroup {}: {}", dir.display(), errno_text(&err))));
             }
         }
         let reason = task.set_limits(resources).err();
@@ -303,11 +287,7 @@ impl TaskCgroup {
             }
         }
         if let Some(pids_max) = resources.pids_max {
-            let file = self
-                .joined
-                .iter()
-                .map(|dir| dir.join("pids.max"))
-                .find(|file| file.exists());
+            let file = self.joined.iter().map(|dir| dir.join("pids.max")).find(|file| file.exists());
             write(&file.ok_or_else(|| missing("pids"))?, &pids_max.to_string())?;
         }
         Ok(())
@@ -321,11 +301,7 @@ impl TaskCgroup {
             file.map_err(|err| format!("open {}: {}", path.display(), errno_text(&err)))
         };
         let join = self.joined.iter().map(open).collect::<Result<_, _>>()?;
-        let born_in = if self.is_v2 {
-            File::open(&self.tracked).ok()
-        } else {
-            None
-        };
+        let born_in = if self.is_v2 { File::open(&self.tracked).ok() } else { None };
         Ok(Entry { join, born_in })
     }
 
@@ -339,11 +315,8 @@ impl TaskCgroup {
         if self.is_v2 && write(&self.tracked.join("cgroup.kill"), "1").is_ok() {
             return;
         }
-        let (freezer, frozen, thawed) = if self.is_v2 {
-            ("cgroup.freeze", "1", "0")
-        } else {
-            ("freezer.state", "FROZEN", "THAWED")
-        };
+        let (freezer, frozen, thawed) =
+            if self.is_v2 { ("cgroup.freeze", "1", "0") } else { ("freezer.state", "FROZEN", "THAWED") };
         let is_frozen = write(&self.tracked.join(freezer), frozen).is_ok();
         // A pid read from the file may be another process by now: take hold of it first, then see whether it is still listed.
         let held: Vec<(i32, rustix::fd::OwnedFd)> = processes(&self.tracked)
@@ -363,15 +336,8 @@ impl TaskCgroup {
 
     /// How many of its processes the kernel ended for want of memory.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let file = if self.is_v2 {
-            "memory.events"
-        } else {
-            "memory.oom_control"
-        };
-        self.memory
-            .as_ref()
-            .and_then(|dir| table(&dir.join(file)).get("oom_kill").copied())
-            .unwrap_or(0)
+        let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
+        self.memory.as_ref().and_then(|dir| table(&dir.join(file)).get("oom_kill").copied()).unwrap_or(0)
     }
 
     /// Removes it from every hierarchy; true when nothing is left.
@@ -387,10 +353,7 @@ impl TaskCgroup {
     }
 
     fn stats_v1(&self) -> Stats {
-        let mut stats = Stats {
-            processes: processes(&self.tracked).len() as u64,
-            ..Stats::default()
-        };
+        let mut stats = Stats { processes: processes(&self.tracked).len() as u64, ..Stats::default() };
         if let Some(dir) = &self.cpuacct {
             let ns_per_tick = 1_000_000_000 / sys::ticks_per_second();
             let split = table(&dir.join("cpuacct.stat"));

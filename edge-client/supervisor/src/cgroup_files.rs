@@ -11,10 +11,7 @@ const V1_CONTROLLERS: [&str; 5] = ["freezer", "memory", "cpu", "cpuacct", "pids"
 #[derive(Debug, Clone)]
 pub(crate) enum Layout {
     /// One directory per controller (several may share one mount). `all` has every mount, those too that tasks do not join.
-    V1 {
-        controllers: BTreeMap<&'static str, PathBuf>,
-        all: Vec<PathBuf>,
-    },
+    V1 { controllers: BTreeMap<&'static str, PathBuf>, all: Vec<PathBuf> },
     /// One tree for all.
     V2 { root: PathBuf },
     /// None that we could use.
@@ -28,9 +25,7 @@ impl Layout {
             Ok(mounts) => Layout::from_mounts(&mounts, |root| {
                 std::fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default()
             }),
-            Err(err) => Layout::None {
-                reason: format!("read /proc/mounts: {err}"),
-            },
+            Err(err) => Layout::None { reason: format!("read /proc/mounts: {err}") },
         }
     }
 
@@ -64,9 +59,7 @@ impl Layout {
             }
         }
         if controllers.is_empty() {
-            return Layout::None {
-                reason: "no usable cgroup hierarchy is mounted".to_owned(),
-            };
+            return Layout::None { reason: "no usable cgroup hierarchy is mounted".to_owned() };
         }
         Layout::V1 { controllers, all }
     }
@@ -167,23 +160,13 @@ mod tests {
         let hybrid = "cgroup /cg/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\ncgroup /cg/memory cgroup rw,memory 0 0\n\
                       cgroup /cg/systemd cgroup rw,name=systemd 0 0\ncgroup2 /cg/unified cgroup2 rw 0 0\n";
         check(hybrid, "hugetlb", "v1 3 of 4");
-        check(
-            "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n",
-            "cpuset cpu io memory pids",
-            "v2 /sys/fs/cgroup",
-        );
+        check("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n", "cpuset cpu io memory pids", "v2 /sys/fs/cgroup");
         check("tmpfs / tmpfs rw 0 0\n", "", "no usable cgroup hierarchy is mounted");
     }
 
     #[test]
     fn errors_read_like_those_of_the_field() {
-        assert_eq!(
-            errno_text(&io::Error::from_raw_os_error(libc::ENOENT)),
-            "no such file or directory"
-        );
-        assert_eq!(
-            errno_text(&io::Error::from_raw_os_error(libc::EACCES)),
-            "permission denied"
-        );
+        assert_eq!(errno_text(&io::Error::from_raw_os_error(libc::ENOENT)), "no such file or directory");
+        assert_eq!(errno_text(&io::Error::from_raw_os_error(libc::EACCES)), "permission denied");
     }
 }

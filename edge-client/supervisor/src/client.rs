@@ -165,11 +165,7 @@ impl Client {
             .stack_size(128 << 10)
             .spawn(move || sort_answers(reader, &sorter))
             .map_err(failed)?;
-        Ok(Client {
-            options,
-            supervisor_pid,
-            shared,
-        })
+        Ok(Client { options, supervisor_pid, shared })
     }
 
     /// The supervisor's process.
@@ -192,27 +188,17 @@ impl Client {
 
     /// Sends a signal (its number) to a task's main process.
     pub fn signal(&self, task_id: &str, signal: i32) -> Result<(), ClientError> {
-        self.ask(RequestBody::Signal {
-            task_id: task_id.to_owned(),
-            signal,
-        })
-        .map(drop)
+        self.ask(RequestBody::Signal { task_id: task_id.to_owned(), signal }).map(drop)
     }
 
     /// Kills every process of a task at once.
     pub fn kill_all(&self, task_id: &str) -> Result<(), ClientError> {
-        self.ask(RequestBody::KillAll {
-            task_id: task_id.to_owned(),
-        })
-        .map(drop)
+        self.ask(RequestBody::KillAll { task_id: task_id.to_owned() }).map(drop)
     }
 
     /// Acknowledges the exit of a task: the supervisor forgets it.
     pub fn remove(&self, task_id: &str) -> Result<(), ClientError> {
-        self.ask(RequestBody::Remove {
-            task_id: task_id.to_owned(),
-        })
-        .map(drop)
+        self.ask(RequestBody::Remove { task_id: task_id.to_owned() }).map(drop)
     }
 
     /// All tasks, those included that have ended and were not acknowledged.
@@ -225,9 +211,7 @@ impl Client {
 
     /// What a running task uses now.
     pub fn stats(&self, task_id: &str) -> Result<Stats, ClientError> {
-        match self.ask(RequestBody::Stats {
-            task_id: task_id.to_owned(),
-        })? {
+        match self.ask(RequestBody::Stats { task_id: task_id.to_owned() })? {
             ReplyBody::Stats(stats) => Ok(stats),
             _ => Err(ClientError::Lost),
         }
@@ -306,9 +290,7 @@ fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn sort_answers(mut reader: UnixStream, shared: &Shared) {
     let mut buffer = Vec::new();
     while let Ok(Some(reply)) = receive::<Reply>(&mut reader, &mut buffer) {
-        let waiter = hold(&shared.pending)
-            .as_mut()
-            .and_then(|pending| pending.remove(&reply.id));
+        let waiter = hold(&shared.pending).as_mut().and_then(|pending| pending.remove(&reply.id));
         if let Some(waiter) = waiter {
             // It may have given up meanwhile.
             let _ = waiter.try_send(reply.body);
@@ -347,18 +329,13 @@ impl EventStream {
 
     /// Waits for the next exit for at most `timeout`; none when there was none.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<TaskExited>, ClientError> {
-        self.stream
-            .set_read_timeout(Some(timeout.max(Duration::from_millis(1))))
-            .map_err(|_| ClientError::Lost)?;
+        self.stream.set_read_timeout(Some(timeout.max(Duration::from_millis(1)))).map_err(|_| ClientError::Lost)?;
         receive(&mut self.stream, &mut self.buffer)
     }
 
     /// A handle that ends the stream from another thread.
     pub fn stopper(&self) -> Result<EventStopper, ClientError> {
-        self.stream
-            .try_clone()
-            .map(|stream| EventStopper { stream })
-            .map_err(|_| ClientError::Lost)
+        self.stream.try_clone().map(|stream| EventStopper { stream }).map_err(|_| ClientError::Lost)
     }
 }
 
@@ -373,12 +350,7 @@ fn receive<T: DeserializeOwned>(stream: &mut UnixStream, buffer: &mut Vec<u8>) -
             Ok(0) => return Err(ClientError::Lost),
             Ok(length) => buffer.extend_from_slice(chunk.get(..length).unwrap_or(&[])),
             Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(err)
-                if matches!(
-                    err.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                ) =>
-            {
+            Err(err) if matches!(err.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
                 return Ok(None);
             }
             Err(_) => return Err(ClientError::Lost),
@@ -387,24 +359,15 @@ fn receive<T: DeserializeOwned>(stream: &mut UnixStream, buffer: &mut Vec<u8>) -
 }
 
 fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> Result<(), ClientError> {
-    stream
-        .write_all(&encode(message, REQUEST_BYTES_MAX)?)
-        .map_err(|_| ClientError::Lost)
+    stream.write_all(&encode(message, REQUEST_BYTES_MAX)?).map_err(|_| ClientError::Lost)
 }
 
 fn io(what: &'static str, path: &Path, source: std::io::Error) -> ClientError {
-    ClientError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
+    ClientError::Io { what, path: path.to_owned(), source }
 }
 
 fn is_absent(err: &std::io::Error) -> bool {
-    matches!(
-        err.kind(),
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
-    )
+    matches!(err.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
 }
 
 /// A connection that the supervisor has accepted.
@@ -421,14 +384,7 @@ fn greet(options: &StartOptions, purpose: Purpose) -> Result<Greeted, ClientErro
     let failed = |source| io("use", &options.socket, source);
     stream.set_read_timeout(Some(GREETING_MAX)).map_err(failed)?;
     stream.set_write_timeout(Some(GREETING_MAX)).map_err(failed)?;
-    send(
-        &mut stream,
-        &Hello {
-            version: VERSION,
-            node_id: options.node_id.clone(),
-            purpose,
-        },
-    )?;
+    send(&mut stream, &Hello { version: VERSION, node_id: options.node_id.clone(), purpose })?;
     let mut buffer = Vec::new();
     match receive(&mut stream, &mut buffer)? {
         Some(Welcome::Accepted { pid }) => Ok(Greeted { stream, pid, buffer }),
@@ -439,11 +395,7 @@ fn greet(options: &StartOptions, purpose: Purpose) -> Result<Greeted, ClientErro
 
 /// One starter at a time per socket.
 fn lock(path: &Path) -> Result<File, ClientError> {
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(|source| io("open", path, source))?;
+    let file = File::options().create(true).append(true).open(path).map_err(|source| io("open", path, source))?;
     let until = Instant::now() + GREETING_MAX;
     loop {
         match file.try_lock() {
@@ -474,10 +426,7 @@ fn start(options: &StartOptions) -> Result<(), ClientError> {
         cgroup_parent: options.cgroup_parent.clone(),
     };
     let run = serde_json::to_string(&run).map_err(|err| ClientError::Start(err.to_string()))?;
-    let program = options
-        .program
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let program = options.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let status = Command::new(&program)
         .args([SUPERVISOR_ARG, "detach", &run])
         .env_clear()
@@ -486,22 +435,14 @@ fn start(options: &StartOptions) -> Result<(), ClientError> {
         .stderr(Stdio::from(log))
         .status()
         .map_err(|source| io("run", &program, source))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(ClientError::Start(last_words(options)))
-    }
+    if status.success() { Ok(()) } else { Err(ClientError::Start(last_words(options))) }
 }
 
 fn open_log(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     let is_large = std::fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX);
     let mut options = File::options();
-    options
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW);
+    options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(path)?;
     if is_large {
         file.set_len(0)?;
@@ -513,8 +454,7 @@ fn open_log(path: &Path) -> std::io::Result<File> {
 fn last_words(options: &StartOptions) -> String {
     let log = std::fs::read(options.socket.with_extension("log")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log).into_owned();
-    log.lines().next_back().map_or_else(
-        || "it ended without a word".to_owned(),
-        |line| line.trim_start_matches("supervisor: ").to_owned(),
-    )
+    log.lines()
+        .next_back()
+        .map_or_else(|| "it ended without a word".to_owned(), |line| line.trim_start_matches("supervisor: ").to_owned())
 }

@@ -30,14 +30,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: UnixStream, since: Instant) -> io::Result<Connection> {
         stream.set_nonblocking(true)?;
-        Ok(Connection {
-            stream,
-            input: Vec::new(),
-            output: Vec::new(),
-            purpose: None,
-            since,
-            waits_to_write: false,
-        })
+        Ok(Connection { stream, input: Vec::new(), output: Vec::new(), purpose: None, since, waits_to_write: false })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

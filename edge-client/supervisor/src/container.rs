@@ -217,16 +217,8 @@ fn base_mounts(container: &ContainerSpec) -> Vec<Value> {
     let mut mounts = vec![
         proc,
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-        ),
-        mount(
-            "/dev/shm",
-            "tmpfs",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
-        ),
+        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ];
     if container.ipc_mode == NamespaceMode::Private {
@@ -256,11 +248,7 @@ fn bind_mount(bind: &Bind) -> Result<Option<Value>, String> {
 /// Read-only for submounts too needs mount_setattr, which came with Linux 5.12.
 fn kernel_has_recursive_read_only() -> bool {
     let uname = rustix::system::uname();
-    let mut numbers = uname
-        .release()
-        .to_str()
-        .unwrap_or_default()
-        .split(['.', '-'])
-        .map_while(|part| part.parse::<u32>().ok());
+    let mut numbers =
+        uname.release().to_str().unwrap_or_default().split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 12)
 }

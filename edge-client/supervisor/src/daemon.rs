@@ -114,10 +114,7 @@ pub(crate) fn run(options: RunOptions) -> Result<(), String> {
 impl Daemon {
     fn new(options: RunOptions) -> Result<Daemon, String> {
         let stdin = std::io::stdin();
-        let listener = stdin
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|err| format!("take the socket: {err}"))?;
+        let listener = stdin.as_fd().try_clone_to_owned().map_err(|err| format!("take the socket: {err}"))?;
         let null = std::fs::File::open("/dev/null").map_err(|err| format!("open /dev/null: {err}"))?;
         rustix::stdio::dup2_stdin(&null).map_err(|err| format!("replace standard input: {err}"))?;
         sys::close_on_exec_from(3);
@@ -130,10 +127,7 @@ impl Daemon {
 
         let cgroups = NodeCgroups::detect(&options.cgroup_parent, &options.node_id);
         if let Some(pid) = cgroups.other_supervisor() {
-            return Err(format!(
-                "process {pid} is the supervisor of node {} already",
-                options.node_id
-            ));
+            return Err(format!("process {pid} is the supervisor of node {} already", options.node_id));
         }
         cgroups.join_own();
         let signals = sys::signal_fd().map_err(|err| format!("take signals: {err}"))?;
@@ -169,11 +163,7 @@ impl Daemon {
             log_lines: 0,
         };
         for cgroup in daemon.cgroups.leftovers() {
-            daemon.graves.push(Grave {
-                name: String::new(),
-                cgroup,
-                next_try: now,
-            });
+            daemon.graves.push(Grave { name: String::new(), cgroup, next_try: now });
         }
         daemon.clear_graves_at_start();
         let listener = daemon.listener.as_fd();
@@ -200,11 +190,7 @@ impl Daemon {
             tv_nsec: i64::from(pause.subsec_nanos()),
         });
         let mut events = Vec::with_capacity(64);
-        match epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(&mut events),
-            timeout.as_ref(),
-        ) {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(err) => return Err(format!("wait for events: {err}")),
         }
@@ -232,15 +218,7 @@ impl Daemon {
                 continue;
             };
             let number = self.next_number();
-            if watch(
-                &self.epoll,
-                connection.fd(),
-                Source::Connection,
-                number,
-                epoll::EventFlags::IN,
-            )
-            .is_ok()
-            {
+            if watch(&self.epoll, connection.fd(), Source::Connection, number, epoll::EventFlags::IN).is_ok() {
                 self.connections.insert(number, connection);
             }
         }
@@ -285,29 +263,17 @@ impl Daemon {
 
     /// The next moment at which something is to be done without an event.
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let starting = self
-            .starting
-            .iter()
-            .filter_map(|number| match &self.tasks.get(number)?.phase {
-                Phase::Starting(starting) => Some(starting.deadline),
-                _ => None,
-            });
-        let ending = self
-            .ending
-            .iter()
-            .filter_map(|number| match &self.tasks.get(number)?.phase {
-                Phase::Ending(ending) => Some(ending.next_try),
-                _ => None,
-            });
-        let greetings = self
-            .connections
-            .values()
-            .filter(|connection| connection.purpose.is_none())
-            .map(|c| c.since + GREETING_MAX);
-        let closing = self
-            .closing
-            .iter()
-            .map(|closing| closing.next_round.min(closing.deadline));
+        let starting = self.starting.iter().filter_map(|number| match &self.tasks.get(number)?.phase {
+            Phase::Starting(starting) => Some(starting.deadline),
+            _ => None,
+        });
+        let ending = self.ending.iter().filter_map(|number| match &self.tasks.get(number)?.phase {
+            Phase::Ending(ending) => Some(ending.next_try),
+            _ => None,
+        });
+        let greetings =
+            self.connections.values().filter(|connection| connection.purpose.is_none()).map(|c| c.since + GREETING_MAX);
+        let closing = self.closing.iter().map(|closing| closing.next_round.min(closing.deadline));
         starting
             .chain(ending)
             .chain(greetings)
@@ -407,10 +373,7 @@ impl Daemon {
         }
         for (connection, id) in closing.asked_by {
             if let Some(connection) = self.connections.get_mut(&connection) {
-                connection.send(&Reply {
-                    id,
-                    body: Ok(ReplyBody::Done),
-                });
+                connection.send(&Reply { id, body: Ok(ReplyBody::Done) });
             }
         }
     }
@@ -453,17 +416,11 @@ fn tasks_max() -> usize {
 /// Makes room for many pipes and keeps the kernel from choosing the supervisor under want of memory; tasks get the old values back.
 fn raise_own_limits() -> Inherited {
     let open_files = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: open_files.maximum,
-        maximum: open_files.maximum,
-    };
+    let raised = Rlimit { current: open_files.maximum, maximum: open_files.maximum };
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
     let score = std::fs::read_to_string("/proc/self/oom_score_adj").ok();
     let oom_score_adj = score.and_then(|score| score.trim().parse().ok()).unwrap_or(0);
     // Refused without root.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
-    Inherited {
-        open_files,
-        oom_score_adj,
-    }
+    Inherited { open_files, oom_score_adj }
 }

@@ -28,10 +28,7 @@ fn relations() -> BTreeMap<i32, Relation> {
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            Some((
-                pid,
-                relation(&std::fs::read_to_string(entry.path().join("stat")).ok()?)?,
-            ))
+            Some((pid, relation(&std::fs::read_to_string(entry.path().join("stat")).ok()?)?))
         })
         .collect()
 }
@@ -67,18 +64,8 @@ mod tests {
         let of = |line: &str| relation(line).map(|relation| (relation.parent, relation.session));
         assert_eq!(of("7 (a (b) c) S 3 7 5 0 -1"), Some((3, 5)));
         assert_eq!(of("7 broken"), None);
-        let table = [
-            (10, 1, 10),
-            (11, 10, 10),
-            (12, 11, 12),
-            (13, 1, 10),
-            (20, 1, 20),
-            (21, 20, 20),
-        ];
-        let table = table
-            .into_iter()
-            .map(|(pid, parent, session)| (pid, Relation { parent, session }))
-            .collect();
+        let table = [(10, 1, 10), (11, 10, 10), (12, 11, 12), (13, 1, 10), (20, 1, 20), (21, 20, 20)];
+        let table = table.into_iter().map(|(pid, parent, session)| (pid, Relation { parent, session })).collect();
         assert_eq!(find(10, &table), BTreeSet::from([10, 11, 12, 13]));
         assert_eq!(find(20, &table), BTreeSet::from([20, 21]));
     }

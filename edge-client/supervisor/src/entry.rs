@@ -44,9 +44,7 @@ pub fn run_supervisor(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["detach", options] => detach(options),
-        ["run", options] => serde_json::from_str(options)
-            .map_err(|err| err.to_string())
-            .and_then(daemon::run),
+        ["run", options] => serde_json::from_str(options).map_err(|err| err.to_string()).and_then(daemon::run),
         _ => Err("the supervisor is started by the agent, not by hand".to_owned()),
     };
     match result {

@@ -46,9 +46,7 @@ fn enter(dir: &OwnedFd, name: &OsStr, makes: bool) -> io::Result<OwnedFd> {
             }
             Ok(enter()?)
         }
-        Err(Errno::NOTDIR | Errno::LOOP) if is_trusted_link(dir, name)? => {
-            Ok(openat(dir, name, flags, Mode::empty())?)
-        }
+        Err(Errno::NOTDIR | Errno::LOOP) if is_trusted_link(dir, name)? => Ok(openat(dir, name, flags, Mode::empty())?),
         entered => Ok(entered?),
     }
 }

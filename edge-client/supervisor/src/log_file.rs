@@ -36,30 +36,19 @@ impl LogFile {
         let (index, file, size) = match append_to(&dir, &spec.prefix, newest) {
             Some((file, size)) => (newest, file, size),
             None if indexes.is_empty() => (0, create(&dir, &spec.prefix, 0)?, 0),
-            None => (
-                newest.saturating_add(1),
-                create(&dir, &spec.prefix, newest.saturating_add(1))?,
-                0,
-            ),
+            None => (newest.saturating_add(1), create(&dir, &spec.prefix, newest.saturating_add(1))?, 0),
         };
         let log = LogFile {
             dir,
             prefix: spec.prefix.clone(),
             files_max: u64::from(spec.max_files.max(1)),
-            bytes_max: if spec.max_file_size_bytes == 0 {
-                u64::MAX
-            } else {
-                spec.max_file_size_bytes
-            },
+            bytes_max: if spec.max_file_size_bytes == 0 { u64::MAX } else { spec.max_file_size_bytes },
             index,
             file,
             size,
             dropped: 0,
         };
-        for old in indexes
-            .into_iter()
-            .filter(|old| old.saturating_add(log.files_max) <= index)
-        {
+        for old in indexes.into_iter().filter(|old| old.saturating_add(log.files_max) <= index) {
             let _ = unlinkat(&log.dir, name(&log.prefix, old), AtFlags::empty());
         }
         Ok(log)
@@ -72,9 +61,7 @@ impl LogFile {
                 self.dropped = self.dropped.saturating_add(data.len() as u64);
                 return;
             }
-            let room = usize::try_from(self.bytes_max - self.size)
-                .unwrap_or(usize::MAX)
-                .min(data.len());
+            let room = usize::try_from(self.bytes_max - self.size).unwrap_or(usize::MAX).min(data.len());
             match self.file.write(data.get(..room).unwrap_or(data)) {
                 Ok(0) => {
                     self.dropped = self.dropped.saturating_add(data.len() as u64);
@@ -113,11 +100,7 @@ fn existing(dir: &OwnedFd, prefix: &str) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
-        let digits = entry
-            .file_name()
-            .to_str()
-            .ok()
-            .and_then(|name| name.strip_prefix(prefix)?.strip_prefix('.'));
+        let digits = entry.file_name().to_str().ok().and_then(|name| name.strip_prefix(prefix)?.strip_prefix('.'));
         found.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
     }
     Ok(found)
@@ -153,11 +136,7 @@ mod tests {
             .unwrap()
             .map(|entry| {
                 let entry = entry.unwrap();
-                format!(
-                    "{}={}",
-                    entry.file_name().to_string_lossy(),
-                    std::fs::read_to_string(entry.path()).unwrap()
-                )
+                format!("{}={}", entry.file_name().to_string_lossy(), std::fs::read_to_string(entry.path()).unwrap())
             })
             .collect();
         names.sort();
@@ -165,12 +144,7 @@ mod tests {
     }
 
     fn spec(dir: &std::path::Path) -> LogSpec {
-        LogSpec {
-            dir: dir.to_owned(),
-            prefix: "web.stdout".to_owned(),
-            max_files: 2,
-            max_file_size_bytes: 4,
-        }
+        LogSpec { dir: dir.to_owned(), prefix: "web.stdout".to_owned(), max_files: 2, max_file_size_bytes: 4 }
     }
 
     #[test]
@@ -201,10 +175,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.path().join("web.stdout.3")).unwrap(), "y");
         std::os::unix::fs::symlink(dir.path(), dir.path().join("logs")).unwrap();
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        let below = LogSpec {
-            dir: dir.path().join("logs"),
-            ..spec(dir.path())
-        };
+        let below = LogSpec { dir: dir.path().join("logs"), ..spec(dir.path()) };
         assert!(LogFile::open(&below).is_err(), "a planted link in place of the directory");
         std::fs::hard_link(victim.path(), dir.path().join("web.stdout.9")).unwrap();
         LogFile::open(&spec(dir.path())).unwrap().write(b"z");

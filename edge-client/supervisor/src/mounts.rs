@@ -13,15 +13,17 @@ pub fn remove_dir_and_mounts(dir: &Path) -> Result<(), String> {
         return Err(format!("{} is too close to the root to be removed", dir.display()));
     }
     // The newest mount first: one may stand on another.
+    let mut refused = None;
     for mount in mounts_below(&dir)?.iter().rev() {
-        rustix::mount::unmount(
-            mount,
-            rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
-        )
-        .map_err(|err| format!("unmount {}: {err}", mount.display()))?;
+        let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
+        if let Err(err) = rustix::mount::unmount(mount, flags) {
+            refused = Some(err);
+        }
     }
+    // What somebody else has unmounted meanwhile is gone all the same.
     if let Some(mount) = mounts_below(&dir)?.first() {
-        return Err(format!("{} is still mounted", mount.display()));
+        let reason = refused.map_or_else(String::new, |err| format!(": {err}"));
+        return Err(format!("{} is still mounted{reason}", mount.display()));
     }
     std::fs::remove_dir_all(&dir).map_err(|err| format!("remove {}: {err}", dir.display()))
 }
@@ -32,11 +34,8 @@ fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>, String> {
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
         .map(|escaped| {
-            let plain = escaped
-                .replace("\\040", " ")
-                .replace("\\011", "\t")
-                .replace("\\012", "\n")
-                .replace("\\134", "\\");
+            let plain =
+                escaped.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
             PathBuf::from(plain)
         })
         .filter(|mount| mount.starts_with(dir))

@@ -255,11 +255,7 @@ mod tests {
 
     #[test]
     fn messages_arrive_whole_or_not_at_all() {
-        let hello = Hello {
-            version: VERSION,
-            node_id: "n".to_owned(),
-            purpose: Purpose::Events,
-        };
+        let hello = Hello { version: VERSION, node_id: "n".to_owned(), purpose: Purpose::Events };
         let bytes = encode(&hello, 100).unwrap();
         for cut in 0..bytes.len() {
             let mut part = bytes[..cut].to_vec();
@@ -275,14 +271,8 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused() {
-        assert!(matches!(
-            decode::<Hello>(&mut vec![255; 8], 100),
-            Err(WireError::TooLarge(_))
-        ));
-        assert!(matches!(
-            decode::<Hello>(&mut vec![1, 0, 0, 0, 0xc1], 100),
-            Err(WireError::Decode(_))
-        ));
+        assert!(matches!(decode::<Hello>(&mut vec![255; 8], 100), Err(WireError::TooLarge(_))));
+        assert!(matches!(decode::<Hello>(&mut vec![1, 0, 0, 0, 0xc1], 100), Err(WireError::Decode(_))));
         assert!(matches!(encode(&"x".repeat(200), 100), Err(WireError::TooLarge(_))));
     }
 }

@@ -44,13 +44,7 @@ pub(crate) enum Outcome {
 pub(crate) fn report_pipe() -> io::Result<(Report, Reporter)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?;
-    Ok((
-        Report {
-            pipe: read.into(),
-            buffer: Vec::new(),
-        },
-        Reporter { pipe: write.into() },
-    ))
+    Ok((Report { pipe: read.into(), buffer: Vec::new() }, Reporter { pipe: write.into() }))
 }
 
 impl Reporter {
@@ -60,10 +54,7 @@ impl Reporter {
 
     /// Says why the start failed.
     pub(crate) fn failed(&mut self, text: &str) {
-        let mut line: String = text
-            .chars()
-            .map(|letter| if letter == '\n' { ' ' } else { letter })
-            .collect();
+        let mut line: String = text.chars().map(|letter| if letter == '\n' { ' ' } else { letter }).collect();
         while line.len() > REPORT_BYTES_MAX - 2 {
             line.pop();
         }
@@ -100,9 +91,9 @@ impl Report {
         };
         let text = String::from_utf8_lossy(&self.buffer);
         match text.strip_suffix('\n').and_then(|line| line.split_at_checked(1)) {
-            Some(("P", pid)) => pid
-                .parse()
-                .map_or_else(|_| Outcome::Failed("unreadable report".to_owned()), Outcome::Contained),
+            Some(("P", pid)) => {
+                pid.parse().map_or_else(|_| Outcome::Failed("unreadable report".to_owned()), Outcome::Contained)
+            }
             Some((_, reason)) => Outcome::Failed(reason.to_owned()),
             None if is_closed => Outcome::Closed,
             None => Outcome::Pending,
@@ -133,13 +124,7 @@ mod tests {
     fn reports_are_read() {
         check(|_| {}, Outcome::Closed);
         check(|reporter| reporter.contained(17), Outcome::Contained(17));
-        check(
-            |reporter| reporter.failed("two\nlines"),
-            Outcome::Failed("two lines".to_owned()),
-        );
-        check(
-            |reporter| reporter.failed(&"é".repeat(9000)),
-            Outcome::Failed("é".repeat(2047)),
-        );
+        check(|reporter| reporter.failed("two\nlines"), Outcome::Failed("two lines".to_owned()));
+        check(|reporter| reporter.failed(&"é".repeat(9000)), Outcome::Failed("é".repeat(2047)));
     }
 }

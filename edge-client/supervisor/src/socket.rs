@@ -42,10 +42,7 @@ pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = with_short_path(path, |short| UnixStream::connect(short))?;
     if !is_ours(&stream) {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "the socket belongs to another user",
-        ));
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the socket belongs to another user"));
     }
     Ok(stream)
 }

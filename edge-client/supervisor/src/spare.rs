@@ -51,12 +51,7 @@ impl Spare {
         let (socket, theirs) = UnixStream::pair().map_err(text)?;
         let (report, mut reporter) = report_pipe().map_err(text)?;
         match sys::fork().map_err(text)? {
-            Forked::Parent(pid) => Ok(Spare {
-                pid,
-                cgroup,
-                report,
-                socket,
-            }),
+            Forked::Parent(pid) => Ok(Spare { pid, cgroup, report, socket }),
             Forked::Child => {
                 sys::reset_signals();
                 // It may live long: it must hold nothing of others, the listening socket least of all.
@@ -67,9 +62,7 @@ impl Spare {
                     fail(&mut reporter, &format!("join the cgroup: {}", errno_text(&err)));
                 }
                 // The supervisor has gone, or wants no spare any more.
-                let Some((order, stdio)) = receive(theirs) else {
-                    sys::exit_now(0)
-                };
+                let Some((order, stdio)) = receive(theirs) else { sys::exit_now(0) };
                 match Program::find(&order.spec, order.user.as_ref()) {
                     Ok(program) => {
                         program.become_it(&order.spec, order.user.as_ref(), &stdio, inherited, false, &mut reporter)
@@ -93,14 +86,7 @@ impl Spare {
 
 /// A task as the bytes of [`Spare::order`]; none when it is too large for that way.
 pub(crate) fn order_bytes(spec: &TaskSpec, user: Option<&User>) -> Option<Vec<u8>> {
-    encode(
-        &Order {
-            spec: spec.clone(),
-            user: user.cloned(),
-        },
-        ORDER_BYTES_MAX,
-    )
-    .ok()
+    encode(&Order { spec: spec.clone(), user: user.cloned() }, ORDER_BYTES_MAX).ok()
 }
 
 /// In the spare: waits for its task. None when the other end is closed.
@@ -108,13 +94,7 @@ fn receive(mut socket: UnixStream) -> Option<(Order, Stdio)> {
     let mut chunk = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let first = recvmsg(
-        &socket,
-        &mut [IoSliceMut::new(&mut chunk)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .ok()?;
+    let first = recvmsg(&socket, &mut [IoSliceMut::new(&mut chunk)], &mut ancillary, RecvFlags::CMSG_CLOEXEC).ok()?;
     let fds: Vec<OwnedFd> = ancillary
         .drain()
         .filter_map(|message| match message {

@@ -60,10 +60,7 @@ pub(crate) fn start_plain(
         Forked::Child => {
             sys::reset_signals();
             if let Err(err) = enter(join) {
-                fail(
-                    &mut reporter,
-                    &format!("fork/exec {}: {}", program.path, errno_text(&err)),
-                );
+                fail(&mut reporter, &format!("fork/exec {}: {}", program.path, errno_text(&err)));
             }
             // Without a cgroup no later supervisor would find it.
             let is_bound = entry.join.is_empty();
@@ -104,10 +101,7 @@ impl Program {
         Ok(Program {
             c_path: to_c(&path)?,
             argv: spec.argv.iter().map(|arg| to_c(arg)).collect::<Result<_, _>>()?,
-            env: env
-                .iter()
-                .map(|(key, value)| to_c(&format!("{key}={value}")))
-                .collect::<Result<_, _>>()?,
+            env: env.iter().map(|(key, value)| to_c(&format!("{key}={value}"))).collect::<Result<_, _>>()?,
             path,
         })
     }
@@ -161,8 +155,7 @@ pub(crate) fn environment(env: &BTreeMap<String, String>, user: Option<&User>) -
     let mut env = env.clone();
     if let Some(user) = user {
         let name = user.name.clone().unwrap_or_else(|| user.uid.to_string());
-        env.entry("HOME".to_owned())
-            .or_insert_with(|| user.home.clone().unwrap_or_else(|| "/".to_owned()));
+        env.entry("HOME".to_owned()).or_insert_with(|| user.home.clone().unwrap_or_else(|| "/".to_owned()));
         env.entry("USER".to_owned()).or_insert_with(|| name.clone());
         env.entry("LOGNAME".to_owned()).or_insert(name);
     }
@@ -175,16 +168,11 @@ fn find_file(spec: &TaskSpec) -> Result<PathBuf, String> {
     if command.contains('/') {
         return Ok(PathBuf::from(command));
     }
-    let path = spec.env.get("PATH").map_or(
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        String::as_str,
-    );
+    let path =
+        spec.env.get("PATH").map_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", String::as_str);
     path.split(':')
         .filter(|dir| dir.starts_with('/'))
         .map(|dir| Path::new(dir).join(command))
-        .find(|file| {
-            file.metadata()
-                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        })
+        .find(|file| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
         .ok_or_else(|| format!("exec: {command:?}: executable file not found in $PATH"))
 }

@@ -148,9 +148,7 @@ impl TaskSpec {
     /// Says what is wrong with the specification before anything is made for it.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.id.is_empty() || self.id.len() > TASK_ID_BYTES_MAX || self.id.contains(['\0', '/']) {
-            return Err(format!(
-                "task id must have 1 to {TASK_ID_BYTES_MAX} bytes, without slash or NUL"
-            ));
+            return Err(format!("task id must have 1 to {TASK_ID_BYTES_MAX} bytes, without slash or NUL"));
         }
         // An escaped byte takes three; a file name ends at 255 bytes.
         if crate::cgroup::escape(&self.id).len() > 250 {
@@ -190,14 +188,9 @@ impl TaskSpec {
 
 fn check_path(what: &str, path: &Path) -> Result<(), String> {
     use std::os::unix::ffi::OsStrExt;
-    let dots = path
-        .components()
-        .any(|part| matches!(part, std::path::Component::ParentDir));
+    let dots = path.components().any(|part| matches!(part, std::path::Component::ParentDir));
     if !path.is_absolute() || dots || path.as_os_str().as_bytes().contains(&0) {
-        return Err(format!(
-            "{what} {} must be an absolute path without \"..\"",
-            path.display()
-        ));
+        return Err(format!("{what} {} must be an absolute path without \"..\"", path.display()));
     }
     Ok(())
 }

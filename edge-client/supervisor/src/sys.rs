@@ -73,11 +73,7 @@ pub(crate) fn exit_now(code: i32) -> ! {
 /// Replaces the process; returns only when that failed.
 pub(crate) fn exec(program: &CString, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|text| text.as_ptr())
-            .chain(std::iter::once(std::ptr::null()))
-            .collect()
+        strings.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both arrays end in a null pointer and their strings outlive the call.
@@ -106,12 +102,10 @@ pub(crate) fn signal_fd() -> io::Result<OwnedFd> {
 
 /// The signal numbers in what was read from the descriptor of [`signal_fd`].
 pub(crate) fn signals_in(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    bytes
-        .chunks_exact(size_of::<libc::signalfd_siginfo>())
-        .filter_map(|record| {
-            let number = record.get(..4)?;
-            Some(u32::from_ne_bytes(number.try_into().ok()?))
-        })
+    bytes.chunks_exact(size_of::<libc::signalfd_siginfo>()).filter_map(|record| {
+        let number = record.get(..4)?;
+        Some(u32::from_ne_bytes(number.try_into().ok()?))
+    })
 }
 
 /// Puts every signal back to its default and unblocks all, for a process about to exec.
@@ -130,11 +124,7 @@ pub(crate) fn reset_signals() {
 /// Takes on a user for good: groups first, since a plain user may not change them.
 pub(crate) fn set_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     let check = |result: libc::c_int| {
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
     // SAFETY: `groups` is a valid array of that length; one thread, so the identity is that of the whole process.
     unsafe {
@@ -174,15 +164,9 @@ pub(crate) fn reap(pid: i32) -> Option<RawExit> {
     }
     Some(if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
-        RawExit {
-            code: 128 + signal,
-            signal,
-        }
+        RawExit { code: 128 + signal, signal }
     } else {
-        RawExit {
-            code: libc::WEXITSTATUS(status),
-            signal: 0,
-        }
+        RawExit { code: libc::WEXITSTATUS(status), signal: 0 }
     })
 }
 
@@ -202,8 +186,5 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
 /// Ticks per second in `/proc/<pid>/stat` and `cpuacct.stat`.
 pub(crate) fn ticks_per_second() -> u64 {
     // SAFETY: sysconf has no preconditions.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) })
-        .ok()
-        .filter(|ticks| *ticks > 0)
-        .unwrap_or(100)
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
 }

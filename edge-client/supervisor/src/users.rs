@@ -51,10 +51,7 @@ fn read(path: &Path) -> Result<String, UserError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(UserError::Read {
-            path: path.display().to_string(),
-            source,
-        }),
+        Err(source) => Err(UserError::Read { path: path.display().to_string(), source }),
     }
 }
 
@@ -68,15 +65,7 @@ fn lookup_in(wanted: &str, passwd: &str, group: &str) -> Result<User, UserError>
         .lines()
         .filter_map(passwd_line)
         .find(|entry| entry.name.as_deref() == Some(wanted_user) || number == Some(entry.uid))
-        .or_else(|| {
-            number.map(|uid| User {
-                name: None,
-                uid,
-                gid: uid,
-                groups: vec![uid],
-                home: None,
-            })
-        })
+        .or_else(|| number.map(|uid| User { name: None, uid, gid: uid, groups: vec![uid], home: None }))
         .ok_or_else(|| UserError::UnknownUser(wanted_user.to_owned()))?;
     match wanted_group {
         Some(name) => {
@@ -89,9 +78,7 @@ fn lookup_in(wanted: &str, passwd: &str, group: &str) -> Result<User, UserError>
             for line in group.lines() {
                 let mut fields = line.split(':').skip(2);
                 let gid = fields.next().and_then(|gid| gid.parse().ok());
-                let is_member = fields
-                    .next()
-                    .is_some_and(|members| members.split(',').any(|member| member == name));
+                let is_member = fields.next().is_some_and(|members| members.split(',').any(|member| member == name));
                 if let (Some(gid), true, false) = (gid, is_member, name.is_empty())
                     && !user.groups.contains(&gid)
                 {
@@ -120,9 +107,7 @@ fn passwd_line(line: &str) -> Option<User> {
 fn group_number(name: &str, group: &str) -> Option<u32> {
     let by_name = group.lines().find_map(|line| {
         let mut fields = line.split(':');
-        (fields.next() == Some(name))
-            .then(|| fields.nth(1)?.parse().ok())
-            .flatten()
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
     });
     by_name.or_else(|| name.parse().ok())
 }
@@ -137,11 +122,9 @@ mod tests {
     fn check(wanted: &str, expected: Result<(u32, u32, &[u32]), &str>) {
         let found = lookup_in(wanted, PASSWD, GROUP);
         match (found, expected) {
-            (Ok(user), Ok((uid, gid, groups))) => assert_eq!(
-                (user.uid, user.gid, user.groups.as_slice()),
-                (uid, gid, groups),
-                "{wanted}"
-            ),
+            (Ok(user), Ok((uid, gid, groups))) => {
+                assert_eq!((user.uid, user.gid, user.groups.as_slice()), (uid, gid, groups), "{wanted}")
+            }
             (Err(err), Err(text)) => assert_eq!(err.to_string(), text, "{wanted}"),
             (found, expected) => panic!("{wanted}: found {found:?}, expected {expected:?}"),
         }

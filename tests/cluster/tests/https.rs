@@ -47,6 +47,9 @@ fn the_command_line_reaches_an_agent_by_https() {
         if said.stdout.contains(" ready") { Ok(()) } else { Err(format!("{said:#?}\n{}", agent.log())) }
     });
 
+    // Whoever reads the node's address knows how to dial it.
+    let node = call(&["node", "status", "-self", "-json"], trusting, &[]);
+    assert!(node.stdout.contains("\"TLSEnabled\": true"), "{node:#?}");
     let check = |flags: &[&str], code: i32, expected: &str| {
         let said = call(&["node", "status"], flags, &[]);
         assert_eq!(said.code, code, "{flags:?}: {said:#?}");
@@ -55,7 +58,11 @@ fn the_command_line_reaches_an_agent_by_https() {
     check(&["-tls-skip-verify"], 0, " ready");
     check(&["-ca-cert", &known, "-tls-server-name", "agent.example"], 0, " ready");
     check(&["-ca-cert", &known, "-tls-server-name", "other.example"], 1, "tls: invalid peer certificate");
-    check(&["-ca-cert", "nofile"], 1, "Error initializing client: Error loading CA File: open nofile: no such file or directory");
+    check(
+        &["-ca-cert", "nofile"],
+        1,
+        "Error initializing client: Error loading CA File: open nofile: no such file or directory",
+    );
     check(&[], 1, "Error ");
     let plain = drover(&agent.address(), agent.dir(), &["node", "status"]);
     assert!(plain.code == 1 && plain.stderr.contains("400 (this port takes HTTPS only)"), "{plain:#?}");

@@ -175,7 +175,7 @@ fn an_update_in_place_keeps_the_process_and_another_replaces_it() {
 fn a_static_port_is_given_once() {
     let agent = agent("ports");
     let port = "    network {\n      port \"web\" {\n        static = 23456\n      }\n    }\n";
-    let job = |id: &str| in_group(&job_text(id, "service", 1, "raw_exec", &shell("sleep 300")), port);
+    let job = |id: &str| in_group(&job_text(id, "batch", 1, "raw_exec", &shell("sleep 300")), port);
     // Each address of the node has the port once.
     let nodes = agent.get("/v1/nodes").unwrap();
     let node = agent.get(&format!("/v1/node/{}", text(&nodes[0], "ID"))).unwrap();

@@ -31,20 +31,12 @@ impl Agent {
     /// # Panics
     /// The binary can't be run.
     pub fn spawn(binary: &Path, config: AgentConfig) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("drover-test-")
-            .tempdir()
-            .expect("a temporary directory");
+        let dir = tempfile::Builder::new().prefix("drover-test-").tempdir().expect("a temporary directory");
         let data_dir = dir.path().join("data");
         let text = config.text(&data_dir.display().to_string());
         std::fs::write(dir.path().join("agent.hcl"), text).expect("the temporary directory takes a file");
         let child = run(binary, dir.path());
-        Self {
-            child,
-            binary: binary.to_path_buf(),
-            config,
-            dir,
-        }
+        Self { child, binary: binary.to_path_buf(), config, dir }
     }
 
     /// Starts an agent and waits until it answers and, if it is a client of its own server, until its node is ready.
@@ -80,14 +72,8 @@ impl Agent {
     pub fn wait_for_nodes(&self, count: usize) {
         wait_for("ready nodes", READY_MAX, || {
             let nodes = self.get("/v1/nodes").map_err(|e| format!("{e}\n{}", self.log()))?;
-            let ready = nodes
-                .as_array()
-                .map_or(0, |nodes| nodes.iter().filter(|n| n["Status"] == "ready").count());
-            if ready >= count {
-                Ok(())
-            } else {
-                Err(format!("{ready} of {count}\n{}", self.log()))
-            }
+            let ready = nodes.as_array().map_or(0, |nodes| nodes.iter().filter(|n| n["Status"] == "ready").count());
+            if ready >= count { Ok(()) } else { Err(format!("{ready} of {count}\n{}", self.log())) }
         });
     }
 
@@ -96,11 +82,7 @@ impl Agent {
     /// # Panics
     /// Never: the address is one of 127.0.0.1.
     pub fn client(&self) -> Client {
-        Client::new(Config {
-            address: self.address(),
-            ..Config::default()
-        })
-        .expect("the address is whole")
+        Client::new(Config { address: self.address(), ..Config::default() }).expect("the address is whole")
     }
 
     /// GET as JSON, or what went wrong as text.
@@ -160,11 +142,7 @@ impl Agent {
 
     /// Its exit code, once it has ended by itself.
     pub fn ended(&mut self) -> Option<i32> {
-        self.child
-            .try_wait()
-            .ok()
-            .flatten()
-            .map(|status| status.code().unwrap_or(-1))
+        self.child.try_wait().ok().flatten().map(|status| status.code().unwrap_or(-1))
     }
 
     /// Starts the agent again on the same data.
@@ -179,11 +157,7 @@ impl Agent {
 }
 
 fn run(binary: &Path, dir: &Path) -> Child {
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(dir.join("agent.log"))
-        .expect("a log file");
+    let log = File::options().append(true).create(true).open(dir.join("agent.log")).expect("a log file");
     let other = log.try_clone().expect("a second handle of a file");
     Command::new(binary)
         .arg("agent")
@@ -204,6 +178,7 @@ impl Drop for Agent {
         }
         processes::signal(self.child.id(), Signal::KILL);
         self.reap();
+        self.remove_host_file();
         // The supervisor and whatever it still holds name the data directory.
         let mut left = processes::naming(self.dir.path());
         for pid in &left {
@@ -240,25 +215,30 @@ impl Agent {
                 return;
             };
             let open = |alloc: &&Value| matches!(alloc["ClientStatus"].as_str(), Some("running" | "pending"));
-            if allocs
-                .value
-                .as_array()
-                .is_none_or(|allocs| allocs.iter().find(open).is_none())
-            {
+            if allocs.value.as_array().is_none_or(|allocs| allocs.iter().find(open).is_none()) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
+    /// A killed server leaves the file behind by which agents on this host find it.
+    fn remove_host_file(&self) {
+        let start = format!("{}-", self.config.rpc);
+        let entries = std::fs::read_dir("/run/drover").into_iter().flatten().flatten();
+        for entry in
+            entries.filter(|entry| self.config.server && entry.file_name().to_string_lossy().starts_with(&start))
+        {
+            // Gone already when the server ended in order.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+
     fn unmount(&self) {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let dir = self.dir.path().display().to_string();
-        for mount in mounts
-            .lines()
-            .rev()
-            .filter_map(|line| line.split(' ').nth(1))
-            .filter(|path| path.starts_with(&dir))
+        for mount in
+            mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|path| path.starts_with(&dir))
         {
             // Detached: a file that is still open keeps only itself.
             let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);

@@ -121,7 +121,8 @@ impl<S: Subscriber> Layer<S> for Lines {
             fields.others.insert("@timestamp".to_owned(), time.into());
             format!("{}\n", Value::Object(fields.others))
         } else {
-            let mut line = format!("    {time} {:<7} {source}: {}", format!("[{}]", level_word(metadata.level())), fields.message);
+            let mut line =
+                format!("    {time} {:<7} {source}: {}", format!("[{}]", level_word(metadata.level())), fields.message);
             for (place, (name, value)) in fields.others.iter().enumerate() {
                 line.push_str(if place == 0 { ": " } else { " " });
                 line.push_str(name);
@@ -151,7 +152,9 @@ fn level_word(level: &Level) -> &'static str {
 
 /// `server.leader_loop` for our own `drover_server::leader_loop`; none for a library.
 fn source(target: &str) -> Option<String> {
-    let own = target.strip_prefix("drover_").or_else(|| (target == "drover" || target.starts_with("drover::")).then_some(target))?;
+    let own = target
+        .strip_prefix("drover_")
+        .or_else(|| (target == "drover" || target.starts_with("drover::")).then_some(target))?;
     Some(own.replace("::", "."))
 }
 

@@ -1,4 +1,4 @@
-//! `drover node join-token create`, `drover node join-token list`, `drover server join-token create`
+//! `drover node join-token create`, `drover node join-token list`
 
 use drover_api_client::join_tokens::JoinTokenOrder;
 use drover_model::time::parse_duration;

@@ -15,8 +15,6 @@ fn making_tokens() {
         agent.asked()[0],
         r#"POST /v1/operator/join-token {"Datacenter":"dc2","NodePool":"edge","Role":"client","TTL":"1h0m0s","Uses":3}"#
     );
-    agent.run("server join-token create");
-    assert_eq!(agent.asked()[1], r#"POST /v1/operator/join-token {"Role":"server"}"#);
     agent.run("node join-token create -uses 0").failed("-uses must be a positive number");
     agent
         .run("node join-token create -ttl soon")

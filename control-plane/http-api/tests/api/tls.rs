@@ -108,7 +108,10 @@ async fn the_certificate_is_shown_and_a_reload_shows_the_new_one() {
     let said = tls.reload().unwrap_err().to_string();
     assert_eq!(said, format!("no certificate in {}", authority.path("cert.pem").display()));
     assert_eq!(shown(&dial(&running, &caller).await.unwrap()), second);
-    assert!(dial(&running, &Authority::new().caller(false)).await.is_err(), "another authority's callers don't believe it");
+    assert!(
+        dial(&running, &Authority::new().caller(false)).await.is_err(),
+        "another authority's callers don't believe it"
+    );
     running.stop().await;
 }
 

@@ -65,15 +65,9 @@ impl Daemon {
 
     fn greet(&mut self, number: u64, hello: &Hello) -> bool {
         let refusal = if hello.version != VERSION {
-            Some(format!(
-                "the supervisor speaks version {VERSION}, the agent {}",
-                hello.version
-            ))
+            Some(format!("the supervisor speaks version {VERSION}, the agent {}", hello.version))
         } else if hello.node_id != self.options.node_id {
-            Some(format!(
-                "the supervisor belongs to node {}, not {}",
-                self.options.node_id, hello.node_id
-            ))
+            Some(format!("the supervisor belongs to node {}, not {}", self.options.node_id, hello.node_id))
         } else {
             None
         };
@@ -90,11 +84,7 @@ impl Daemon {
         if hello.purpose == Purpose::Events {
             for task in self.tasks.values() {
                 if let Phase::Exited(exit) = &task.phase {
-                    is_open = is_open
-                        && connection.send(&TaskExited {
-                            task_id: task.id.clone(),
-                            exit: exit.clone(),
-                        });
+                    is_open = is_open && connection.send(&TaskExited { task_id: task.id.clone(), exit: exit.clone() });
                 }
             }
         }
@@ -112,9 +102,7 @@ impl Daemon {
             RequestBody::Signal { task_id, signal } => self.signal(&task_id, signal),
             RequestBody::KillAll { task_id } => self.kill_all(&task_id),
             RequestBody::Remove { task_id } => self.remove(&task_id),
-            RequestBody::List => Ok(ReplyBody::Tasks(
-                self.tasks.values().map(crate::task::Task::status).collect(),
-            )),
+            RequestBody::List => Ok(ReplyBody::Tasks(self.tasks.values().map(crate::task::Task::status).collect())),
             RequestBody::Stats { task_id } => self.stats(&task_id),
             RequestBody::Shutdown { end_tasks } => {
                 if end_tasks || !self.tasks.values().any(crate::task::Task::is_alive) {
@@ -146,11 +134,7 @@ impl Daemon {
             .map(|(number, _)| *number)
             .collect();
         for number in listeners {
-            match self
-                .connections
-                .get_mut(&number)
-                .is_some_and(|connection| connection.send(event))
-            {
+            match self.connections.get_mut(&number).is_some_and(|connection| connection.send(event)) {
                 true => self.wait_to_write(number),
                 false => self.drop_connection(number),
             }
@@ -163,11 +147,7 @@ impl Daemon {
         };
         if connection.has_output() != connection.waits_to_write {
             connection.waits_to_write = connection.has_output();
-            let flags = if connection.waits_to_write {
-                EventFlags::IN | EventFlags::OUT
-            } else {
-                EventFlags::IN
-            };
+            let flags = if connection.waits_to_write { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
             let data = epoll::EventData::new_u64(number << 3 | Source::Connection as u64);
             let _ = epoll::modify(&self.epoll, connection.fd(), data, flags);
         }
@@ -225,9 +205,6 @@ impl Daemon {
     }
 
     fn find(&self, task_id: &str) -> Result<&crate::task::Task, Refusal> {
-        self.by_id
-            .get(task_id)
-            .and_then(|number| self.tasks.get(number))
-            .ok_or(Refusal::UnknownTask)
+        self.by_id.get(task_id).and_then(|number| self.tasks.get(number)).ok_or(Refusal::UnknownTask)
     }
 }

@@ -51,16 +51,10 @@ impl Daemon {
         let name = escape(&spec.id);
         self.wait_for_grave(&name);
         if self.graves.iter().any(|grave| grave.name == name) {
-            return Err(Refusal::StartFailed(
-                "what an earlier task of this name left is still ending".to_owned(),
-            ));
+            return Err(Refusal::StartFailed("what an earlier task of this name left is still ending".to_owned()));
         }
-        let user = spec
-            .user
-            .as_deref()
-            .map(users::lookup)
-            .transpose()
-            .map_err(|err| Refusal::StartFailed(err.to_string()))?;
+        let user =
+            spec.user.as_deref().map(users::lookup).transpose().map_err(|err| Refusal::StartFailed(err.to_string()))?;
         let failed = Refusal::StartFailed;
         let (stdout, stdout_pipe) = open_output(spec.stdout.as_ref()).map_err(failed)?;
         let (stderr, stderr_pipe) = open_output(spec.stderr.as_ref()).map_err(failed)?;
@@ -71,12 +65,7 @@ impl Daemon {
             Some(spawned) => spawned,
             None => self.spawn(spec, &name, user.as_ref(), stdio),
         };
-        let Spawned {
-            child,
-            report,
-            cgroup,
-            limits_reason,
-        } = spawned.map_err(Refusal::StartFailed)?;
+        let Spawned { child, report, cgroup, limits_reason } = spawned.map_err(Refusal::StartFailed)?;
         let number = self.next_number();
         let _ = watch(&self.epoll, report.fd(), Source::Report, number, EventFlags::IN);
         for (pipe, source) in [(&stdout_pipe, Source::Stdout), (&stderr_pipe, Source::Stderr)] {
@@ -90,12 +79,7 @@ impl Daemon {
         let task = Task {
             id: spec.id.clone(),
             name,
-            phase: Phase::Starting(Starting {
-                child,
-                report,
-                asked_by,
-                deadline,
-            }),
+            phase: Phase::Starting(Starting { child, report, asked_by, deadline }),
             started: None,
             cgroup,
             limits_reason,
@@ -135,19 +119,11 @@ impl Daemon {
                     };
                     start_contained(spec, container, &plan, stdio)
                 }
-                None => Err(format!(
-                    "isolation needs cgroups: {}",
-                    limits_reason.clone().unwrap_or_default()
-                )),
+                None => Err(format!("isolation needs cgroups: {}", limits_reason.clone().unwrap_or_default())),
             },
         };
         match forked {
-            Ok((child, report)) => Ok(Spawned {
-                child,
-                report,
-                cgroup,
-                limits_reason,
-            }),
+            Ok((child, report)) => Ok(Spawned { child, report, cgroup, limits_reason }),
             Err(text) => {
                 self.bury(name.to_owned(), cgroup);
                 Err(text)
@@ -171,12 +147,9 @@ impl Daemon {
         self.spare_at = Instant::now() + SPARE_PAUSE;
         let renamed = self.cgroups.rename(&spare.cgroup, name, &spec.resources);
         match renamed {
-            Some((cgroup, limits_reason)) if spare.order(&order, stdio) => Some(Ok(Spawned {
-                child: spare.pid,
-                report: spare.report,
-                cgroup: Some(cgroup),
-                limits_reason,
-            })),
+            Some((cgroup, limits_reason)) if spare.order(&order, stdio) => {
+                Some(Ok(Spawned { child: spare.pid, report: spare.report, cgroup: Some(cgroup), limits_reason }))
+            }
             renamed => {
                 // Half of it may bear the new name: the task must wait until that is gone.
                 let _ = sys::kill(spare.pid, libc::SIGKILL);
@@ -257,13 +230,7 @@ impl Daemon {
             let _ = epoll::delete(&self.epoll, starting.report.fd());
             self.by_pid.remove(&starting.child);
             let (connection, id) = starting.asked_by;
-            self.reply(
-                connection,
-                &Reply {
-                    id,
-                    body: Ok(ReplyBody::Started(started)),
-                },
-            );
+            self.reply(connection, &Reply { id, body: Ok(ReplyBody::Started(started)) });
         }
         self.by_pid.insert(pid, number);
         self.starting.remove(&number);
@@ -281,13 +248,7 @@ impl Daemon {
             if self.by_pid.remove(&child).is_some() {
                 let _ = sys::kill(child, libc::SIGKILL);
             }
-            self.reply(
-                connection,
-                &Reply {
-                    id,
-                    body: Err(Refusal::StartFailed(text.to_owned())),
-                },
-            );
+            self.reply(connection, &Reply { id, body: Err(Refusal::StartFailed(text.to_owned())) });
         }
         self.forget(number);
     }
@@ -325,11 +286,7 @@ impl Daemon {
                 // An orphan: perhaps the last process of a task that is ending.
                 None => {
                     for number in &self.ending {
-                        if let Some(Task {
-                            phase: Phase::Ending(ending),
-                            ..
-                        }) = self.tasks.get_mut(number)
-                        {
+                        if let Some(Task { phase: Phase::Ending(ending), .. }) = self.tasks.get_mut(number) {
                             ending.next_try = now;
                         }
                     }
@@ -351,10 +308,7 @@ impl Daemon {
         let Some(exit) = task.finish(&mut self.buffer) else {
             return;
         };
-        let event = TaskExited {
-            task_id: task.id.clone(),
-            exit,
-        };
+        let event = TaskExited { task_id: task.id.clone(), exit };
         let (name, cgroup) = (task.name.clone(), task.cgroup.take());
         self.ending.remove(&number);
         self.bury(name, cgroup);
@@ -384,11 +338,7 @@ impl Daemon {
             } else if cgroup.remove() {
                 return;
             }
-            self.graves.push(Grave {
-                name,
-                cgroup,
-                next_try: Instant::now() + Duration::from_millis(2),
-            });
+            self.graves.push(Grave { name, cgroup, next_try: Instant::now() + Duration::from_millis(2) });
         }
     }
 
@@ -433,14 +383,8 @@ fn open_output(log: Option<&LogSpec>) -> Result<(OwnedFd, Option<LogPipe>), Stri
     let Some(spec) = log else {
         return Ok((open_null()?, None));
     };
-    let log = LogFile::open(spec).map_err(|err| {
-        format!(
-            "open log {}.* in {}: {}",
-            spec.prefix,
-            spec.dir.display(),
-            errno_text(&err)
-        )
-    })?;
+    let log = LogFile::open(spec)
+        .map_err(|err| format!("open log {}.* in {}: {}", spec.prefix, spec.dir.display(), errno_text(&err)))?;
     let (read, write) = log_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
     Ok((write, Some(LogPipe { pipe: read.into(), log })))
 }

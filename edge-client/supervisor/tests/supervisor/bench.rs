@@ -23,11 +23,7 @@ fn a_start_is_cheap_and_a_task_small() {
     // Idle, it has at most one child: the spare.
     let children =
         std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).unwrap_or_default();
-    let spare: u64 = children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .map(|pid| kib(pid, "Pss:"))
-        .sum();
+    let spare: u64 = children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(|pid| kib(pid, "Pss:")).sum();
     let (before, pss) = (kib(supervisor, "Private_Dirty:"), kib(supervisor, "Pss:"));
     let mut times: Vec<Duration> = (0..60)
         .map(|n| {
@@ -46,10 +42,7 @@ fn a_start_is_cheap_and_a_task_small() {
         after.saturating_sub(before)
     );
     assert!(times[30] < Duration::from_secs(1));
-    assert!(
-        after.saturating_sub(before) < 60 * 64,
-        "{before} KiB before, {after} KiB after"
-    );
+    assert!(after.saturating_sub(before) < 60 * 64, "{before} KiB before, {after} KiB after");
 }
 
 fn many_short_tasks_pass_through() {

@@ -6,14 +6,8 @@ use crate::Case;
 use crate::support::{Bed, cgroup_version, is_alive, is_root_or_skip, until};
 
 pub const CASES: &[Case] = &[
-    (
-        "a_contained_task_sees_its_own_world",
-        a_contained_task_sees_its_own_world,
-    ),
-    (
-        "a_contained_task_has_the_usual_rights",
-        a_contained_task_has_the_usual_rights,
-    ),
+    ("a_contained_task_sees_its_own_world", a_contained_task_sees_its_own_world),
+    ("a_contained_task_has_the_usual_rights", a_contained_task_has_the_usual_rights),
     ("a_contained_task_ends_as_a_whole", a_contained_task_ends_as_a_whole),
     ("a_bad_container_says_why", a_bad_container_says_why),
     ("a_contained_task_is_limited", a_contained_task_is_limited),
@@ -30,21 +24,9 @@ fn contained(bed: &Bed, id: &str, script: &str) -> TaskSpec {
     for dir in [root.join("local"), bed.path("alloc")] {
         std::fs::set_permissions(dir, PermissionsExt::from_mode(0o777)).unwrap();
     }
-    let host = |path: &str| Bind {
-        source: path.into(),
-        target: path.into(),
-        read_only: true,
-        optional: true,
-    };
-    let mut binds: Vec<Bind> = ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr"]
-        .map(host)
-        .to_vec();
-    binds.push(Bind {
-        source: bed.path("alloc"),
-        target: "/alloc".into(),
-        read_only: false,
-        optional: false,
-    });
+    let host = |path: &str| Bind { source: path.into(), target: path.into(), read_only: true, optional: true };
+    let mut binds: Vec<Bind> = ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr"].map(host).to_vec();
+    binds.push(Bind { source: bed.path("alloc"), target: "/alloc".into(), read_only: false, optional: false });
     spec.cwd = "/".into();
     spec.isolation = Isolation::Container(ContainerSpec::new(root, binds));
     spec
@@ -68,10 +50,7 @@ fn a_contained_task_sees_its_own_world() {
     assert_eq!(lines[5], rustix::system::uname().nodename().to_str().unwrap(), "{log}");
     assert_eq!(&lines[6..], ["no root", "sys"], "{log}");
     assert_eq!(std::fs::read_to_string(bed.path("alloc/f")).unwrap(), "shared\n");
-    assert_eq!(
-        std::fs::read_to_string(bed.path("world-root/local/f")).unwrap(),
-        "mine\n"
-    );
+    assert_eq!(std::fs::read_to_string(bed.path("world-root/local/f")).unwrap(), "mine\n");
     assert_eq!(bed.log("world.stderr.0"), "");
     // Nothing of the making is left, the environment least of all.
     for dir in ["containers/bundle", "containers/state"] {
@@ -127,11 +106,8 @@ fn a_contained_task_ends_as_a_whole() {
     assert_eq!(bed.exit("first").exit_code, 11);
     bed.client().kill_all("second").unwrap();
     assert_eq!(bed.exit("second").signal, 9);
-    let left: Vec<_> = bed
-        .cgroups()
-        .into_iter()
-        .filter(|dir| dir.join("first").exists() || dir.join("second").exists())
-        .collect();
+    let left: Vec<_> =
+        bed.cgroups().into_iter().filter(|dir| dir.join("first").exists() || dir.join("second").exists()).collect();
     assert_eq!(left, Vec::<std::path::PathBuf>::new());
 }
 
@@ -149,20 +125,13 @@ fn a_bad_container_says_why() {
     assert!(text.contains("executable '/nope' not found in $PATH"), "{text}");
     let mut spec = contained(&bed, "bad", "");
     if let Isolation::Container(container) = &mut spec.isolation {
-        container.binds.push(Bind {
-            source: "/no/such".into(),
-            target: "/x".into(),
-            read_only: true,
-            optional: false,
-        });
+        container.binds.push(Bind { source: "/no/such".into(), target: "/x".into(), read_only: true, optional: false });
     }
     let text = bed.client().start_task(spec).unwrap_err().to_string();
     assert_eq!(text, "bind /no/such: no such file or directory");
     assert_eq!(bed.client().list().unwrap(), vec![]);
     // The same id may be used at once again, when what the failed start left is gone.
-    let started = until("the id is free", || {
-        bed.client().start_task(contained(&bed, "bad", "exit 1")).ok()
-    });
+    let started = until("the id is free", || bed.client().start_task(contained(&bed, "bad", "exit 1")).ok());
     assert!(started.pid > 1);
     assert_eq!(bed.exit("bad").exit_code, 1);
 }

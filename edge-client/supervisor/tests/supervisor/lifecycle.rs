@@ -10,10 +10,7 @@ use crate::support::{Bed, is_alive, is_root_or_skip, until};
 pub const CASES: &[Case] = &[
     ("exit_codes_and_signals", exit_codes_and_signals),
     ("environment_directory_and_user", environment_directory_and_user),
-    (
-        "a_bad_start_says_why_and_leaves_nothing",
-        a_bad_start_says_why_and_leaves_nothing,
-    ),
+    ("a_bad_start_says_why_and_leaves_nothing", a_bad_start_says_why_and_leaves_nothing),
     ("signals_reach_the_task", signals_reach_the_task),
     ("kill_all_ends_grandchildren", kill_all_ends_grandchildren),
     ("what_a_task_leaves_behind_is_ended", what_a_task_leaves_behind_is_ended),
@@ -22,19 +19,10 @@ pub const CASES: &[Case] = &[
     ("memory_limit_is_enforced_and_told", memory_limit_is_enforced_and_told),
     ("stats_come_from_the_cgroup", stats_come_from_the_cgroup),
     ("linger_ends_all_and_leaves_nothing", linger_ends_all_and_leaves_nothing),
-    (
-        "shutdown_without_ending_tasks_refuses",
-        shutdown_without_ending_tasks_refuses,
-    ),
+    ("shutdown_without_ending_tasks_refuses", shutdown_without_ending_tasks_refuses),
     ("a_shutdown_is_answered_in_any_bustle", a_shutdown_is_answered_in_any_bustle),
-    (
-        "a_new_supervisor_ends_what_a_dead_one_left",
-        a_new_supervisor_ends_what_a_dead_one_left,
-    ),
-    (
-        "a_second_supervisor_of_a_node_is_refused",
-        a_second_supervisor_of_a_node_is_refused,
-    ),
+    ("a_new_supervisor_ends_what_a_dead_one_left", a_new_supervisor_ends_what_a_dead_one_left),
+    ("a_second_supervisor_of_a_node_is_refused", a_second_supervisor_of_a_node_is_refused),
     ("long_socket_paths_and_rights", long_socket_paths_and_rights),
     ("foreign_bytes_do_not_disturb", foreign_bytes_do_not_disturb),
     ("many_threads_may_ask_at_once", many_threads_may_ask_at_once),
@@ -51,11 +39,7 @@ fn exit_codes_and_signals() {
     let bed = Bed::new();
     let check = |id: &str, script: &str, code: i32, signal: i32| {
         let exit = bed.run(bed.script(id, script));
-        assert_eq!(
-            (exit.exit_code, exit.signal, exit.oom_killed),
-            (code, signal, false),
-            "{script}"
-        );
+        assert_eq!((exit.exit_code, exit.signal, exit.oom_killed), (code, signal, false), "{script}");
     };
     check("zero", "exit 0", 0, 0);
     check("seven", "exit 7", 7, 0);
@@ -93,10 +77,7 @@ fn environment_directory_and_user() {
     assert_eq!(lines[7], "4", "0, 1, 2 and the listing itself: {log}");
 
     if is_root_or_skip("environment_directory_and_user (user)") {
-        let mut spec = bed.script(
-            "user",
-            "id -u; echo $HOME $USER $LOGNAME; cat /proc/self/cgroup | grep -c drover",
-        );
+        let mut spec = bed.script("user", "id -u; echo $HOME $USER $LOGNAME; cat /proc/self/cgroup | grep -c drover");
         spec.user = Some("nobody".to_owned());
         spec.cwd = "/".into();
         bed.run(spec);
@@ -121,21 +102,9 @@ fn a_bad_start_says_why_and_leaves_nothing() {
     };
     check(&["/nope"], "/", "fork/exec /nope: no such file or directory");
     check(&["/etc/passwd"], "/", "fork/exec /etc/passwd: permission denied");
-    check(
-        &["no-such-command"],
-        "/",
-        "exec: \"no-such-command\": executable file not found in $PATH",
-    );
-    check(
-        &["/bin/true"],
-        "/nope",
-        "fork/exec /bin/true: no such file or directory",
-    );
-    check(
-        &["/bin/true"],
-        "nope",
-        "invalid request: working directory nope must be an absolute path without \"..\"",
-    );
+    check(&["no-such-command"], "/", "exec: \"no-such-command\": executable file not found in $PATH");
+    check(&["/bin/true"], "/nope", "fork/exec /bin/true: no such file or directory");
+    check(&["/bin/true"], "nope", "invalid request: working directory nope must be an absolute path without \"..\"");
     check(&[], "/", "invalid request: command is empty");
     let mut spec = bed.script("bad", "true");
     spec.argv = vec!["sh".to_owned(), "-c".to_owned(), "exit 3".to_owned()];
@@ -148,9 +117,7 @@ fn signals_reach_the_task() {
     bed.client()
         .start_task(bed.script("trap", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done"))
         .unwrap();
-    until("the trap is set", || {
-        bed.log("trap.stdout.0").contains("ready").then_some(())
-    });
+    until("the trap is set", || bed.log("trap.stdout.0").contains("ready").then_some(()));
     assert_eq!(refusal(bed.client().remove("trap")), Refusal::StillRunning);
     bed.client().signal("trap", 15).unwrap();
     assert_eq!(bed.exit("trap").exit_code, 9);
@@ -209,19 +176,14 @@ fn tasks_outlive_the_agent() {
     let long = bed.client().start_task(bed.script("long", &counting)).unwrap();
     let short = bed
         .client()
-        .start_task(bed.script(
-            "short",
-            &format!("while [ ! -e {} ]; do sleep 0.01; done; exit 5", go.display()),
-        ))
+        .start_task(bed.script("short", &format!("while [ ! -e {} ]; do sleep 0.01; done; exit 5", go.display())))
         .unwrap();
     bed.client().start_task(bed.script("stays", "sleep 1000")).unwrap();
     let supervisor = bed.client().supervisor_pid();
 
     bed.lose_agent();
     std::fs::write(&go, "").unwrap();
-    until("both have ended", || {
-        (!is_alive(short.pid) && !is_alive(long.pid)).then_some(())
-    });
+    until("both have ended", || (!is_alive(short.pid) && !is_alive(long.pid)).then_some(()));
 
     bed.reconnect();
     assert_eq!(bed.client().supervisor_pid(), supervisor);
@@ -232,10 +194,7 @@ fn tasks_outlive_the_agent() {
     assert_eq!(status.state, TaskState::Running);
     assert!(is_alive(started.pid) && started.start_ticks > 0);
     assert_eq!(bed.status("long").unwrap().started.unwrap(), long);
-    let expected: String = (1..=3000)
-        .map(|n| format!("{n}\n"))
-        .chain(["end\n".to_owned()])
-        .collect();
+    let expected: String = (1..=3000).map(|n| format!("{n}\n")).chain(["end\n".to_owned()]).collect();
     assert_eq!(bed.log("long.stdout.0"), expected, "no line is missing or doubled");
 }
 
@@ -285,10 +244,7 @@ fn stats_come_from_the_cgroup() {
         (stats.cpu_total_ns > 20_000_000 && stats.cpu_user_ns > 0).then_some(stats)
     });
     assert_eq!(stats.processes, 1);
-    assert!(
-        stats.memory_usage_bytes > 0 && stats.memory_max_usage_bytes >= stats.memory_rss_bytes,
-        "{stats:?}"
-    );
+    assert!(stats.memory_usage_bytes > 0 && stats.memory_max_usage_bytes >= stats.memory_rss_bytes, "{stats:?}");
     let file = |v1: &str, v2: &str| {
         let cgroups = bed.cgroups();
         let found = cgroups
@@ -329,9 +285,7 @@ fn shutdown_without_ending_tasks_refuses() {
     bed.client().shutdown(true).unwrap();
     assert!(!is_alive(task.pid));
     assert!(!bed.options.socket.exists());
-    until("the connection is over", || {
-        (!bed.client().is_connected()).then_some(())
-    });
+    until("the connection is over", || (!bed.client().is_connected()).then_some(()));
     assert!(matches!(bed.client().list(), Err(ClientError::Lost)));
     // Its end is done; let the bed find a living one.
     drop(Client::connect_or_start(bed.options.clone()).unwrap());
@@ -380,9 +334,7 @@ fn a_new_supervisor_ends_what_a_dead_one_left() {
     let task = bed.client().start_task(bed.script("orphan", "sleep 1000")).unwrap();
     let supervisor = rustix::process::Pid::from_raw(bed.client().supervisor_pid()).unwrap();
     rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
-    until("the connection is lost", || {
-        (!bed.client().is_connected()).then_some(())
-    });
+    until("the connection is lost", || (!bed.client().is_connected()).then_some(()));
     bed.reconnect();
     assert_eq!(bed.client().list().unwrap(), vec![]);
     assert!(!is_alive(task.pid));
@@ -410,10 +362,7 @@ fn a_second_supervisor_of_a_node_is_refused() {
     let text = Client::connect_or_start(foreign).unwrap_err().to_string();
     assert_eq!(
         text,
-        format!(
-            "start supervisor: the supervisor belongs to node {}, not someone-else",
-            bed.options.node_id
-        )
+        format!("start supervisor: the supervisor belongs to node {}, not someone-else", bed.options.node_id)
     );
 }
 
@@ -423,22 +372,14 @@ fn long_socket_paths_and_rights() {
         let dir = options.socket.with_file_name("d".repeat(100)).join("e".repeat(100));
         options.socket = dir.join("supervisor.sock");
     });
-    assert_eq!(
-        bed.options.socket.metadata().unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(bed.options.socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(bed.run(bed.script("x", "exit 2")).exit_code, 2);
 }
 
 fn foreign_bytes_do_not_disturb() {
     use std::io::{Read, Write};
     let bed = Bed::new();
-    for bytes in [
-        &[255u8; 64][..],
-        b"GET / HTTP/1.1\r\n\r\n",
-        &[0; 4],
-        &[3, 0, 0, 0, 0xc0, 0xc0, 0xc0],
-    ] {
+    for bytes in [&[255u8; 64][..], b"GET / HTTP/1.1\r\n\r\n", &[0; 4], &[3, 0, 0, 0, 0xc0, 0xc0, 0xc0]] {
         let mut stream = std::os::unix::net::UnixStream::connect(&bed.options.socket).unwrap();
         stream.write_all(bytes).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();

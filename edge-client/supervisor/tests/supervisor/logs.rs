@@ -13,10 +13,7 @@ pub const CASES: &[Case] = &[
 fn both_streams_are_kept_apart() {
     let bed = Bed::new();
     bed.run(bed.script("web", "echo out; echo err >&2; printf 'no newline'"));
-    assert_eq!(
-        (bed.log("web.stdout.0"), bed.log("web.stderr.0")),
-        ("out\nno newline".to_owned(), "err\n".to_owned())
-    );
+    assert_eq!((bed.log("web.stdout.0"), bed.log("web.stderr.0")), ("out\nno newline".to_owned(), "err\n".to_owned()));
     let mut silent = bed.script("silent", "echo out; echo err >&2; exit 3");
     (silent.stdout, silent.stderr) = (None, None);
     assert_eq!(bed.run(silent).exit_code, 3);
@@ -39,18 +36,12 @@ fn logs_rotate_and_go_on() {
         names.into_iter().map(|name| (name.clone(), bed.log(&name))).collect()
     };
     let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-    assert_eq!(
-        files(),
-        [pair("web.stdout.1", "89abcdef"), pair("web.stdout.2", "ghij")]
-    );
+    assert_eq!(files(), [pair("web.stdout.1", "89abcdef"), pair("web.stdout.2", "ghij")]);
     bed.client().remove("web").unwrap();
     bed.run(spec);
     assert_eq!(
         files(),
-        [pair("web.stdout.4", "cdefghij"), pair("web.stdout.3", "456789ab")]
-            .into_iter()
-            .rev()
-            .collect::<Vec<_>>()
+        [pair("web.stdout.4", "cdefghij"), pair("web.stdout.3", "456789ab")].into_iter().rev().collect::<Vec<_>>()
     );
 }
 
@@ -60,9 +51,8 @@ fn a_fast_writer_loses_nothing() {
     let stdout = spec.stdout.as_mut().unwrap();
     (stdout.max_files, stdout.max_file_size_bytes) = (10, 7_000_000);
     bed.run(spec);
-    let sizes: Vec<u64> = (0..3)
-        .map(|n| bed.path(&format!("logs/fast.stdout.{n}")).metadata().unwrap().len())
-        .collect();
+    let sizes: Vec<u64> =
+        (0..3).map(|n| bed.path(&format!("logs/fast.stdout.{n}")).metadata().unwrap().len()).collect();
     assert_eq!(sizes, [7_000_000, 7_000_000, 6_000_005]);
     assert!(bed.log("fast.stdout.2").ends_with("x\nend\n"));
 }
@@ -80,9 +70,7 @@ fn a_full_disk_does_not_stop_a_task() {
     spec.stdout.as_mut().unwrap().dir = small.clone();
     let exit = bed.run(spec);
     let dropped = bed.status("full").unwrap().log_bytes_dropped;
-    until("the mount is free", || {
-        rustix::mount::unmount(&small, rustix::mount::UnmountFlags::empty()).ok()
-    });
+    until("the mount is free", || rustix::mount::unmount(&small, rustix::mount::UnmountFlags::empty()).ok());
     assert_eq!(exit.exit_code, 8);
     assert!((200_000..300_000).contains(&dropped), "{dropped}");
 }

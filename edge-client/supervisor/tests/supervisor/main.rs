@@ -30,13 +30,7 @@ fn main() {
     let is_exact = args.iter().any(|arg| arg == "--exact");
     let wanted = |name: &str| {
         filters.is_empty()
-            || filters.iter().any(|filter| {
-                if is_exact {
-                    name == *filter
-                } else {
-                    name.contains(*filter)
-                }
-            })
+            || filters.iter().any(|filter| if is_exact { name == *filter } else { name.contains(*filter) })
     };
     let mut failed = Vec::new();
     let mut run = Vec::new();

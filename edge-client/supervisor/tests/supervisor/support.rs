@@ -79,11 +79,7 @@ impl Bed {
     }
 
     pub fn status(&self, id: &str) -> Option<TaskStatus> {
-        self.client()
-            .list()
-            .unwrap()
-            .into_iter()
-            .find(|task| task.task_id == id)
+        self.client().list().unwrap().into_iter().find(|task| task.task_id == id)
     }
 
     /// Waits for a task's end.
@@ -113,11 +109,7 @@ impl Drop for Bed {
         if is_lost && self.options.socket.exists() {
             self.client = Client::connect_or_start(self.options.clone()).ok();
         }
-        let ended = self
-            .client
-            .take()
-            .filter(Client::is_connected)
-            .map(|client| client.shutdown(true));
+        let ended = self.client.take().filter(Client::is_connected).map(|client| client.shutdown(true));
         if !std::thread::panicking() {
             if let Some(ended) = ended {
                 ended.unwrap();
