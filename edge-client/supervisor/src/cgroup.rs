@@ -305,6 +305,11 @@ impl TaskCgroup {
         Ok(Entry { join, born_in })
     }
 
+    /// The task's escaped name.
+    pub(crate) fn name(&self) -> String {
+        self.tracked.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Whether no process is left in it.
     pub(crate) fn is_empty(&self) -> bool {
         processes(&self.tracked).is_empty()

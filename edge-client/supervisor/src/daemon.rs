@@ -163,7 +163,8 @@ impl Daemon {
             log_lines: 0,
         };
         for cgroup in daemon.cgroups.leftovers() {
-            daemon.graves.push(Grave { name: String::new(), cgroup, next_try: now });
+            // By its name: a task that is started again must not be put into the cgroup that is being ended.
+            daemon.graves.push(Grave { name: cgroup.name(), cgroup, next_try: now });
         }
         daemon.clear_graves_at_start();
         let listener = daemon.listener.as_fd();

@@ -43,16 +43,14 @@ impl Room {
             .arg(build.parent().expect("a file is in a directory"))
             .current_dir("/")
             .stdin(Stdio::null());
-        let room = Self {
-            keeper: command.spawn().expect("unshare is installed"),
-        };
-        wait_for("the namespaces", READY_MAX, || {
-            if room.path("/run/ready").exists() {
-                Ok(())
-            } else {
-                Err("not made")
-            }
-        });
+        let room = Self { keeper: command.spawn().expect("unshare is installed") };
+        wait_for(
+            "the namespaces",
+            READY_MAX,
+            || {
+                if room.path("/run/ready").exists() { Ok(()) } else { Err("not made") }
+            },
+        );
         Some(room)
     }
 
@@ -69,19 +67,13 @@ impl Room {
     /// A command inside: the started process is the program itself. `program` is one of ours, or a path.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .args(["-t", &self.keeper.id().to_string(), "-n", "-m"])
-            .arg(format!("--wd={}", self.dir().display()));
+        command.args(["-t", &self.keeper.id().to_string(), "-n", "-m"]).arg(format!("--wd={}", self.dir().display()));
         if program.starts_with('/') {
             command.arg(program);
         } else {
             command.arg(Path::new(BINARIES).join(program));
         }
-        command
-            .args(args)
-            .env_remove("DROVER_ADDR")
-            .env_remove("NOMAD_ADDR")
-            .stdin(Stdio::null());
+        command.args(args).env_remove("DROVER_ADDR").env_remove("NOMAD_ADDR").stdin(Stdio::null());
         command
     }
 
@@ -181,8 +173,5 @@ pub fn end(agent: &mut Child, signal: Signal) -> Option<i32> {
 /// # Panics
 /// It does not end in time.
 pub fn ended(agent: &mut Child, why: &str) -> Option<i32> {
-    wait_for(&format!("the agent's end: {why}"), READY_MAX, || {
-        agent.try_wait().ok().flatten().ok_or("it runs")
-    })
-    .code()
+    wait_for(&format!("the agent's end: {why}"), READY_MAX, || agent.try_wait().ok().flatten().ok_or("it runs")).code()
 }

@@ -88,9 +88,8 @@ fn data_of_another_region_or_server_is_not_touched() {
     std::fs::rename(raft(&second), &aside).unwrap();
     std::fs::rename(raft(&first), raft(&second)).unwrap();
     second.start_again();
-    let code = wait_for("the end of the one with another's log", SETTLE_MAX, || {
-        second.ended().ok_or_else(|| second.log())
-    });
+    let code =
+        wait_for("the end of the one with another's log", SETTLE_MAX, || second.ended().ok_or_else(|| second.log()));
     assert_eq!(code, 1, "{}", second.log());
     assert!(second.log().contains("belongs to"), "{}", second.log());
 
@@ -219,7 +218,11 @@ fn an_oversized_request_is_refused_and_the_next_is_served() {
     write(dir, "large.nomad.hcl", &job_text("large", "batch", 1, "raw_exec", &body));
     let said = drover(&agent.address(), dir, &["job", "run", "-detach", "large.nomad.hcl"]);
     assert_eq!(said.code, 1, "{said:#?}");
-    assert!(said.stderr.contains("large") && said.stderr.len() < 2000, "{}", &said.stderr[..said.stderr.len().min(3000)]);
+    assert!(
+        said.stderr.contains("large") && said.stderr.len() < 2000,
+        "{}",
+        &said.stderr[..said.stderr.len().min(3000)]
+    );
     write(dir, "small.nomad.hcl", &job_text("small", "batch", 1, "raw_exec", &shell("true")));
     drover(&agent.address(), dir, &["job", "run", "-detach", "small.nomad.hcl"]);
     assert_eq!(agent.get("/v1/job/small").unwrap()["ID"], "small");

@@ -78,11 +78,9 @@ fn a_task_over_its_memory_is_killed_and_the_event_says_so() {
 #[test]
 fn logs_rotate_within_their_files() {
     let agent = agent("rotate");
-    let script = "i=0; while [ $i -lt 300 ]; do printf '%08d %010230d\\n' $i 0 | tail -c 10240; i=$((i+1)); done; echo the end";
-    let body = format!(
-        "{}      logs {{\n        max_files = 2\n        max_file_size = 1\n      }}\n",
-        shell(script)
-    );
+    let script =
+        "i=0; while [ $i -lt 300 ]; do printf '%08d %010230d\\n' $i 0 | tail -c 10240; i=$((i+1)); done; echo the end";
+    let body = format!("{}      logs {{\n        max_files = 2\n        max_file_size = 1\n      }}\n", shell(script));
     let job = once("talks", "raw_exec", &body).replacen(
         "    count",
         "    ephemeral_disk {\n      size = 100\n    }\n    count",
@@ -141,8 +139,11 @@ fn a_task_is_asked_with_its_signal_and_killed_after_its_time() {
 fn an_update_in_place_keeps_the_process_and_another_replaces_it() {
     let agent = agent("inplace");
     let job = |meta: &str, command: &str| {
-        job_text("stays", "service", 1, "raw_exec", &shell(&format!("echo $$ {command}; sleep 300")))
-            .replacen("  type", &format!("  priority = {meta}\n  type"), 1)
+        job_text("stays", "service", 1, "raw_exec", &shell(&format!("echo $$ {command}; sleep 300"))).replacen(
+            "  type",
+            &format!("  priority = {meta}\n  type"),
+            1,
+        )
     };
     run(&agent, "stays", &job("50", "one"));
     let first = wait_for_status(&agent, "stays", "running", 1).remove(0);

@@ -47,11 +47,7 @@ fn table(text: &str, title: Option<&str>) -> Vec<Vec<String>> {
         .take_while(|line| !line.is_empty())
         .map(|line| {
             assert_eq!(line, line.trim_end(), "blanks at the end of {line:?}");
-            line.split("  ")
-                .map(str::trim)
-                .filter(|cell| !cell.is_empty())
-                .map(str::to_owned)
-                .collect()
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
         })
         .collect()
 }
@@ -73,9 +69,7 @@ fn two_ready_nodes(room: &Room) {
             Err(format!("{said:#?}\n{}", logs.join("\n")))
         }
     });
-    let heading = [
-        "ID", "Node Pool", "DC", "Name", "Class", "Drain", "Eligibility", "Status",
-    ];
+    let heading = ["ID", "Node Pool", "DC", "Name", "Class", "Drain", "Eligibility", "Status"];
     assert_eq!(nodes[0], heading);
     let mut names = column(&nodes, "Name");
     names.sort();
@@ -89,14 +83,10 @@ fn two_ready_nodes(room: &Room) {
 fn status(room: &Room) -> (String, Vec<Vec<String>>) {
     let text = room.drover_ok(&["status", "example"]);
     let allocs = table(&text, Some("Allocations"));
-    let heading = [
-        "ID", "Node ID", "Task Group", "Version", "Desired", "Status", "Created", "Modified",
-    ];
+    let heading = ["ID", "Node ID", "Task Group", "Version", "Desired", "Status", "Created", "Modified"];
     assert_eq!(allocs[0], heading, "{text}");
     let summary = table(&text, Some("Summary"));
-    let heading = [
-        "Task Group", "Queued", "Starting", "Running", "Failed", "Complete", "Lost", "Unknown",
-    ];
+    let heading = ["Task Group", "Queued", "Starting", "Running", "Failed", "Complete", "Lost", "Unknown"];
     assert_eq!(summary[0], heading, "{text}");
     (text, allocs)
 }
@@ -106,11 +96,7 @@ fn wait_for_summary(room: &Room, running: &str, complete: &str) {
     wait_for("the summary", SETTLE_MAX, || {
         let (text, _) = status(room);
         let row = table(&text, Some("Summary")).remove(1);
-        if row == ["cache", "0", "0", running, "0", complete, "0", "0"] {
-            Ok(())
-        } else {
-            Err(text)
-        }
+        if row == ["cache", "0", "0", running, "0", complete, "0", "0"] { Ok(()) } else { Err(text) }
     });
 }
 
@@ -213,9 +199,8 @@ fn the_guides_three_files_make_a_cluster_that_runs_its_job() {
     assert!(text.contains("Description = Deployment completed successfully\n"), "{text}");
     let rows = column(&allocs, "Version").into_iter().zip(column(&allocs, "Desired"));
     let rows: Vec<_> = rows.zip(column(&allocs, "Status")).collect();
-    let new = rows.iter().filter(|((version, desired), status)| {
-        version == "2" && desired == "run" && status == "running"
-    });
+    let new =
+        rows.iter().filter(|((version, desired), status)| version == "2" && desired == "run" && status == "running");
     assert_eq!(new.count(), 3, "{text}");
     let deployed = table(&text, Some("Deployed"));
     assert_eq!(deployed[1][..5], ["cache", "3", "3", "3", "0"], "{text}");
