@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use drover_api_client::{Client, Config, QueryOptions};
@@ -16,6 +17,21 @@ use crate::wait::wait_for;
 
 /// The longest wait for an agent to answer or to end.
 const READY_MAX: Duration = Duration::from_secs(30);
+
+/// The directories of agents that run, for a process whose panics abort it and drop nothing.
+static RUNNING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// From now on a panic ends every agent of this process before it ends the process itself.
+pub fn end_agents_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for pid in running.iter().flat_map(|dir| processes::naming(dir)) {
+            processes::signal(pid, Signal::KILL);
+        }
+    }));
+}
 
 /// A running agent with its data. Everything of it ends when this is dropped: the agent, its supervisor, its tasks.
 pub struct Agent {
@@ -35,6 +51,7 @@ impl Agent {
         let data_dir = dir.path().join("data");
         let text = config.text(&data_dir.display().to_string());
         std::fs::write(dir.path().join("agent.hcl"), text).expect("the temporary directory takes a file");
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(dir.path().to_path_buf());
         let child = run(binary, dir.path());
         Self { child, binary: binary.to_path_buf(), config, dir }
     }
@@ -173,6 +190,7 @@ fn run(binary: &Path, dir: &Path) -> Child {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|dir| dir != self.dir.path());
         if matches!(self.child.try_wait(), Ok(None)) && self.config.server {
             self.purge_jobs();
         }
