@@ -65,9 +65,7 @@ impl FromStr for Fingerprint {
     type Err = AnchorsError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        crate::secret::from_hex(text)
-            .map(Fingerprint)
-            .ok_or(AnchorsError::Fingerprint)
+        crate::secret::from_hex(text).map(Fingerprint).ok_or(AnchorsError::Fingerprint)
     }
 }
 
@@ -127,15 +125,10 @@ impl Anchors {
 pub(crate) fn certificates_from_pem(text: &str) -> Result<Vec<CertificateDer<'static>>, pem::PemError> {
     let parts = pem::parse_many(text)?;
     let certificates = parts.into_iter().filter(|part| part.tag() == PEM_TAG);
-    Ok(certificates
-        .map(|part| CertificateDer::from(part.into_contents()))
-        .collect())
+    Ok(certificates.map(|part| CertificateDer::from(part.into_contents())).collect())
 }
 
 pub(crate) fn certificates_to_pem(certificates: &[CertificateDer<'_>]) -> String {
-    let parts: Vec<_> = certificates
-        .iter()
-        .map(|der| pem::Pem::new(PEM_TAG, der.to_vec()))
-        .collect();
+    let parts: Vec<_> = certificates.iter().map(|der| pem::Pem::new(PEM_TAG, der.to_vec())).collect();
     pem::encode_many_config(&parts, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
 }

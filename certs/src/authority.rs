@@ -45,11 +45,7 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     /// Twenty years, two years, three days.
     fn default() -> Self {
-        Lifetimes {
-            root: DAY * 7305,
-            intermediate: DAY * 730,
-            leaf: DAY * 3,
-        }
+        Lifetimes { root: DAY * 7305, intermediate: DAY * 730, leaf: DAY * 3 }
     }
 }
 
@@ -139,19 +135,8 @@ impl Authority {
         params.distinguished_name = name("drover root");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let root = params
-            .self_signed(root_key.inner())
-            .map_err(AuthorityError::Sign)?
-            .der()
-            .clone();
-        Authority::under(
-            root,
-            root_key,
-            region,
-            KeyPair::generate()?,
-            now,
-            lifetimes.intermediate,
-        )
+        let root = params.self_signed(root_key.inner()).map_err(AuthorityError::Sign)?.der().clone();
+        Authority::under(root, root_key, region, KeyPair::generate()?, now, lifetimes.intermediate)
     }
 
     /// The authority of another region under the same root. Needs the root's key; the new one holds it too.
@@ -162,14 +147,7 @@ impl Authority {
         lifetimes: &Lifetimes,
     ) -> Result<Authority, AuthorityError> {
         let root_key = self.root_key.clone().ok_or(AuthorityError::NoRootKey)?;
-        Authority::under(
-            self.root.clone(),
-            root_key,
-            region,
-            KeyPair::generate()?,
-            now,
-            lifetimes.intermediate,
-        )
+        Authority::under(self.root.clone(), root_key, region, KeyPair::generate()?, now, lifetimes.intermediate)
     }
 
     /// The same authority with an intermediate that ends later. The key stays, so what was signed before still counts. Needs the
@@ -188,18 +166,12 @@ impl Authority {
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<Authority, AuthorityError> {
-        let window = der::parse(&root)
-            .as_ref()
-            .and_then(der::validity)
-            .ok_or(AuthorityError::Count("root"))?;
+        let window = der::parse(&root).as_ref().and_then(der::validity).ok_or(AuthorityError::Count("root"))?;
         let mut params = params(now, lifetime, Some(window))?;
         params.distinguished_name = name(&format!("drover region {region}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.use_authority_key_identifier_extension = true;
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: permitted_names(&region).map(GeneralSubtree::DnsName).to_vec(),
@@ -209,11 +181,7 @@ impl Authority {
             ],
         });
         let issuer = Issuer::from_ca_cert_der(&root, root_key.inner()).map_err(AuthorityError::Sign)?;
-        let intermediate = params
-            .signed_by(key.inner(), &issuer)
-            .map_err(AuthorityError::Sign)?
-            .der()
-            .clone();
+        let intermediate = params.signed_by(key.inner(), &issuer).map_err(AuthorityError::Sign)?.der().clone();
         Authority::assemble(root, Some(root_key), intermediate, key)
     }
 
@@ -234,10 +202,7 @@ impl Authority {
         Anchors::new(vec![root.clone()])?;
         let root_read = der::parse(&root).ok_or(AuthorityError::Count("root"))?;
         let read = der::parse(&intermediate).ok_or(AuthorityError::Intermediate("cannot be read"))?;
-        if root_key
-            .as_ref()
-            .is_some_and(|key| Some(key.public_key()) != PublicKey::of(&root_read))
-        {
+        if root_key.as_ref().is_some_and(|key| Some(key.public_key()) != PublicKey::of(&root_read)) {
             return Err(AuthorityError::KeyMismatch("root's"));
         }
         if PublicKey::of(&read) != Some(key.public_key()) {
@@ -249,15 +214,7 @@ impl Authority {
         let region = constrained_region(&read).ok_or(AuthorityError::Intermediate("is not bound to one region"))?;
         let (not_before, not_after) =
             der::validity(&read).ok_or(AuthorityError::Intermediate("has dates that cannot be read"))?;
-        Ok(Authority {
-            region,
-            root_key,
-            key,
-            not_before,
-            not_after,
-            root,
-            intermediate,
-        })
+        Ok(Authority { region, root_key, key, not_before, not_after, root, intermediate })
     }
 
     /// The whole authority as texts, the root's key included where it is here.
@@ -272,10 +229,7 @@ impl Authority {
 
     /// The same authority without the root's key: enough to issue, not enough to found regions.
     pub fn without_root_key(&self) -> Authority {
-        Authority {
-            root_key: None,
-            ..self.clone()
-        }
+        Authority { root_key: None, ..self.clone() }
     }
 
     /// The region that it signs for.
@@ -319,10 +273,7 @@ impl Authority {
     ) -> Result<Leaf, AuthorityError> {
         identity.check()?;
         if identity.region != self.region {
-            return Err(AuthorityError::OtherRegion {
-                own: self.region.clone(),
-                asked: identity.region.clone(),
-            });
+            return Err(AuthorityError::OtherRegion { own: self.region.clone(), asked: identity.region.clone() });
         }
         let mut params = params(now, lifetime, Some((self.not_before, self.not_after)))?;
         params.distinguished_name = name(&identity.dns_name());
@@ -336,10 +287,7 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_der(&self.intermediate, self.key.inner()).map_err(AuthorityError::Sign)?;
         let certificate = params.signed_by(key, &issuer).map_err(AuthorityError::Sign)?;
-        Ok(Leaf::from_chain(vec![
-            certificate.der().clone(),
-            self.intermediate.clone(),
-        ])?)
+        Ok(Leaf::from_chain(vec![certificate.der().clone(), self.intermediate.clone()])?)
     }
 
     /// A new key and a certificate for it: what a server does for itself.
@@ -382,9 +330,7 @@ fn params(now: SystemTime, lifetime: Duration, issuer: Option<Window>) -> Result
     let backdated = now.checked_sub(CLOCK_SKEW.min(lifetime / 10)).unwrap_or(first);
     let end = now.checked_add(lifetime).unwrap_or(last);
     let mut serial = [0; 16];
-    SystemRandom::new()
-        .fill(&mut serial)
-        .map_err(|_| AuthorityError::Random)?;
+    SystemRandom::new().fill(&mut serial).map_err(|_| AuthorityError::Random)?;
     serial[0] = serial[0] & 0x7f | 0x40; // a positive number of full length
     let mut params = CertificateParams::default();
     params.not_before = backdated.max(first).into();
@@ -417,12 +363,7 @@ fn constrained_region(intermediate: &X509Certificate<'_>) -> Option<RegionName> 
     if !authority.ca || authority.path_len_constraint != Some(0) {
         return None;
     }
-    let permitted = intermediate
-        .name_constraints()
-        .ok()??
-        .value
-        .permitted_subtrees
-        .as_ref()?;
+    let permitted = intermediate.name_constraints().ok()??.value.permitted_subtrees.as_ref()?;
     let mut names = permitted.iter().map(|subtree| match subtree.base {
         GeneralName::DNSName(name) => Some(name),
         _ => None,

@@ -70,22 +70,14 @@ impl FromStr for Role {
 impl Identity {
     /// An identity whose node name has been checked.
     pub fn new(region: RegionName, role: Role, node: &str) -> Result<Identity, IdentityError> {
-        let identity = Identity {
-            region,
-            role,
-            node: node.to_owned(),
-        };
+        let identity = Identity { region, role, node: node.to_owned() };
         identity.check()?;
         Ok(identity)
     }
 
     /// Whether the node name has a shape that certificates carry; the fields are public, so every issuer asks again.
     pub fn check(&self) -> Result<(), IdentityError> {
-        if is_node_name(&self.node) {
-            Ok(())
-        } else {
-            Err(IdentityError::Node(self.node.clone()))
-        }
+        if is_node_name(&self.node) { Ok(()) } else { Err(IdentityError::Node(self.node.clone())) }
     }
 
     /// The DNS name that states role and region: `server.<region>.drover` or `client.<region>.drover`.

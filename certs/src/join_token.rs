@@ -34,12 +34,7 @@ pub struct JoinTokenError;
 impl JoinToken {
     /// The token as text, secret included: `drover1.<role>.<region>.<fingerprint>.<secret>`.
     pub fn reveal(&self) -> String {
-        let JoinToken {
-            role,
-            region,
-            fingerprint,
-            secret,
-        } = self;
+        let JoinToken { role, region, fingerprint, secret } = self;
         format!("{PREFIX}.{role}.{region}.{fingerprint}.{}", secret.reveal())
     }
 }

@@ -69,20 +69,14 @@ impl KeyPair {
 
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
-        let point = self
-            .0
-            .public_key_raw()
-            .try_into()
-            .expect("a generated or read P-256 key has a point of 65 bytes");
+        let point = self.0.public_key_raw().try_into().expect("a generated or read P-256 key has a point of 65 bytes");
         PublicKey(point)
     }
 
     /// A signing request (PKCS#10, DER) that shows the public half and proves possession of the private one. It asks for no names:
     /// the signer sets them.
     pub fn signing_request(&self) -> Result<Vec<u8>, KeyError> {
-        let request = CertificateParams::default()
-            .serialize_request(&*self.0)
-            .map_err(KeyError::MakeRequest)?;
+        let request = CertificateParams::default().serialize_request(&*self.0).map_err(KeyError::MakeRequest)?;
         Ok(request.der().to_vec())
     }
 
@@ -169,22 +163,13 @@ mod tests {
         let mut damaged = KeyPair::generate().unwrap().signing_request().unwrap();
         let last = damaged.len() - 1;
         damaged[last] ^= 1;
-        assert!(matches!(
-            PublicKey::from_signing_request(&damaged),
-            Err(KeyError::Request(_))
-        ));
-        assert!(matches!(
-            PublicKey::from_signing_request(&[0; 5000]),
-            Err(KeyError::RequestTooLarge { len: 5000 })
-        ));
+        assert!(matches!(PublicKey::from_signing_request(&damaged), Err(KeyError::Request(_))));
+        assert!(matches!(PublicKey::from_signing_request(&[0; 5000]), Err(KeyError::RequestTooLarge { len: 5000 })));
         assert!(PublicKey::from_signing_request(&[]).is_err());
         for other in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P384_SHA384] {
             let key = rcgen::KeyPair::generate_for(other).unwrap();
             let request = CertificateParams::default().serialize_request(&key).unwrap();
-            assert!(matches!(
-                PublicKey::from_signing_request(request.der()),
-                Err(KeyError::RequestKey)
-            ));
+            assert!(matches!(PublicKey::from_signing_request(request.der()), Err(KeyError::RequestKey)));
         }
     }
 }

@@ -65,13 +65,7 @@ impl Leaf {
         let identity = identity_of(&certificate)?;
         let public_key = PublicKey::of(&certificate).ok_or(PresentedError::Key)?;
         let (not_before, not_after) = der::validity(&certificate).ok_or(LeafError::Dates)?;
-        Ok(Leaf {
-            chain,
-            identity,
-            public_key,
-            not_before,
-            not_after,
-        })
+        Ok(Leaf { chain, identity, public_key, not_before, not_after })
     }
 
     /// Reads what [`Leaf::to_pem`] wrote.

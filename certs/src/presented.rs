@@ -65,9 +65,7 @@ pub(crate) fn identity_of(certificate: &X509Certificate<'_>) -> Result<Identity,
     if is_authority(certificate)? {
         return Err(PresentedError::Authority);
     }
-    let names = certificate
-        .subject_alternative_name()
-        .map_err(|_| PresentedError::NotACertificate)?;
+    let names = certificate.subject_alternative_name().map_err(|_| PresentedError::NotACertificate)?;
     let mut role_name: Option<(Role, RegionName)> = None;
     let mut node: Option<Identity> = None;
     for name in names.iter().flat_map(|names| &names.value.general_names) {
@@ -104,9 +102,7 @@ pub(crate) fn identity_of(certificate: &X509Certificate<'_>) -> Result<Identity,
 }
 
 fn is_authority(certificate: &X509Certificate<'_>) -> Result<bool, PresentedError> {
-    let constraints = certificate
-        .basic_constraints()
-        .map_err(|_| PresentedError::NotACertificate)?;
+    let constraints = certificate.basic_constraints().map_err(|_| PresentedError::NotACertificate)?;
     Ok(constraints.is_some_and(|constraints| constraints.value.ca))
 }
 

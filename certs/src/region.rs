@@ -29,9 +29,7 @@ impl RegionName {
         if name.is_empty() || name.len() > REGION_NAME_MAX {
             return Err(RegionNameError::Length);
         }
-        let fits = name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let fits = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !fits || name.starts_with('-') || name.ends_with('-') {
             return Err(RegionNameError::Characters(name.to_owned()));
         }
@@ -67,19 +65,7 @@ mod tests {
         for good in ["global", "eu-west-1", "a", "9", &"x".repeat(63)] {
             assert_eq!(RegionName::new(good).map(|r| r.to_string()), Ok(good.to_owned()));
         }
-        for bad in [
-            "",
-            "a.west",
-            "West",
-            "-a",
-            "a-",
-            "*",
-            "a_b",
-            "ü",
-            "a b",
-            "a\0",
-            &"x".repeat(64),
-        ] {
+        for bad in ["", "a.west", "West", "-a", "a-", "*", "a_b", "ü", "a b", "a\0", &"x".repeat(64)] {
             assert!(RegionName::new(bad).is_err(), "{bad:?} was taken");
         }
     }

@@ -40,12 +40,8 @@ fn as_server(anchors: &Anchors, leaf: &Leaf, name: &str, at: SystemTime) -> Resu
 fn as_client(anchors: &Anchors, leaf: &Leaf, at: SystemTime) -> Result<(), rustls::Error> {
     let provider = rustls::crypto::ring::default_provider().into();
     let roots = anchors.root_store()?.into();
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
-        .build()
-        .unwrap();
-    verifier
-        .verify_client_cert(&leaf.chain()[0], &leaf.chain()[1..], unix(at))
-        .map(|_| ())
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+    verifier.verify_client_cert(&leaf.chain()[0], &leaf.chain()[1..], unix(at)).map(|_| ())
 }
 
 #[test]
@@ -68,11 +64,7 @@ fn a_server_is_taken_as_server_and_client_and_a_client_as_client_only() {
 
 #[test]
 fn dates_stay_inside_the_issuers() {
-    let lifetimes = Lifetimes {
-        root: 10 * HOUR,
-        intermediate: 5 * HOUR,
-        leaf: HOUR,
-    };
+    let lifetimes = Lifetimes { root: 10 * HOUR, intermediate: 5 * HOUR, leaf: HOUR };
     let authority = Authority::create(region("west"), now(), &lifetimes).unwrap();
     let key = KeyPair::generate().unwrap();
     let issue = |at, lifetime| authority.issue(&key.public_key(), &identity(Role::Client), at, lifetime);
@@ -87,17 +79,11 @@ fn dates_stay_inside_the_issuers() {
     assert_eq!(capped.not_after(), authority.not_after());
 
     let short = issue(now() + HOUR, Duration::from_secs(10)).unwrap();
-    assert!(
-        short.renew_at() > now() + HOUR,
-        "a short-lived certificate is not due at once"
-    );
+    assert!(short.renew_at() > now() + HOUR, "a short-lived certificate is not due at once");
 
     assert!(matches!(issue(now() + 5 * HOUR, HOUR), Err(AuthorityError::NotNow)));
     assert!(matches!(issue(now() - HOUR, HOUR), Err(AuthorityError::NotNow)));
-    assert!(matches!(
-        issue(now(), Duration::from_millis(999)),
-        Err(AuthorityError::Lifetime)
-    ));
+    assert!(matches!(issue(now(), Duration::from_millis(999)), Err(AuthorityError::Lifetime)));
     assert!(issue(now(), Duration::MAX).is_ok());
 
     as_client(&authority.anchors(), &leaf, now() + HOUR).unwrap();
@@ -106,11 +92,7 @@ fn dates_stay_inside_the_issuers() {
 
 #[test]
 fn a_renewed_authority_keeps_what_it_signed() {
-    let lifetimes = Lifetimes {
-        root: 10 * HOUR,
-        intermediate: 2 * HOUR,
-        leaf: HOUR,
-    };
+    let lifetimes = Lifetimes { root: 10 * HOUR, intermediate: 2 * HOUR, leaf: HOUR };
     let authority = Authority::create(region("west"), now(), &lifetimes).unwrap();
     let old = authority.issue_own(&identity(Role::Server), now(), 2 * HOUR).unwrap();
     let renewed = authority.renew(now() + HOUR, &lifetimes).unwrap();
@@ -119,18 +101,13 @@ fn a_renewed_authority_keeps_what_it_signed() {
     as_server(&renewed.anchors(), old.leaf(), "server.west.drover", now() + HOUR).unwrap();
     let last = renewed.renew(now() + 9 * HOUR, &lifetimes).unwrap();
     assert_eq!(last.not_after(), now() + 10 * HOUR, "no intermediate outlives the root");
-    assert!(matches!(
-        authority.without_root_key().renew(now(), &lifetimes),
-        Err(AuthorityError::NoRootKey)
-    ));
+    assert!(matches!(authority.without_root_key().renew(now(), &lifetimes), Err(AuthorityError::NoRootKey)));
 }
 
 #[test]
 fn a_region_speaks_for_itself_alone() {
     let authority = west();
-    let east = authority
-        .create_region(region("east"), now(), &Lifetimes::default())
-        .unwrap();
+    let east = authority.create_region(region("east"), now(), &Lifetimes::default()).unwrap();
     assert_eq!(east.fingerprint(), authority.fingerprint());
     let key = KeyPair::generate().unwrap();
     let asked = east.issue(&key.public_key(), &identity(Role::Server), now(), HOUR);
@@ -145,12 +122,8 @@ fn a_region_speaks_for_itself_alone() {
 fn forge(by: &Authority, dns_names: &[&str], address: Option<[u8; 4]>, uris: &[&str]) -> Leaf {
     let mut params = params(now(), HOUR, None).unwrap();
     params.subject_alt_names = dns_names.iter().map(|name| dns(name).unwrap()).collect();
-    params
-        .subject_alt_names
-        .extend(uris.iter().map(|name| uri(name).unwrap()));
-    params
-        .subject_alt_names
-        .extend(address.map(|address| SanType::IpAddress(address.into())));
+    params.subject_alt_names.extend(uris.iter().map(|name| uri(name).unwrap()));
+    params.subject_alt_names.extend(address.map(|address| SanType::IpAddress(address.into())));
     let issuer = Issuer::from_ca_cert_der(&by.intermediate, by.key.inner()).unwrap();
     let certificate = params.signed_by(KeyPair::generate().unwrap().inner(), &issuer).unwrap();
     Leaf::from_chain(vec![certificate.der().clone(), by.intermediate.clone()]).unwrap()
@@ -174,14 +147,8 @@ fn a_request_gets_the_key_certified_and_nothing_it_asks_for() {
     let serial = |leaf: &Leaf| der::parse(&leaf.chain()[0]).unwrap().raw_serial().to_vec();
     assert_ne!(serial(&leaf), serial(&again));
 
-    let bad = Identity {
-        node: "a/b".into(),
-        ..identity(Role::Client)
-    };
-    assert!(matches!(
-        authority.issue(&key, &bad, now(), HOUR),
-        Err(AuthorityError::Identity(_))
-    ));
+    let bad = Identity { node: "a/b".into(), ..identity(Role::Client) };
+    assert!(matches!(authority.issue(&key, &bad, now(), HOUR), Err(AuthorityError::Identity(_))));
 }
 
 #[test]
@@ -189,30 +156,17 @@ fn an_authority_survives_its_texts() {
     let authority = west();
     let texts = authority.to_pem();
     let read = Authority::from_pem(&texts).unwrap();
-    assert_eq!(
-        (read.region(), read.fingerprint()),
-        (authority.region(), authority.fingerprint())
-    );
+    assert_eq!((read.region(), read.fingerprint()), (authority.region(), authority.fingerprint()));
     assert!(read.has_root_key());
     let leaf = read.issue_own(&identity(Role::Server), now(), HOUR).unwrap();
     as_server(&authority.anchors(), leaf.leaf(), "server.west.drover", now()).unwrap();
-    assert!(
-        !Authority::from_pem(&authority.without_root_key().to_pem())
-            .unwrap()
-            .has_root_key()
-    );
+    assert!(!Authority::from_pem(&authority.without_root_key().to_pem()).unwrap().has_root_key());
 
     let credentials = Credentials::from_pem(&leaf.leaf().to_pem(), &leaf.key().to_pem()).unwrap();
     assert_eq!(credentials.leaf(), leaf.leaf());
     let other = KeyPair::generate().unwrap();
-    assert!(matches!(
-        Credentials::new(leaf.leaf().clone(), other),
-        Err(LeafError::KeyMismatch)
-    ));
-    assert_eq!(
-        Anchors::from_pem(&authority.anchors().to_pem()).unwrap(),
-        authority.anchors()
-    );
+    assert!(matches!(Credentials::new(leaf.leaf().clone(), other), Err(LeafError::KeyMismatch)));
+    assert_eq!(Anchors::from_pem(&authority.anchors().to_pem()).unwrap(), authority.anchors());
 }
 
 #[test]
@@ -223,64 +177,29 @@ fn texts_that_do_not_belong_together_are_refused() {
         let error = Authority::from_pem(&texts).unwrap_err().to_string();
         assert_eq!(error, expected);
     };
+    check(AuthorityPem { key: two.key.clone(), ..one.clone() }, "the region's key belongs to another certificate");
     check(
-        AuthorityPem {
-            key: two.key.clone(),
-            ..one.clone()
-        },
-        "the region's key belongs to another certificate",
-    );
-    check(
-        AuthorityPem {
-            root_key: two.root_key.clone(),
-            ..one.clone()
-        },
+        AuthorityPem { root_key: two.root_key.clone(), ..one.clone() },
         "the root's key belongs to another certificate",
     );
     check(
-        AuthorityPem {
-            root: two.root.clone(),
-            root_key: None,
-            ..one.clone()
-        },
+        AuthorityPem { root: two.root.clone(), root_key: None, ..one.clone() },
         "the region's certificate is not signed by the root",
     );
     check(
-        AuthorityPem {
-            intermediate: one.root.clone(),
-            key: one.root_key.clone().unwrap(),
-            ..one.clone()
-        },
+        AuthorityPem { intermediate: one.root.clone(), key: one.root_key.clone().unwrap(), ..one.clone() },
         "the region's certificate is not bound to one region",
     );
-    check(
-        AuthorityPem {
-            root: server.leaf().to_pem(),
-            ..one.clone()
-        },
-        "exactly one root certificate expected",
-    );
-    check(
-        AuthorityPem {
-            root: String::new(),
-            ..one.clone()
-        },
-        "exactly one root certificate expected",
-    );
-    check(
-        AuthorityPem { key: "x".into(), ..one },
-        "cannot use the authority's key",
-    );
+    check(AuthorityPem { root: server.leaf().to_pem(), ..one.clone() }, "exactly one root certificate expected");
+    check(AuthorityPem { root: String::new(), ..one.clone() }, "exactly one root certificate expected");
+    check(AuthorityPem { key: "x".into(), ..one }, "cannot use the authority's key");
 }
 
 #[test]
 fn debug_forms_show_no_key() {
     let authority = west();
     let texts = authority.to_pem();
-    let shown = format!(
-        "{authority:?} {texts:?} {:?}",
-        authority.issue_own(&identity(Role::Server), now(), HOUR)
-    );
+    let shown = format!("{authority:?} {texts:?} {:?}", authority.issue_own(&identity(Role::Server), now(), HOUR));
     assert!(!shown.contains("PRIVATE"));
     assert!(!shown.contains(texts.key.lines().nth(1).unwrap()));
 }

@@ -16,11 +16,7 @@ fn der_with(names: Vec<SanType>, is_ca: IsCa) -> Vec<u8> {
     let mut params = CertificateParams::default();
     params.subject_alt_names = names;
     params.is_ca = is_ca;
-    params
-        .self_signed(&rcgen::KeyPair::generate().unwrap())
-        .unwrap()
-        .der()
-        .to_vec()
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec()
 }
 
 fn read(names: Vec<SanType>) -> Result<String, PresentedError> {
@@ -74,22 +70,9 @@ fn every_other_set_of_names_is_refused() {
         node_form("drover://west/server/a/b"),
         node_form("drover://west/server/a%2fb"),
         node_form("https://west/server/s1"),
-        (
-            vec![server(), node(), SanType::IpAddress([127, 0, 0, 1].into())],
-            OtherKind("IP address"),
-        ),
-        (
-            vec![
-                server(),
-                node(),
-                SanType::Rfc822Name("a@west.drover".try_into().unwrap()),
-            ],
-            OtherKind("mail"),
-        ),
-        (
-            vec![server(), node(), SanType::OtherName((vec![1, 3, 6, 1], other))],
-            OtherKind("other name"),
-        ),
+        (vec![server(), node(), SanType::IpAddress([127, 0, 0, 1].into())], OtherKind("IP address")),
+        (vec![server(), node(), SanType::Rfc822Name("a@west.drover".try_into().unwrap())], OtherKind("mail")),
+        (vec![server(), node(), SanType::OtherName((vec![1, 3, 6, 1], other))], OtherKind("other name")),
     ];
     for (names, expected) in cases {
         assert_eq!(read(names.clone()), Err(expected), "{names:?}");
@@ -114,11 +97,7 @@ fn authorities_and_foreign_bytes_are_refused() {
     assert!(read_identity(&longer).is_ok());
     assert!(read_public_key(&longer).is_ok());
     for cut in 0..longer.len() {
-        assert_eq!(
-            read_identity(&longer[..cut]),
-            Err(PresentedError::NotACertificate),
-            "cut at {cut}"
-        );
+        assert_eq!(read_identity(&longer[..cut]), Err(PresentedError::NotACertificate), "cut at {cut}");
     }
     longer.push(0);
     assert_eq!(read_identity(&longer), Err(PresentedError::NotACertificate));

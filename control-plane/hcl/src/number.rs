@@ -36,10 +36,7 @@ struct Magnitude {
 
 impl Magnitude {
     fn zero() -> Magnitude {
-        Magnitude {
-            mantissa: BigUint::ZERO,
-            exponent: 0,
-        }
+        Magnitude { mantissa: BigUint::ZERO, exponent: 0 }
     }
 
     fn top_bit(&self) -> i64 {
@@ -64,10 +61,7 @@ impl Magnitude {
             return Some(Magnitude::zero());
         };
         mantissa >>= zeros;
-        let rounded = Magnitude {
-            mantissa,
-            exponent: exponent + zeros as i64,
-        };
+        let rounded = Magnitude { mantissa, exponent: exponent + zeros as i64 };
         match rounded.top_bit() {
             top if top > MAGNITUDE_BITS_MAX => None,
             top if top < -MAGNITUDE_BITS_MAX => Some(Magnitude::zero()),
@@ -97,20 +91,12 @@ impl Ord for Magnitude {
 impl Number {
     /// Infinity, positive or negative.
     pub fn infinity(is_negative: bool) -> Number {
-        Number {
-            is_negative,
-            magnitude: None,
-            precision_bits: TEXT_BITS,
-        }
+        Number { is_negative, magnitude: None, precision_bits: TEXT_BITS }
     }
 
     fn finite(is_negative: bool, mantissa: BigUint, exponent: i64, precision_bits: u64) -> Number {
         let magnitude = Magnitude::rounded(mantissa, exponent, precision_bits);
-        Number {
-            is_negative,
-            magnitude,
-            precision_bits,
-        }
+        Number { is_negative, magnitude, precision_bits }
     }
 
     /// A float; NaN, which HCL does not have, gives `None`.
@@ -128,12 +114,7 @@ impl Number {
             0 => (fraction, -1074),
             _ => (fraction | (1 << 52), raw_exponent - 1075),
         };
-        Some(Number::finite(
-            value.is_sign_negative(),
-            BigUint::from(mantissa),
-            exponent,
-            FLOAT_BITS,
-        ))
+        Some(Number::finite(value.is_sign_negative(), BigUint::from(mantissa), exponent, FLOAT_BITS))
     }
 
     /// Reads decimal text: digits, optional fraction, optional exponent, optional sign.
@@ -153,9 +134,7 @@ impl Number {
         }
         let mantissa = BigUint::parse_bytes(all.as_bytes(), 10)?;
         let exponent = exponent.checked_sub(fraction.len() as i64)?;
-        let power = u32::try_from(exponent.unsigned_abs())
-            .ok()
-            .filter(|power| *power as usize <= 2 * DIGITS_MAX)?;
+        let power = u32::try_from(exponent.unsigned_abs()).ok().filter(|power| *power as usize <= 2 * DIGITS_MAX)?;
         let scale = BigUint::from(10u8).pow(power);
         Some(match exponent >= 0 {
             true => Number::finite(is_negative, mantissa * scale, 0, TEXT_BITS),
@@ -198,10 +177,7 @@ impl Number {
 
     /// The number as an `i64` when it is one exactly.
     pub fn as_i64(&self) -> Option<i64> {
-        let magnitude = self
-            .magnitude
-            .as_ref()
-            .filter(|m| m.exponent >= 0 && m.top_bit() <= 64)?;
+        let magnitude = self.magnitude.as_ref().filter(|m| m.exponent >= 0 && m.top_bit() <= 64)?;
         let value = i128::try_from(magnitude.aligned(0)).ok()?;
         i64::try_from(if self.is_negative { -value } else { value }).ok()
     }
@@ -215,18 +191,12 @@ impl Number {
 
     /// The distance from zero.
     pub fn abs(&self) -> Number {
-        Number {
-            is_negative: false,
-            ..self.clone()
-        }
+        Number { is_negative: false, ..self.clone() }
     }
 
     /// The number with the other sign.
     pub fn negated(&self) -> Number {
-        Number {
-            is_negative: !self.is_negative,
-            ..self.clone()
-        }
+        Number { is_negative: !self.is_negative, ..self.clone() }
     }
 
     /// Sum; `None` for infinity minus infinity.
@@ -264,12 +234,7 @@ impl Number {
             return (!self.is_zero() && !other.is_zero()).then(|| Number::infinity(is_negative));
         };
         let bits = self.precision_bits.max(other.precision_bits);
-        Some(Number::finite(
-            is_negative,
-            &a.mantissa * &b.mantissa,
-            a.exponent + b.exponent,
-            bits,
-        ))
+        Some(Number::finite(is_negative, &a.mantissa * &b.mantissa, a.exponent + b.exponent, bits))
     }
 
     /// Quotient; a number by zero is infinite, `None` for zero by zero and infinity by infinity.
@@ -281,13 +246,9 @@ impl Number {
             (None, Some(_)) => Some(Number::infinity(is_negative)),
             (Some(_), None) => Some(Number::finite(is_negative, BigUint::ZERO, 0, bits)),
             (Some(_), Some(_)) if other.is_zero() => (!self.is_zero()).then(|| Number::infinity(is_negative)),
-            (Some(a), Some(b)) => Some(Number::quotient(
-                is_negative,
-                &a.mantissa,
-                &b.mantissa,
-                a.exponent - b.exponent,
-                bits,
-            )),
+            (Some(a), Some(b)) => {
+                Some(Number::quotient(is_negative, &a.mantissa, &b.mantissa, a.exponent - b.exponent, bits))
+            }
         }
     }
 
@@ -302,12 +263,7 @@ impl Number {
         let exponent = a.exponent.min(b.exponent);
         let rest = a.aligned(exponent) % b.aligned(exponent);
         let bits = self.precision_bits.max(other.precision_bits);
-        Some(Number::finite(
-            self.is_negative && rest != BigUint::ZERO,
-            rest,
-            exponent,
-            bits,
-        ))
+        Some(Number::finite(self.is_negative && rest != BigUint::ZERO, rest, exponent, bits))
     }
 
     /// The nearest whole number towards negative infinity.
@@ -342,12 +298,7 @@ impl Number {
             return None;
         }
         let mantissa = BigUint::parse_bytes(digits.as_bytes(), base)?;
-        Some(Number::finite(
-            is_negative && mantissa != BigUint::ZERO,
-            mantissa,
-            0,
-            TEXT_BITS,
-        ))
+        Some(Number::finite(is_negative && mantissa != BigUint::ZERO, mantissa, 0, TEXT_BITS))
     }
 
     /// The shortest decimal digits that identify the number, and where the point stands in them.

@@ -39,20 +39,12 @@ pub struct Problem {
 impl Problem {
     /// A problem at a place in the source that is being parsed.
     pub fn new(span: Span, summary: impl Into<String>, detail: impl Into<String>) -> Problem {
-        Problem {
-            place: Place::At(span),
-            summary: summary.into(),
-            detail: detail.into(),
-            hint: None,
-        }
+        Problem { place: Place::At(span), summary: summary.into(), detail: detail.into(), hint: None }
     }
 
     /// A problem without a place.
     pub fn nowhere(summary: impl Into<String>, detail: impl Into<String>) -> Problem {
-        Problem {
-            place: Place::Nowhere,
-            ..Problem::new(Span::default(), summary, detail)
-        }
+        Problem { place: Place::Nowhere, ..Problem::new(Span::default(), summary, detail) }
     }
 
     /// The same problem with a remedy.
@@ -64,10 +56,7 @@ impl Problem {
     /// The same problem, pinned to `source` when it did not name a source of its own.
     pub fn in_source(mut self, source: &Arc<Source>) -> Problem {
         if let Place::At(span) = self.place {
-            self.place = Place::Other {
-                source: source.clone(),
-                span,
-            };
+            self.place = Place::Other { source: source.clone(), span };
         }
         self
     }
@@ -103,11 +92,8 @@ impl Problem {
                 false => 1,
             };
             // Tabs stay tabs so that the caret stands below its character in any terminal.
-            let indent: String = line
-                .chars()
-                .take(start.column - 1)
-                .map(|c| if c == '\t' { '\t' } else { ' ' })
-                .collect();
+            let indent: String =
+                line.chars().take(start.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             let head = format!("{}:{}:{}: ", source.name, start.line, start.column);
             out.insert_str(0, &head);
             // Writing to a String cannot fail.
@@ -127,12 +113,9 @@ mod tests {
     #[test]
     fn shows_line_caret_and_hint() {
         let source = Source::new("job.hcl", "a = 1\n\tb = upr(\"x\")\n");
-        let problem = Problem::new(
-            Span::new(11, 14),
-            "Call to unknown function",
-            "There is no function named \"upr\".",
-        )
-        .with_hint("did you mean \"upper\"?");
+        let problem =
+            Problem::new(Span::new(11, 14), "Call to unknown function", "There is no function named \"upr\".")
+                .with_hint("did you mean \"upper\"?");
         assert_eq!(
             problem.one_line(&source),
             "job.hcl:2,6-9: Call to unknown function; There is no function named \"upr\"."

@@ -27,10 +27,7 @@ pub(crate) const PROBLEMS_MAX: usize = 50;
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            source_bytes: SOURCE_BYTES_DEFAULT,
-            expansion_units: EXPANSION_UNITS_DEFAULT,
-        }
+        Limits { source_bytes: SOURCE_BYTES_DEFAULT, expansion_units: EXPANSION_UNITS_DEFAULT }
     }
 }
 

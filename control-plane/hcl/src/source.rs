@@ -56,10 +56,7 @@ impl Source {
     /// Takes a name and a text; a leading UTF-8 byte order mark is dropped.
     pub fn new(name: impl Into<String>, text: impl AsRef<str>) -> Source {
         let text = text.as_ref();
-        Source {
-            name: name.into(),
-            text: text.strip_prefix('\u{feff}').unwrap_or(text).to_string(),
-        }
+        Source { name: name.into(), text: text.strip_prefix('\u{feff}').unwrap_or(text).to_string() }
     }
 
     /// The text of `span`; empty when the span does not fit this source.
@@ -87,10 +84,7 @@ impl Source {
         if start.line == end.line {
             format!("{}:{},{}-{}", self.name, start.line, start.column, end.column)
         } else {
-            format!(
-                "{}:{},{}-{},{}",
-                self.name, start.line, start.column, end.line, end.column
-            )
+            format!("{}:{},{}-{},{}", self.name, start.line, start.column, end.line, end.column)
         }
     }
 

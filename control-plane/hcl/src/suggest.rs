@@ -38,11 +38,7 @@ mod tests {
     #[test]
     fn suggests_only_what_is_near() {
         let check = |wrong: &str, expected: Option<&str>| {
-            assert_eq!(
-                near(wrong, ["upper", "lower", "join", "sha256"].into_iter()),
-                expected,
-                "{wrong}"
-            );
+            assert_eq!(near(wrong, ["upper", "lower", "join", "sha256"].into_iter()), expected, "{wrong}");
         };
         check("uper", Some("upper"));
         check("jion", Some("join"));

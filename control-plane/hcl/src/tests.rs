@@ -10,19 +10,11 @@ fn value(text: &str) -> Result<String, String> {
 }
 
 fn lines(problems: &[Problem], source: &Source) -> String {
-    problems
-        .iter()
-        .map(|problem| problem.one_line(source))
-        .collect::<Vec<_>>()
-        .join("\n")
+    problems.iter().map(|problem| problem.one_line(source)).collect::<Vec<_>>().join("\n")
 }
 
 fn check(expression: &str, expected: &str) {
-    assert_eq!(
-        value(&format!("v = {expression}\n")),
-        Ok(expected.to_string()),
-        "{expression}"
-    );
+    assert_eq!(value(&format!("v = {expression}\n")), Ok(expected.to_string()), "{expression}");
 }
 
 /// The problem's text must contain what is expected.
@@ -111,32 +103,15 @@ fn texts_of_any_shape_are_read() {
 fn size_and_nesting_are_bounded() {
     let nested =
         |open: &str, close: &str, times: usize| format!("v = {}1{}\n", open.repeat(times), close.repeat(times));
-    for (open, close) in [
-        ("[", "]"),
-        ("(", ")"),
-        ("{a=", "}"),
-        ("-(", ")"),
-        ("upper(", ")"),
-        ("\"${", "}\""),
-        ("true ? (", ") : 0"),
-    ] {
+    for (open, close) in
+        [("[", "]"), ("(", ")"), ("{a=", "}"), ("-(", ")"), ("upper(", ")"), ("\"${", "}\""), ("true ? (", ") : 0")]
+    {
         for times in [20, 55, 500, 50_000] {
             let outcome = value(&nested(open, close, times));
             assert!(times < 50 || outcome.is_ok() || outcome.is_err_and(|text| text.contains("too deep")));
         }
     }
-    for open in [
-        "[",
-        "{a=",
-        "\"${",
-        "[for a in ",
-        "{for a in b: ",
-        "f(",
-        "a ? b : ",
-        "a {\n",
-        "a[",
-        "-",
-    ] {
+    for open in ["[", "{a=", "\"${", "[for a in ", "{for a in b: ", "f(", "a ? b : ", "a {\n", "a[", "-"] {
         assert!(value(&format!("v = {}", open.repeat(50))).is_err());
         assert!(value(&format!("v = \"{}", "%{ if a }".repeat(50))).is_err());
         assert!(value(&format!("v = <<E\n{}\nE\n", "%{ for a in b }".repeat(50))).is_err());
@@ -148,36 +123,22 @@ fn size_and_nesting_are_bounded() {
     let long = format!("v = \"{}\"\n", "x".repeat(2_000_000));
     refuse(&long, "Text too large");
     let source = Source::new("t.hcl", &long);
-    let wide = Scope {
-        limits: Limits {
-            source_bytes: 4_000_000,
-            ..Limits::default()
-        },
-        ..Scope::job()
-    };
+    let wide = Scope { limits: Limits { source_bytes: 4_000_000, ..Limits::default() }, ..Scope::job() };
     assert!(parse(&source, &wide).is_ok());
 }
 
 #[test]
 fn expansion_is_bounded() {
     let many = "range(1000)";
-    refuse(
-        &format!("v = [for a in {many} : [for b in {many} : [for c in {many} : c]]]\n"),
-        "Expansion too large",
-    );
+    refuse(&format!("v = [for a in {many} : [for b in {many} : [for c in {many} : c]]]\n"), "Expansion too large");
     refuse(
         &format!("v = \"%{{ for a in {many} }}%{{ for b in {many} }}xxxxxxxxxx%{{ endfor }}%{{ endfor }}\"\n"),
         "Expansion too large",
     );
     refuse("v = range(5000)\n", "more than 1024 values");
     refuse("v = format(\"%999999999d\", 1)\n", "width or precision above");
-    refuse(
-        &format!("v = [for a in {many} : [for b in {many} : try(nope(), 1)]]\n"),
-        "Expansion too large",
-    );
-    let doubling: String = (1..40)
-        .map(|i| format!("  a{i} = [local.a{}, local.a{}]\n", i - 1, i - 1))
-        .collect();
+    refuse(&format!("v = [for a in {many} : [for b in {many} : try(nope(), 1)]]\n"), "Expansion too large");
+    let doubling: String = (1..40).map(|i| format!("  a{i} = [local.a{}, local.a{}]\n", i - 1, i - 1)).collect();
     let text = format!("locals {{\n  a0 = 1\n{doubling}}}\n");
     let problems = crate::parse_job_file(&Source::new("t.hcl", text), &crate::Inputs::default()).unwrap_err();
     assert!(problems.iter().any(|problem| problem.summary == "Expansion too large"));
@@ -186,10 +147,7 @@ fn expansion_is_bounded() {
     let problems = crate::parse_job_file(&Source::new("t.hcl", text), &crate::Inputs::default()).unwrap_err();
     assert!(problems.iter().any(|problem| problem.summary == "Value too deep"));
     let x = "x".repeat(4000);
-    refuse(
-        &format!("v = replace(replace(\"{x}\", \"\", \"{x}\"), \"\", \"{x}\")\n"),
-        "more than",
-    );
+    refuse(&format!("v = replace(replace(\"{x}\", \"\", \"{x}\"), \"\", \"{x}\")\n"), "more than");
 }
 
 #[test]
@@ -200,15 +158,12 @@ fn damaged_texts_never_panic() {
         "v = <<-EOT\n  a ${~ 1 ~}\n  %{ if true ~}\n b %{ else }c%{ endif }\nEOT\nw = f(x...)\n",
         "dynamic \"x\" {\n  for_each = { a = 1 }\n  labels = [x.key]\n  content {\n    k = x.value.*.b\n  }\n}\n",
     ];
-    let scraps = [
-        "{", "}", "\"", "${", "%{", "<<E\n", "\n", "é", "[", ")", "=", "for ", "...", "\\", "1e999", "\u{0}", "~",
-    ];
+    let scraps =
+        ["{", "}", "\"", "${", "%{", "<<E\n", "\n", "é", "[", ")", "=", "for ", "...", "\\", "1e999", "\u{0}", "~"];
     // A fixed sequence, so that a failure can be had again.
     let mut state: u64 = 42;
     let mut next = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
     for _ in 0..1500 {

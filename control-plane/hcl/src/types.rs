@@ -39,12 +39,9 @@ impl Type {
             Value::Tuple(items) => Type::Tuple(items.iter().map(Type::of).collect()),
             Value::List(items) => Type::List(common(items.iter().map(Type::of).collect())),
             Value::Set(items) => Type::Set(common(items.iter().map(Type::of).collect())),
-            Value::Object(entries) => Type::Object(
-                entries
-                    .iter()
-                    .map(|(name, value)| (name.clone(), Type::of(value)))
-                    .collect(),
-            ),
+            Value::Object(entries) => {
+                Type::Object(entries.iter().map(|(name, value)| (name.clone(), Type::of(value))).collect())
+            }
             Value::Map(entries) => Type::Map(common(entries.values().map(Type::of).collect())),
         }
     }
@@ -107,11 +104,8 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
         }
         (Type::Object(a), Type::Object(b)) => {
             if a.len() == b.len() && a.keys().eq(b.keys()) {
-                let both: Option<BTreeMap<String, Type>> = a
-                    .iter()
-                    .zip(b.values())
-                    .map(|((name, a), b)| Some((name.clone(), unify(a, b)?)))
-                    .collect();
+                let both: Option<BTreeMap<String, Type>> =
+                    a.iter().zip(b.values()).map(|((name, a), b)| Some((name.clone(), unify(a, b)?))).collect();
                 if let Some(types) = both {
                     return Some(Type::Object(types));
                 }
@@ -193,9 +187,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, String> {
                 [one] => return Err(format!("attribute \"{one}\" is required")),
                 several => {
                     let names: Vec<String> = several.iter().map(|name| format!("\"{name}\"")).collect();
-                    let (last, rest) = names
-                        .split_last()
-                        .map_or(("", Vec::new()), |(l, r)| (l.as_str(), r.to_vec()));
+                    let (last, rest) = names.split_last().map_or(("", Vec::new()), |(l, r)| (l.as_str(), r.to_vec()));
                     return Err(format!("attributes {} and {last} are required", rest.join(", ")));
                 }
             }
@@ -251,10 +243,7 @@ mod tests {
             Err("element 1: a number is required".to_string())
         );
         let object = Type::Object([("x".to_string(), Type::String)].into());
-        assert_eq!(
-            convert(&Value::Object(BTreeMap::new()), &object),
-            Err("attribute \"x\" is required".to_string())
-        );
+        assert_eq!(convert(&Value::Object(BTreeMap::new()), &object), Err("attribute \"x\" is required".to_string()));
         assert_eq!(
             convert(&Value::from("x"), &Type::List(Box::new(Type::String))),
             Err("list of string required, but have string".to_string())

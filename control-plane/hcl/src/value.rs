@@ -130,12 +130,9 @@ impl Value {
             Value::Tuple(items) | Value::List(items) | Value::Set(items) => {
                 items.iter().map(Value::to_json).collect::<Vec<_>>().into()
             }
-            Value::Object(entries) | Value::Map(entries) => serde_json::Value::Object(
-                entries
-                    .iter()
-                    .map(|(name, value)| (name.clone(), value.to_json()))
-                    .collect(),
-            ),
+            Value::Object(entries) | Value::Map(entries) => {
+                serde_json::Value::Object(entries.iter().map(|(name, value)| (name.clone(), value.to_json())).collect())
+            }
         }
     }
 
@@ -149,12 +146,9 @@ impl Value {
             }
             serde_json::Value::String(text) => Value::text(text),
             serde_json::Value::Array(items) => Value::Tuple(items.iter().map(Value::from_json).collect()),
-            serde_json::Value::Object(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|(name, value)| (name.clone(), Value::from_json(value)))
-                    .collect(),
-            ),
+            serde_json::Value::Object(entries) => {
+                Value::Object(entries.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect())
+            }
         }
     }
 
@@ -209,10 +203,7 @@ mod tests {
         let number = |text: &str| Value::Number(Number::from_text(text).unwrap());
         assert_eq!(number("1.50").to_text(), Ok("1.5".to_string()));
         assert_eq!(Value::Bool(true).to_text(), Ok("true".to_string()));
-        assert_eq!(
-            Value::Null.to_text(),
-            Err("string required, but have dynamic".to_string())
-        );
+        assert_eq!(Value::Null.to_text(), Err("string required, but have dynamic".to_string()));
         assert_eq!(Value::text("5").to_number(), Ok(Number::from(5i64)));
         assert_eq!(Value::text("x").to_number(), Err("a number is required".to_string()));
         assert_eq!(Value::text("1").to_bool(), Ok(true));

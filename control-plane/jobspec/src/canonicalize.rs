@@ -122,8 +122,5 @@ fn ui_links(job: &mut Map<String, Value>) {
 
 /// The objects of a list that may be null.
 pub(crate) fn objects(list: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
-    list.as_array_mut()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
+    list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
 }

@@ -85,27 +85,18 @@ fn limits(job: &Map<String, Value>, groups: &[&Value], problems: &mut Vec<String
     if !(1..=PRIORITY_MAX).contains(&int_of(job, "Priority")) {
         problems.push(format!("job priority must be between [1, {PRIORITY_MAX}]"));
     }
-    let total = groups.iter().fold(0_i64, |sum, group| {
-        sum.saturating_add(group["Count"].as_i64().unwrap_or(0))
-    });
+    let total = groups.iter().fold(0_i64, |sum, group| sum.saturating_add(group["Count"].as_i64().unwrap_or(0)));
     if total > COUNT_MAX {
-        problems.push(format!(
-            "total count was greater than configured job_max_count: {total} > {COUNT_MAX}"
-        ));
+        problems.push(format!("total count was greater than configured job_max_count: {total} > {COUNT_MAX}"));
     }
-    let uses_vault = groups
-        .iter()
-        .flat_map(|group| items(group, "Tasks"))
-        .find(|task| task["Vault"].is_object());
+    let uses_vault = groups.iter().flat_map(|group| items(group, "Tasks")).find(|task| task["Vault"].is_object());
     if let Some(task) = uses_vault {
         let cluster = task["Vault"]["Cluster"].as_str().unwrap_or("default");
         problems.push(format!("Vault {cluster:?} not enabled but used in the job"));
     }
     let description = job["UI"]["Description"].as_str().unwrap_or_default().chars().count();
     if description > 1000 {
-        problems.push(format!(
-            "UI description must be under 1000 characters, currently {description}"
-        ));
+        problems.push(format!("UI description must be under 1000 characters, currently {description}"));
     }
     if !job["Payload"].is_null() {
         problems.push("Job can't be submitted with a payload, only dispatched".to_owned());

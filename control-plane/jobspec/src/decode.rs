@@ -20,10 +20,7 @@ pub struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// A decoder for blocks of that source.
     pub fn new(source: &'a Source) -> Decoder<'a> {
-        Decoder {
-            source,
-            problems: Vec::new(),
-        }
+        Decoder { source, problems: Vec::new() }
     }
 
     /// The JSON of one block.
@@ -85,10 +82,7 @@ impl<'a> Decoder<'a> {
                 self.problems.push(Problem::new(
                     block.missing_span(),
                     "Missing required argument",
-                    format!(
-                        "The argument \"{}\" is required, but no definition was found.",
-                        field.hcl
-                    ),
+                    format!("The argument \"{}\" is required, but no definition was found.", field.hcl),
                 ));
             }
         }
@@ -96,22 +90,12 @@ impl<'a> Decoder<'a> {
 
     fn attribute(&mut self, attribute: &Attribute, shape: &Shape, body: &mut Map<String, Value>) {
         let name = attribute.name.as_str();
-        let Some(field) = shape
-            .fields
-            .iter()
-            .find(|field| field.is_attribute() && field.hcl == name)
-        else {
+        let Some(field) = shape.fields.iter().find(|field| field.is_attribute() && field.hcl == name) else {
             let detail = if shape.fields.iter().any(|field| field.is_block() && field.hcl == name) {
                 format!(" Did you mean to define a block of type \"{name}\"?")
             } else {
-                let names = shape
-                    .fields
-                    .iter()
-                    .filter(|field| field.is_attribute())
-                    .map(|field| field.hcl);
-                near(name, names)
-                    .map(|near| format!(" Did you mean \"{near}\"?"))
-                    .unwrap_or_default()
+                let names = shape.fields.iter().filter(|field| field.is_attribute()).map(|field| field.hcl);
+                near(name, names).map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default()
             };
             self.problems.push(Problem::new(
                 attribute.name_span,
@@ -159,10 +143,7 @@ impl<'a> Decoder<'a> {
             Problem::new(
                 block.header_span,
                 format!("Duplicate {kind} block"),
-                format!(
-                    "Only one {kind} block is allowed. Another was defined at {}.",
-                    self.source.range(first)
-                ),
+                format!("Only one {kind} block is allowed. Another was defined at {}.", self.source.range(first)),
             )
         };
         let problem = match (field.kind, inside.attribute(kind), seen.get(kind)) {
@@ -187,21 +168,11 @@ impl<'a> Decoder<'a> {
 
     fn unknown_block(&mut self, block: &Block, shape: &Shape) {
         let kind = block.kind.as_str();
-        let detail = if shape
-            .fields
-            .iter()
-            .any(|field| field.is_attribute() && field.hcl == kind)
-        {
+        let detail = if shape.fields.iter().any(|field| field.is_attribute() && field.hcl == kind) {
             format!(" Did you mean to define argument \"{kind}\"? If so, use the equals sign to assign it a value.")
         } else {
-            let names = shape
-                .fields
-                .iter()
-                .filter(|field| field.is_block())
-                .map(|field| field.hcl);
-            near(kind, names)
-                .map(|near| format!(" Did you mean \"{near}\"?"))
-                .unwrap_or_default()
+            let names = shape.fields.iter().filter(|field| field.is_block()).map(|field| field.hcl);
+            near(kind, names).map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default()
         };
         self.problems.push(Problem::new(
             block.kind_span,
@@ -276,18 +247,10 @@ fn redefined(kind: &str, span: Span, other: &str) -> Problem {
 
 /// The JSON of an attribute's value; none when it counts as not set. The error is summary and detail.
 fn value(value: &Hcl, field: &Field) -> Result<Option<Value>, (String, String)> {
-    let unsuitable = |detail: String| {
-        (
-            "Unsuitable value type".to_owned(),
-            format!("Unsuitable value: {detail}"),
-        )
-    };
+    let unsuitable = |detail: String| ("Unsuitable value type".to_owned(), format!("Unsuitable value: {detail}"));
     if value.is_null() {
         return match field.kind {
-            Kind::Duration => Err((
-                "Unsuitable value".to_owned(),
-                "Unsuitable duration value: nil".to_owned(),
-            )),
+            Kind::Duration => Err(("Unsuitable value".to_owned(), "Unsuitable duration value: nil".to_owned())),
             Kind::Text | Kind::Bool if field.parsed == Parsed::Zero => {
                 Err(unsuitable("null value is not allowed".to_owned()))
             }
@@ -303,20 +266,13 @@ fn value(value: &Hcl, field: &Field) -> Result<Option<Value>, (String, String)> 
             .map(|number| json!((number.as_f64().trunc() as i64) as i8))
             .map_err(|e| mismatch(e, value)),
         Kind::Duration => {
-            return nanos(value).map(|nanos| Some(json!(nanos))).map_err(|e| {
-                (
-                    "Unsuitable value type".to_owned(),
-                    format!("Unsuitable duration value: {e}"),
-                )
-            });
+            return nanos(value)
+                .map(|nanos| Some(json!(nanos)))
+                .map_err(|e| ("Unsuitable value type".to_owned(), format!("Unsuitable duration value: {e}")));
         }
         Kind::TextList => list_of_texts(value),
         Kind::IntList => items(value, "list of number").and_then(|items| {
-            items
-                .iter()
-                .map(|item| whole(item, 0, 65_535))
-                .collect::<Result<Vec<_>, _>>()
-                .map(Value::from)
+            items.iter().map(|item| whole(item, 0, 65_535)).collect::<Result<Vec<_>, _>>().map(Value::from)
         }),
         Kind::TextMap | Kind::TextMapEither => text_map(value),
         _ => Err("a block is required".to_owned()),
@@ -344,26 +300,18 @@ fn whole(value: &Hcl, min: i64, max: i64) -> Result<Value, String> {
 fn nanos(value: &Hcl) -> Result<i64, String> {
     match value {
         Hcl::String(text) => duration::parse(text),
-        Hcl::Number(number) => number
-            .as_i64()
-            .ok_or_else(|| "expected a whole number of nanoseconds".to_owned()),
+        Hcl::Number(number) => number.as_i64().ok_or_else(|| "expected a whole number of nanoseconds".to_owned()),
         other => Err(format!("string required, but have {}", other.type_name())),
     }
 }
 
 fn items<'v>(value: &'v Hcl, wanted: &str) -> Result<&'v [Hcl], String> {
-    value
-        .as_items()
-        .ok_or_else(|| format!("{wanted} required, but have {}", value.type_name()))
+    value.as_items().ok_or_else(|| format!("{wanted} required, but have {}", value.type_name()))
 }
 
 fn list_of_texts(value: &Hcl) -> Result<Value, String> {
     let items = items(value, "list of string")?;
-    items
-        .iter()
-        .map(map_text)
-        .collect::<Result<Vec<_>, _>>()
-        .map(Value::from)
+    items.iter().map(map_text).collect::<Result<Vec<_>, _>>().map(Value::from)
 }
 
 fn map_text(value: &Hcl) -> Result<Value, String> {
@@ -374,9 +322,8 @@ fn map_text(value: &Hcl) -> Result<Value, String> {
 }
 
 fn text_map(value: &Hcl) -> Result<Value, String> {
-    let entries = value
-        .as_entries()
-        .ok_or_else(|| format!("map of string required, but have {}", value.type_name()))?;
+    let entries =
+        value.as_entries().ok_or_else(|| format!("map of string required, but have {}", value.type_name()))?;
     let mut map = Map::new();
     for (name, value) in entries {
         map.insert(name.clone(), map_text(value)?);

@@ -11,11 +11,7 @@ pub fn parse(text: &str) -> Result<i64, String> {
         None => (false, text),
     };
     // A sign may stand once only.
-    let parsed = if is_negative && size.starts_with('+') {
-        None
-    } else {
-        parse_duration(size)
-    };
+    let parsed = if is_negative && size.starts_with('+') { None } else { parse_duration(size) };
     match parsed.and_then(|duration| i64::try_from(duration.as_nanos()).ok()) {
         Some(nanos) => Ok(if is_negative { -nanos } else { nanos }),
         None => Err(complaint(text, size)),
@@ -27,16 +23,12 @@ fn complaint(text: &str, size: &str) -> String {
     let invalid = format!("time: invalid duration {text:?}");
     let mut rest = size.trim_start_matches('+');
     while !rest.is_empty() {
-        let number = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (digits, tail) = rest.split_at(number);
         if !digits.contains(|c: char| c.is_ascii_digit()) {
             return invalid;
         }
-        let unit_end = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, next) = tail.split_at(unit_end);
         if unit.is_empty() {
             return format!("time: missing unit in duration {text:?}");

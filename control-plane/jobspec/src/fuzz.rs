@@ -6,13 +6,7 @@ use drover_hcl::{Inputs, Limits, Source};
 pub fn fuzz_parse(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let source = Source::new("fuzz.nomad.hcl", &text);
-    let inputs = Inputs {
-        limits: Limits {
-            source_bytes: 64 * 1024,
-            expansion_units: 20_000,
-        },
-        ..Inputs::default()
-    };
+    let inputs = Inputs { limits: Limits { source_bytes: 64 * 1024, expansion_units: 20_000 }, ..Inputs::default() };
     match crate::parse_hcl(&source, &inputs) {
         Ok(job) => {
             let _ = crate::canonicalize(job, "global");

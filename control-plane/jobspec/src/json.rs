@@ -48,11 +48,7 @@ pub fn from_value(job: &Value) -> Result<Value, JsonError> {
 }
 
 fn find<'m>(map: &'m Map<String, Value>, key: &str) -> Option<&'m Value> {
-    map.get(key).or_else(|| {
-        map.iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            .map(|(_, value)| value)
-    })
+    map.get(key).or_else(|| map.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value))
 }
 
 fn object(from: &Map<String, Value>, shape: &Shape, path: &str) -> Result<Map<String, Value>, JsonError> {
@@ -60,10 +56,7 @@ fn object(from: &Map<String, Value>, shape: &Shape, path: &str) -> Result<Map<St
     if let Some(label @ ("Name" | "Label" | "Value")) = shape.label {
         let field = crate::shape::text("", label);
         let value = find(from, label).unwrap_or(&Value::Null);
-        to.insert(
-            label.to_owned(),
-            field_value(value, &field, path)?.unwrap_or_else(|| field.zero()),
-        );
+        to.insert(label.to_owned(), field_value(value, &field, path)?.unwrap_or_else(|| field.zero()));
     }
     for field in shape.fields.iter().filter(|field| !field.json.is_empty()) {
         let value = find(from, field.json).unwrap_or(&Value::Null);
@@ -88,11 +81,7 @@ fn field_value(value: &Value, field: &Field, path: &str) -> Result<Option<Value>
         return Ok(None);
     }
     let path = format!("{path}.{}", field.json);
-    let wrong = |wanted| JsonError::Type {
-        found: type_name(value),
-        path: path.clone(),
-        wanted,
-    };
+    let wrong = |wanted| JsonError::Type { found: type_name(value), path: path.clone(), wanted };
     let checked = match field.kind {
         Kind::Text => value.as_str().map(|_| value.clone()).ok_or_else(|| wrong("string"))?,
         Kind::Bool => value.as_bool().map(|_| value.clone()).ok_or_else(|| wrong("bool"))?,
@@ -115,10 +104,7 @@ fn field_value(value: &Value, field: &Field, path: &str) -> Result<Option<Value>
             Some(entries) if entries.values().all(is_text_list) => value.clone(),
             _ => return Err(wrong("map[string][]string")),
         },
-        Kind::Opaque => value
-            .as_object()
-            .map(|_| value.clone())
-            .ok_or_else(|| wrong("map[string]interface {}"))?,
+        Kind::Opaque => value.as_object().map(|_| value.clone()).ok_or_else(|| wrong("map[string]interface {}"))?,
         Kind::Json => value.clone(),
         Kind::One(shape) => {
             let inner = value.as_object().ok_or_else(|| wrong("object"))?;
@@ -130,13 +116,7 @@ fn field_value(value: &Value, field: &Field, path: &str) -> Result<Option<Value>
                 let item = item.as_object().ok_or_else(|| wrong("list of objects"))?;
                 object(item, shape, &path).map(Value::Object)
             };
-            Value::Array(
-                items
-                    .iter()
-                    .filter(|item| !item.is_null())
-                    .map(inner)
-                    .collect::<Result<_, _>>()?,
-            )
+            Value::Array(items.iter().filter(|item| !item.is_null()).map(inner).collect::<Result<_, _>>()?)
         }
         Kind::Named(shape) => {
             let entries = value.as_object().ok_or_else(|| wrong("map"))?;

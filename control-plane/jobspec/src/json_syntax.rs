@@ -25,29 +25,18 @@ pub fn written_out(source: &Source) -> Result<Source, Problem> {
             top(key, value, &mut out);
         }
     }
-    Ok(Source {
-        name: source.name.clone(),
-        text: out,
-    })
+    Ok(Source { name: source.name.clone(), text: out })
 }
 
 fn syntax_problem(source: &Source, error: &serde_json::Error) -> Problem {
-    let line_start: usize = source
-        .text
-        .split_inclusive('\n')
-        .take(error.line().saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let line_start: usize = source.text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
     let start = (line_start + error.column().saturating_sub(1)).min(source.text.len());
     let text = error.to_string();
     let reason = text.split(" at line ").next().unwrap_or_default();
     if reason == "trailing comma" {
         let before = source.text.get(..start).unwrap_or_default().rfind(',').unwrap_or(start);
         return Problem::new(
-            Span {
-                start: before,
-                end: before + 1,
-            },
+            Span { start: before, end: before + 1 },
             "Trailing comma in object",
             "JSON does not permit a trailing comma after the final property in an object.",
         );
@@ -147,10 +136,9 @@ fn top(key: &str, value: &Json, out: &mut String) {
                         ("type", Json::Plain(serde_json::Value::String(text))) => {
                             out.push_str(&format!("type = {text}\n"));
                         }
-                        ("validation", rules) => rules
-                            .each()
-                            .iter()
-                            .for_each(|rule| plain_block("validation", rule, out)),
+                        ("validation", rules) => {
+                            rules.each().iter().for_each(|rule| plain_block("validation", rule, out))
+                        }
                         _ => attribute(key, value, out),
                     }
                 }
@@ -164,9 +152,7 @@ fn top(key: &str, value: &Json, out: &mut String) {
 
 fn plain_block(kind: &str, body: &Json, out: &mut String) {
     out.push_str(&format!("{kind} {{\n"));
-    body.entries()
-        .iter()
-        .for_each(|(key, value)| attribute(key, value, out));
+    body.entries().iter().for_each(|(key, value)| attribute(key, value, out));
     out.push_str("}\n");
 }
 
@@ -184,10 +170,7 @@ fn body(value: &Json, shape: &Shape, out: &mut String) {
     for (key, value) in value.entries() {
         if key == "dynamic" {
             for (kind, inside) in value.each().iter().flat_map(Json::entries) {
-                inside
-                    .each()
-                    .iter()
-                    .for_each(|inside| dynamic(kind, inside, shape, out));
+                inside.each().iter().for_each(|inside| dynamic(kind, inside, shape, out));
             }
             continue;
         }
@@ -220,14 +203,7 @@ fn member(key: &str, value: &Json, field: &Field, out: &mut String) {
 fn dynamic(kind: &str, value: &Json, shape: &Shape, out: &mut String) {
     out.push_str(&format!("dynamic {} {{\n", quoted(kind)));
     for (key, value) in value.entries() {
-        match (
-            key.as_str(),
-            shape
-                .fields
-                .iter()
-                .find(|field| field.hcl == kind)
-                .map(|field| field.kind),
-        ) {
+        match (key.as_str(), shape.fields.iter().find(|field| field.hcl == kind).map(|field| field.kind)) {
             ("content", Some(Kind::One(inner) | Kind::Many(inner) | Kind::Named(inner))) => {
                 out.push_str("content {\n");
                 body(value, inner, out);

@@ -57,9 +57,7 @@ fn only_job<'b>(source: &Source, body: &'b Body) -> Result<&'b Block, Vec<Proble
     let known = ["variable", "variables", "locals", "job"];
     for block in body.blocks.iter().filter(|block| !known.contains(&block.kind.as_str())) {
         let suggestion = crate::suggest::near(&block.kind, known.into_iter());
-        let suggestion = suggestion
-            .map(|near| format!(" Did you mean \"{near}\"?"))
-            .unwrap_or_default();
+        let suggestion = suggestion.map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default();
         problems.push(Problem::new(
             block.kind_span,
             "Unsupported block type",
@@ -109,40 +107,21 @@ fn assemble(job: &mut Map<String, Value>) {
     for group in groups.iter_mut().filter_map(Value::as_object_mut) {
         let group_vault = group.remove("vault").unwrap_or_default();
         let group_secrets = take_list(group, "secret");
-        let vault = if group_vault.is_null() {
-            &job_vault
-        } else {
-            &group_vault
-        };
+        let vault = if group_vault.is_null() { &job_vault } else { &group_vault };
         for task in tasks(group) {
             if task["Vault"].is_null() {
                 task.insert("Vault".to_owned(), vault.clone());
             }
             let mut secrets = take_list(task, "Secrets");
             secrets.extend(group_secrets.iter().chain(&job_secrets).cloned());
-            task.insert(
-                "Secrets".to_owned(),
-                if secrets.is_empty() {
-                    Value::Null
-                } else {
-                    json!(secrets)
-                },
-            );
+            task.insert("Secrets".to_owned(), if secrets.is_empty() { Value::Null } else { json!(secrets) });
         }
     }
-    job.insert(
-        "TaskGroups".to_owned(),
-        if groups.is_empty() { Value::Null } else { json!(groups) },
-    );
+    job.insert("TaskGroups".to_owned(), if groups.is_empty() { Value::Null } else { json!(groups) });
 }
 
 fn tasks(group: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<String, Value>> {
-    group
-        .get_mut("Tasks")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
+    group.get_mut("Tasks").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 fn take_list(body: &mut Map<String, Value>, key: &str) -> Vec<Value> {

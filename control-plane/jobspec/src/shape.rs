@@ -113,14 +113,7 @@ pub struct Shape {
 }
 
 const fn field(hcl: &'static str, json: &'static str, kind: Kind, parsed: Parsed, stored: Stored) -> Field {
-    Field {
-        hcl,
-        json,
-        kind,
-        is_required: false,
-        parsed,
-        stored,
-    }
+    Field { hcl, json, kind, is_required: false, parsed, stored }
 }
 
 /// Text that is empty while unset.
@@ -268,28 +261,18 @@ impl Field {
 impl Shape {
     /// A block without label and without anything that the table can't say.
     pub const fn plain(fields: &'static [Field]) -> Shape {
-        Shape {
-            label: None,
-            fields,
-            finish: None,
-        }
+        Shape { label: None, fields, finish: None }
     }
 
     /// A block whose label goes to that key.
     pub const fn labelled(label: &'static str, fields: &'static [Field]) -> Shape {
-        Shape {
-            label: Some(label),
-            fields,
-            finish: None,
-        }
+        Shape { label: Some(label), fields, finish: None }
     }
 
     /// What an empty block of this shape parses to.
     pub fn empty(&self) -> Map<String, Value> {
         let known = self.fields.iter().filter(|field| !field.json.is_empty());
-        known
-            .filter_map(|field| field.unset().map(|value| (field.json.to_owned(), value)))
-            .collect()
+        known.filter_map(|field| field.unset().map(|value| (field.json.to_owned(), value))).collect()
     }
 
     /// With a hook that ends the decoding of a block.

@@ -33,11 +33,7 @@ mod tests {
     #[test]
     fn names_are_near_when_two_letters_differ() {
         let check = |wrong: &str, expected: Option<&str>| {
-            assert_eq!(
-                near(wrong, ["constraint", "resources"].into_iter()),
-                expected,
-                "{wrong}"
-            );
+            assert_eq!(near(wrong, ["constraint", "resources"].into_iter()), expected, "{wrong}");
         };
         check("resurces", Some("resources"));
         check("restrt", None);

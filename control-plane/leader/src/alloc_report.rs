@@ -24,24 +24,18 @@ pub fn evals(snapshot: &Snapshot, node_id: NodeId, updates: &[AllocUpdate], now:
         }
     }
     let mut ids = Ids::new(seed);
-    let evals = triggers
-        .into_iter()
-        .filter_map(|(key, trigger)| Some(ids.eval(snapshot.job(&key)?, trigger)));
+    let evals = triggers.into_iter().filter_map(|(key, trigger)| Some(ids.eval(snapshot.job(&key)?, trigger)));
     evals.collect()
 }
 
 fn trigger_of(snapshot: &Snapshot, alloc: &Alloc, update: &AllocUpdate, now: Timestamp) -> Option<EvalTrigger> {
-    let job = snapshot
-        .job(&alloc.job_key())
-        .filter(|job| !job.stop && job.create_index == alloc.job_create_index)?;
+    let job = snapshot.job(&alloc.job_key()).filter(|job| !job.stop && job.create_index == alloc.job_create_index)?;
     if alloc.desired_status != DesiredStatus::Run {
         return None;
     }
     let has_failed = update.client_status == ClientStatus::Failed && !alloc.is_client_terminal();
     if has_failed {
-        let policy = job
-            .group(&alloc.task_group)
-            .and_then(|group| group.reschedule_policy.as_ref());
+        let policy = job.group(&alloc.task_group).and_then(|group| group.reschedule_policy.as_ref());
         return replacement::is_possible(alloc, policy, now).then_some(EvalTrigger::AllocFailure);
     }
     let is_back = alloc.client_status == ClientStatus::Unknown && update.client_status != ClientStatus::Unknown;

@@ -24,38 +24,20 @@ const STOPPED: &str = "Cancelled because job is stopped";
 pub fn step(snapshot: &Snapshot, now: Timestamp, seed: u64) -> Vec<Command> {
     let mut ids = Ids::new(seed);
     let active = snapshot.active_deployments();
-    active
-        .filter_map(|deployment| {
-            Watch {
-                snapshot,
-                deployment,
-                now,
-            }
-            .step(&mut ids)
-        })
-        .collect()
+    active.filter_map(|deployment| Watch { snapshot, deployment, now }.step(&mut ids)).collect()
 }
 
 /// When the next deployment fails unless it makes progress.
 pub fn next_deadline(snapshot: &Snapshot) -> Option<Timestamp> {
-    let running = snapshot
-        .active_deployments()
-        .filter(|deployment| deployment.status == DeploymentStatus::Running);
+    let running = snapshot.active_deployments().filter(|deployment| deployment.status == DeploymentStatus::Running);
     // One whose job has moved on is ended by the scheduler and has no deadline of its own.
     let running = running.filter(|deployment| current_job(snapshot, deployment).is_ok());
-    running
-        .flat_map(|deployment| deployment.task_groups.values())
-        .filter_map(deadline_of)
-        .min()
+    running.flat_map(|deployment| deployment.task_groups.values()).filter_map(deadline_of).min()
 }
 
 /// When this group fails its deployment; none while nothing is owed.
 fn deadline_of(group: &DeploymentState) -> Option<Timestamp> {
-    let owed = if group.desired_canaries > 0 && !group.promoted {
-        group.desired_canaries
-    } else {
-        group.desired_total
-    };
+    let owed = if group.desired_canaries > 0 && !group.promoted { group.desired_canaries } else { group.desired_total };
     (group.healthy_allocs < owed && !group.require_progress_by.is_never()).then_some(group.require_progress_by)
 }
 
@@ -95,11 +77,7 @@ impl Watch<'_> {
         }
         let eval = |ids: &mut Ids| Eval {
             deployment_id: Some(self.deployment.id),
-            priority: if self.deployment.eval_priority > 0 {
-                self.deployment.eval_priority
-            } else {
-                job.priority
-            },
+            priority: if self.deployment.eval_priority > 0 { self.deployment.eval_priority } else { job.priority },
             ..ids.eval(job, EvalTrigger::DeploymentWatcher)
         };
         if self.is_to_be_promoted() {
@@ -107,22 +85,12 @@ impl Watch<'_> {
         }
         let replaceable = self.replaceable();
         if !replaceable.is_empty() {
-            let ask = DesiredTransition {
-                reschedule: Some(true),
-                ..DesiredTransition::default()
-            };
+            let ask = DesiredTransition { reschedule: Some(true), ..DesiredTransition::default() };
             let transitions = replaceable.into_iter().map(|id| (id, ask)).collect();
-            return Some(Command::UpdateAllocTransitions {
-                transitions,
-                evals: vec![eval(ids)],
-                at: self.now,
-            });
+            return Some(Command::UpdateAllocTransitions { transitions, evals: vec![eval(ids)], at: self.now });
         }
         if self.has_next_step() {
-            return Some(Command::UpsertEvals {
-                evals: vec![eval(ids)],
-                at: self.now,
-            });
+            return Some(Command::UpsertEvals { evals: vec![eval(ids)], at: self.now });
         }
         None
     }
@@ -142,9 +110,7 @@ impl Watch<'_> {
             if !is_left {
                 continue;
             }
-            let policy = job
-                .group(&alloc.task_group)
-                .and_then(|group| group.reschedule_policy.as_ref());
+            let policy = job.group(&alloc.task_group).and_then(|group| group.reschedule_policy.as_ref());
             if group.progress_deadline.is_zero() || !replacement::is_possible(alloc, policy, self.now) {
                 add(UNHEALTHY, group.auto_revert);
             }
@@ -165,40 +131,26 @@ impl Watch<'_> {
     /// All groups with canaries promote by themselves, and all their canaries are healthy.
     fn is_to_be_promoted(&self) -> bool {
         let is_healthy = |id: &&AllocId| {
-            self.snapshot
-                .alloc(**id)
-                .is_some_and(|alloc| alloc.health() == Some(true) && !alloc.is_terminal())
+            self.snapshot.alloc(**id).is_some_and(|alloc| alloc.health() == Some(true) && !alloc.is_terminal())
         };
         let is_ready = |group: &DeploymentState| {
             let healthy = group.placed_canaries.iter().filter(is_healthy).count();
             group.auto_promote && i64::try_from(healthy).is_ok_and(|healthy| healthy >= group.desired_canaries)
         };
-        let mut open = self
-            .deployment
-            .task_groups
-            .values()
-            .filter(|group| group.desired_canaries > 0);
+        let mut open = self.deployment.task_groups.values().filter(|group| group.desired_canaries > 0);
         self.deployment.requires_promotion() && open.all(|group| group.promoted || is_ready(group))
     }
 
     fn promote(&self, eval: Eval) -> Command {
         let mut deployment = self.deployment.clone();
-        for group in deployment
-            .task_groups
-            .values_mut()
-            .filter(|group| group.desired_canaries > 0)
-        {
+        for group in deployment.task_groups.values_mut().filter(|group| group.desired_canaries > 0) {
             group.promoted = true;
             if !group.progress_deadline.is_zero() {
                 group.require_progress_by = self.now.plus(group.progress_deadline);
             }
         }
         deployment.status_description = RUNNING.to_owned();
-        Command::UpsertDeployment {
-            deployment: Box::new(deployment),
-            eval: Some(Box::new(eval)),
-            at: self.now,
-        }
+        Command::UpsertDeployment { deployment: Box::new(deployment), eval: Some(Box::new(eval)), at: self.now }
     }
 
     /// Unhealthy allocs that the scheduler has not been allowed to replace yet.
@@ -219,9 +171,7 @@ impl Watch<'_> {
             return false;
         }
         let allocs = self.snapshot.allocs_of_deployment(self.deployment.id);
-        let health = allocs
-            .filter_map(|alloc| alloc.deployment_status)
-            .filter(|health| health.healthy == Some(true));
+        let health = allocs.filter_map(|alloc| alloc.deployment_status).filter(|health| health.healthy == Some(true));
         let Some(changed_index) = health.map(|health| health.modify_index).max() else {
             return false;
         };
@@ -241,39 +191,21 @@ impl Watch<'_> {
             status_description.push_str(&found.suffix);
             rollback = found.job;
         }
-        let eval = Eval {
-            deployment_id: Some(self.deployment.id),
-            ..ids.eval(job, EvalTrigger::DeploymentWatcher)
-        };
+        let eval = Eval { deployment_id: Some(self.deployment.id), ..ids.eval(job, EvalTrigger::DeploymentWatcher) };
         let update = self.update(DeploymentStatus::Failed, status_description);
-        let change = ChangeDeployment {
-            update,
-            mark_stable: false,
-            rollback,
-            eval: Some(eval),
-            at: self.now,
-        };
+        let change = ChangeDeployment { update, mark_stable: false, rollback, eval: Some(eval), at: self.now };
         Command::UpdateDeployment(Box::new(change))
     }
 
     fn change(&self, status: DeploymentStatus, description: String) -> Command {
         let mark_stable = status == DeploymentStatus::Successful;
         let update = self.update(status, description);
-        let change = ChangeDeployment {
-            update,
-            mark_stable,
-            at: self.now,
-            ..ChangeDeployment::default()
-        };
+        let change = ChangeDeployment { update, mark_stable, at: self.now, ..ChangeDeployment::default() };
         Command::UpdateDeployment(Box::new(change))
     }
 
     fn update(&self, status: DeploymentStatus, status_description: String) -> DeploymentUpdate {
-        DeploymentUpdate {
-            deployment_id: self.deployment.id,
-            status,
-            status_description,
-        }
+        DeploymentUpdate { deployment_id: self.deployment.id, status, status_description }
     }
 }
 

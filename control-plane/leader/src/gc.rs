@@ -36,13 +36,7 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self {
-            eval: HOUR,
-            batch_eval: 24 * HOUR,
-            job: 4 * HOUR,
-            deployment: HOUR,
-            node: 24 * HOUR,
-        }
+        Self { eval: HOUR, batch_eval: 24 * HOUR, job: 4 * HOUR, deployment: HOUR, node: 24 * HOUR }
     }
 }
 
@@ -111,11 +105,7 @@ impl<'a> Sweep<'a> {
             if !is_over || !self.is_old(job.submit_time, self.thresholds.job) {
                 continue;
             }
-            let is_tagged = self
-                .snapshot
-                .job_versions(&key)
-                .iter()
-                .any(|version| version.version_tag.is_some());
+            let is_tagged = self.snapshot.job_versions(&key).iter().any(|version| version.version_tag.is_some());
             let evals: Vec<&Eval> = self.snapshot.evals_of_job(&key).map(|eval| &**eval).collect();
             let allocs: Vec<&Alloc> = self.snapshot.allocs_of_job(&key).map(|alloc| &**alloc).collect();
             let are_evals_old = evals
@@ -134,20 +124,14 @@ impl<'a> Sweep<'a> {
     fn evals(&mut self) {
         for eval in self.snapshot.evals() {
             let job = self.snapshot.job(&eval.job_key());
-            let threshold = if eval.kind.is_batch() {
-                self.thresholds.batch_eval
-            } else {
-                self.thresholds.eval
-            };
+            let threshold = if eval.kind.is_batch() { self.thresholds.batch_eval } else { self.thresholds.eval };
             if !eval.status.is_terminal() || !self.is_old(eval.modify_time, threshold) {
                 continue;
             }
             let allocs: Vec<&Alloc> = self.snapshot.allocs_of_eval(eval.id).map(|alloc| &**alloc).collect();
             let count = allocs.len();
-            let old: Vec<&Alloc> = allocs
-                .into_iter()
-                .filter(|alloc| self.may_go(alloc, job.map(|job| &**job), threshold))
-                .collect();
+            let old: Vec<&Alloc> =
+                allocs.into_iter().filter(|alloc| self.may_go(alloc, job.map(|job| &**job), threshold)).collect();
             if old.len() == count {
                 self.evals.insert(eval.id);
             }
@@ -166,11 +150,7 @@ impl<'a> Sweep<'a> {
             }
             let job = self.snapshot.job(&alloc.job_key()).map(|job| &**job);
             let is_batch = self.snapshot.job_of_alloc(alloc).is_some_and(|job| job.kind.is_batch());
-            let threshold = if is_batch {
-                self.thresholds.batch_eval
-            } else {
-                self.thresholds.eval
-            };
+            let threshold = if is_batch { self.thresholds.batch_eval } else { self.thresholds.eval };
             if self.may_go(alloc, job, threshold) {
                 self.allocs.insert(alloc.id);
             }
@@ -196,20 +176,14 @@ impl<'a> Sweep<'a> {
             return false;
         }
         let is_failure = alloc.client_status == ClientStatus::Failed && alloc.desired_status == DesiredStatus::Run;
-        let policy = job
-            .group(&alloc.task_group)
-            .and_then(|group| group.reschedule_policy.as_ref());
+        let policy = job.group(&alloc.task_group).and_then(|group| group.reschedule_policy.as_ref());
         let is_settled = job.status == JobStatus::Dead || alloc.next_allocation.is_some();
         !is_failure || is_settled || !replacement::is_possible(alloc, policy, self.now)
     }
 
     fn deployments(&mut self) {
         for deployment in self.snapshot.deployments() {
-            let is_used = || {
-                self.snapshot
-                    .allocs_of_deployment(deployment.id)
-                    .any(|alloc| !alloc.is_terminal())
-            };
+            let is_used = || self.snapshot.allocs_of_deployment(deployment.id).any(|alloc| !alloc.is_terminal());
             let is_over = !deployment.status.is_active();
             if is_over && self.is_old(deployment.modify_time, self.thresholds.deployment) && !is_used() {
                 self.deployments.insert(deployment.id);
@@ -238,11 +212,8 @@ impl<'a> Sweep<'a> {
         loop {
             let (some_evals, some_allocs) = (evals.next(), allocs.next());
             let is_last = some_evals.is_none() && some_allocs.is_none();
-            let (some_jobs, some_deployments, some_nodes) = if is_last {
-                (jobs.next(), deployments.next(), nodes.next())
-            } else {
-                (None, None, None)
-            };
+            let (some_jobs, some_deployments, some_nodes) =
+                if is_last { (jobs.next(), deployments.next(), nodes.next()) } else { (None, None, None) };
             if is_last && some_jobs.is_none() && some_deployments.is_none() && some_nodes.is_none() {
                 return commands;
             }

@@ -20,9 +20,7 @@ impl Ids {
         let hash = concerns.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        Self {
-            state: hash ^ now.0.cast_unsigned(),
-        }
+        Self { state: hash ^ now.0.cast_unsigned() }
     }
 
     pub(crate) fn number(&mut self) -> u64 {

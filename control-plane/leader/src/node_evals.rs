@@ -17,10 +17,7 @@ pub fn evals(snapshot: &Snapshot, node_id: NodeId, trigger: EvalTrigger, _now: T
 
 pub(crate) fn make(snapshot: &Snapshot, node_id: NodeId, trigger: EvalTrigger, ids: &mut Ids) -> Vec<Eval> {
     let mut jobs: BTreeMap<JobKey, &Arc<Job>> = BTreeMap::new();
-    for alloc in snapshot
-        .allocs_of_node(node_id)
-        .filter(|alloc| !alloc.is_client_terminal())
-    {
+    for alloc in snapshot.allocs_of_node(node_id).filter(|alloc| !alloc.is_client_terminal()) {
         // Also of a job that was purged: what is left of it has to be settled when the node is gone.
         let job = snapshot.job(&alloc.job_key()).or_else(|| snapshot.job_of_alloc(alloc));
         jobs.extend(job.map(|job| (job.key(), job)));
@@ -31,11 +28,7 @@ pub(crate) fn make(snapshot: &Snapshot, node_id: NodeId, trigger: EvalTrigger, i
         }
     }
     let node_modify_index = snapshot.node(node_id).map_or(0, |node| node.modify_index);
-    let eval = |job: &Arc<Job>| Eval {
-        node_id: Some(node_id),
-        node_modify_index,
-        ..ids.eval(job, trigger)
-    };
+    let eval = |job: &Arc<Job>| Eval { node_id: Some(node_id), node_modify_index, ..ids.eval(job, trigger) };
     jobs.into_values().map(eval).collect()
 }
 

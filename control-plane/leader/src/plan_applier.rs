@@ -14,11 +14,7 @@ pub struct Accepted {
 
 /// Verifies an outcome against the newest state.
 pub fn accept(newest: &Snapshot, outcome: Outcome) -> Accepted {
-    let Outcome {
-        plan,
-        mut eval,
-        new_evals,
-    } = outcome;
+    let Outcome { plan, mut eval, new_evals } = outcome;
     let verified = verify(newest, plan);
     let mut plan = verified.plan;
     plan.snapshot_index = newest.index();
@@ -30,8 +26,5 @@ pub fn accept(newest: &Snapshot, outcome: Outcome) -> Accepted {
         eval.snapshot_index = newest.index();
         eval
     }));
-    Accepted {
-        plan: AcceptedPlan { plan, evals },
-        rejected: verified.rejected,
-    }
+    Accepted { plan: AcceptedPlan { plan, evals }, rejected: verified.rejected }
 }

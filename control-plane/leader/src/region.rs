@@ -40,64 +40,31 @@ pub fn deployment_id(number: u8) -> DeploymentId {
 
 /// A policy that replaces without end.
 pub fn unlimited() -> ReschedulePolicy {
-    ReschedulePolicy {
-        unlimited: true,
-        delay: Duration::from_secs(30),
-        ..ReschedulePolicy::default()
-    }
+    ReschedulePolicy { unlimited: true, delay: Duration::from_secs(30), ..ReschedulePolicy::default() }
 }
 
 /// A service job with one group `front` that is replaced without end.
 pub fn job(id: &str, count: i64) -> Job {
     let reschedule_policy = Some(unlimited());
-    let group = Group {
-        name: "front".to_owned(),
-        count,
-        reschedule_policy,
-        ..Group::default()
-    };
+    let group = Group { name: "front".to_owned(), count, reschedule_policy, ..Group::default() };
     let JobKey { namespace, id } = key(id);
-    Job {
-        namespace,
-        id,
-        priority: 50,
-        task_groups: vec![group],
-        ..Job::default()
-    }
+    Job { namespace, id, priority: 50, task_groups: vec![group], ..Job::default() }
 }
 
 pub fn eval(number: u8, job: &str, status: EvalStatus) -> Eval {
     let JobKey { namespace, id } = key(job);
-    Eval {
-        id: eval_id(number),
-        namespace,
-        job_id: id,
-        priority: 50,
-        status,
-        ..Eval::default()
-    }
+    Eval { id: eval_id(number), namespace, job_id: id, priority: 50, status, ..Eval::default() }
 }
 
 /// An alloc of `front` on node 1.
 pub fn alloc(number: u8, job: &str) -> Alloc {
     let JobKey { namespace, id } = key(job);
     let task_group = "front".to_owned();
-    Alloc {
-        id: alloc_id(number),
-        namespace,
-        job_id: id,
-        task_group,
-        node_id: node_id(1),
-        ..Alloc::default()
-    }
+    Alloc { id: alloc_id(number), namespace, job_id: id, task_group, node_id: node_id(1), ..Alloc::default() }
 }
 
 pub fn report(number: u8, client_status: ClientStatus) -> AllocUpdate {
-    AllocUpdate {
-        alloc_id: alloc_id(number),
-        client_status,
-        ..AllocUpdate::default()
-    }
+    AllocUpdate { alloc_id: alloc_id(number), client_status, ..AllocUpdate::default() }
 }
 
 /// The evals that a command brings.
@@ -137,35 +104,17 @@ impl Region {
     }
 
     pub fn node(&mut self, number: u8, status: NodeStatus, class: &str) -> Events {
-        let node = Node {
-            id: node_id(number),
-            status,
-            computed_class: class.to_owned(),
-            ..Node::default()
-        };
-        self.run(Command::RegisterNode {
-            node: Box::new(node),
-            evals: Vec::new(),
-            at: self.now(),
-        })
+        let node = Node { id: node_id(number), status, computed_class: class.to_owned(), ..Node::default() };
+        self.run(Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at: self.now() })
     }
 
     pub fn register(&mut self, job: Job) -> Events {
-        let register = RegisterJob {
-            job: Arc::new(job),
-            at: self.now(),
-            ..RegisterJob::default()
-        };
+        let register = RegisterJob { job: Arc::new(job), at: self.now(), ..RegisterJob::default() };
         self.run(Command::RegisterJob(Box::new(register)))
     }
 
     pub fn stop(&mut self, job: &str) -> Events {
-        self.run(Command::DeregisterJob {
-            key: key(job),
-            purge: false,
-            eval: None,
-            at: self.now(),
-        })
+        self.run(Command::DeregisterJob { key: key(job), purge: false, eval: None, at: self.now() })
     }
 
     pub fn evals(&mut self, evals: Vec<Eval>) -> Events {
@@ -173,29 +122,15 @@ impl Region {
     }
 
     pub fn plan(&mut self, plan: Plan) -> Events {
-        self.run(Command::ApplyPlans {
-            plans: vec![AcceptedPlan {
-                plan,
-                evals: Vec::new(),
-            }],
-            at: self.now(),
-        })
+        self.run(Command::ApplyPlans { plans: vec![AcceptedPlan { plan, evals: Vec::new() }], at: self.now() })
     }
 
     pub fn place(&mut self, allocs: Vec<Alloc>) -> Events {
-        self.plan(Plan {
-            placements: allocs,
-            ..Plan::default()
-        })
+        self.plan(Plan { placements: allocs, ..Plan::default() })
     }
 
     pub fn report(&mut self, updates: Vec<AllocUpdate>) -> Events {
         let node_id = node_id(1);
-        self.run(Command::UpdateAllocs {
-            node_id,
-            updates,
-            evals: Vec::new(),
-            at: self.now(),
-        })
+        self.run(Command::UpdateAllocs { node_id, updates, evals: Vec::new(), at: self.now() })
     }
 }

@@ -11,8 +11,6 @@ pub(crate) fn is_possible(alloc: &Alloc, policy: Option<&ReschedulePolicy>, now:
         return true;
     }
     let events = alloc.reschedule_tracker.iter().flat_map(|tracker| &tracker.events);
-    let used = events
-        .filter(|event| now.since(event.reschedule_time) < policy.interval)
-        .count();
+    let used = events.filter(|event| now.since(event.reschedule_time) < policy.interval).count();
     i64::try_from(used).is_ok_and(|used| used < policy.attempts)
 }

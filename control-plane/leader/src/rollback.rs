@@ -18,21 +18,12 @@ pub struct Rollback {
 pub fn find(snapshot: &Snapshot, job: &Job) -> Rollback {
     let versions = snapshot.job_versions(&job.key());
     let Some(stable) = versions.into_iter().find(|version| version.stable && !version.stop) else {
-        return Rollback {
-            job: None,
-            suffix: " - no stable job version to auto revert to".to_owned(),
-        };
+        return Rollback { job: None, suffix: " - no stable job version to auto revert to".to_owned() };
     };
     let version = stable.version;
     if stable.same_request(job) {
         let reason = "as current job has same specification";
-        return Rollback {
-            job: None,
-            suffix: format!(" - not rolling back to stable job version {version} {reason}"),
-        };
+        return Rollback { job: None, suffix: format!(" - not rolling back to stable job version {version} {reason}") };
     }
-    Rollback {
-        job: Some(stable.clone()),
-        suffix: format!(" - rolling back to job version {version}"),
-    }
+    Rollback { job: Some(stable.clone()), suffix: format!(" - rolling back to job version {version}") }
 }

@@ -75,16 +75,9 @@ impl World {
 
     fn node(&mut self, number: u8) {
         let id = NodeId::from([number; 16]);
-        let driver = DriverInfo {
-            detected: true,
-            healthy: true,
-            ..DriverInfo::default()
-        };
+        let driver = DriverInfo { detected: true, healthy: true, ..DriverInfo::default() };
         let node_resources = NodeResources {
-            cpu: NodeCpu {
-                mhz: 1000,
-                ..NodeCpu::default()
-            },
+            cpu: NodeCpu { mhz: 1000, ..NodeCpu::default() },
             memory: NodeMemory { mib: 1000 },
             disk: NodeDisk { mib: 100_000 },
             ..NodeResources::default()
@@ -101,11 +94,7 @@ impl World {
         };
         let seed = self.seed();
         let evals = node_evals::evals(&self.state.snapshot(), id, EvalTrigger::NodeUpdate, self.now(), seed);
-        self.run(Command::RegisterNode {
-            node: Box::new(node),
-            evals,
-            at: self.now(),
-        });
+        self.run(Command::RegisterNode { node: Box::new(node), evals, at: self.now() });
         self.silent.remove(&id);
         self.heartbeats.heard(id, self.now());
     }
@@ -114,37 +103,19 @@ impl World {
         let mut bytes = [0xee; 16];
         bytes[..8].copy_from_slice(&self.seed().to_le_bytes());
         let JobKey { namespace, id } = key.clone();
-        Eval {
-            id: EvalId::from(bytes),
-            namespace,
-            job_id: id,
-            kind,
-            priority: 50,
-            triggered_by,
-            ..Eval::default()
-        }
+        Eval { id: EvalId::from(bytes), namespace, job_id: id, kind, priority: 50, triggered_by, ..Eval::default() }
     }
 
     fn register(&mut self, job: Job) {
         let eval = Some(self.eval(&job.key(), job.kind, EvalTrigger::JobRegister));
-        let register = RegisterJob {
-            job: Arc::new(job),
-            eval,
-            at: self.now(),
-            ..RegisterJob::default()
-        };
+        let register = RegisterJob { job: Arc::new(job), eval, at: self.now(), ..RegisterJob::default() };
         self.run(Command::RegisterJob(Box::new(register)));
         self.settle();
     }
 
     fn stop(&mut self, purge: bool) {
         let eval = self.eval(&key(), JobType::Service, EvalTrigger::JobDeregister);
-        self.run(Command::DeregisterJob {
-            key: key(),
-            purge,
-            eval: Some(Box::new(eval)),
-            at: self.now(),
-        });
+        self.run(Command::DeregisterJob { key: key(), purge, eval: Some(Box::new(eval)), at: self.now() });
         self.settle();
     }
 
@@ -155,10 +126,7 @@ impl World {
                 return;
             }
         }
-        panic!(
-            "the duties keep themselves going: {:?}",
-            self.state.evals().collect::<Vec<_>>()
-        );
+        panic!("the duties keep themselves going: {:?}", self.state.evals().collect::<Vec<_>>());
     }
 
     /// One turn of the server's loop; false when there was nothing to do.
@@ -197,16 +165,9 @@ impl World {
         for _ in 0..ROUNDS_MAX {
             let nodes: Vec<NodeId> = self.state.nodes().map(|node| node.id).collect();
             let mut is_quiet = true;
-            for id in nodes
-                .into_iter()
-                .filter(|id| !self.silent.contains(id))
-                .collect::<Vec<_>>()
-            {
+            for id in nodes.into_iter().filter(|id| !self.silent.contains(id)).collect::<Vec<_>>() {
                 self.heartbeats.heard(id, self.now());
-                let allocs = self
-                    .state
-                    .allocs_of_node(id)
-                    .filter(|alloc| !alloc.is_client_terminal());
+                let allocs = self.state.allocs_of_node(id).filter(|alloc| !alloc.is_client_terminal());
                 let updates: Vec<AllocUpdate> = allocs.filter_map(|alloc| self.report(alloc)).collect();
                 if updates.is_empty() {
                     continue;
@@ -214,12 +175,7 @@ impl World {
                 is_quiet = false;
                 let seed = self.seed();
                 let evals = alloc_report::evals(&self.state.snapshot(), id, &updates, self.now(), seed);
-                self.run(Command::UpdateAllocs {
-                    node_id: id,
-                    updates,
-                    evals,
-                    at: self.now(),
-                });
+                self.run(Command::UpdateAllocs { node_id: id, updates, evals, at: self.now() });
                 self.settle();
             }
             if is_quiet {
@@ -237,19 +193,12 @@ impl World {
             DesiredStatus::Run if fails => ClientStatus::Failed,
             DesiredStatus::Run => ClientStatus::Running,
         };
-        let healthy = alloc
-            .deployment_id
-            .and(Some(!fails))
-            .filter(|_| alloc.desired_status == DesiredStatus::Run);
+        let healthy = alloc.deployment_id.and(Some(!fails)).filter(|_| alloc.desired_status == DesiredStatus::Run);
         if client_status == alloc.client_status && (healthy.is_none() || healthy == alloc.health()) {
             return None;
         }
         let task = TaskState {
-            state: if client_status.is_terminal() {
-                TaskPhase::Dead
-            } else {
-                TaskPhase::Running
-            },
+            state: if client_status.is_terminal() { TaskPhase::Dead } else { TaskPhase::Running },
             failed: fails,
             finished_at: self.now(),
             ..TaskState::default()
@@ -279,12 +228,8 @@ impl World {
 
     /// The live allocs by node, and how many run.
     fn running(&self) -> usize {
-        let live = self
-            .state
-            .allocs_of_job(&key())
-            .filter(|alloc| alloc.desired_status == DesiredStatus::Run);
-        live.filter(|alloc| alloc.client_status == ClientStatus::Running)
-            .count()
+        let live = self.state.allocs_of_job(&key()).filter(|alloc| alloc.desired_status == DesiredStatus::Run);
+        live.filter(|alloc| alloc.client_status == ClientStatus::Running).count()
     }
 
     fn job(&self) -> &Job {
@@ -302,19 +247,9 @@ fn key() -> JobKey {
 
 /// A service whose allocs take 400 MHz each: two fit on a node.
 fn web(count: i64, env: &str) -> Job {
-    let resources = Resources {
-        cpu_mhz: 400,
-        memory_mib: 100,
-        ..Resources::default()
-    };
+    let resources = Resources { cpu_mhz: 400, memory_mib: 100, ..Resources::default() };
     let env = BTreeMap::from([("VERSION".to_owned(), env.to_owned())]);
-    let task = Task {
-        name: "main".to_owned(),
-        driver: "raw_exec".to_owned(),
-        env,
-        resources,
-        ..Task::default()
-    };
+    let task = Task { name: "main".to_owned(), driver: "raw_exec".to_owned(), env, resources, ..Task::default() };
     let update = UpdateStrategy {
         max_parallel: 1,
         health_check: "task_states".to_owned(),
@@ -365,12 +300,8 @@ fn a_job_runs_changes_and_stops() {
     world.edges();
     assert_eq!(world.running(), 3);
     assert_eq!(world.deployment_status(), DeploymentStatus::Successful);
-    let versions: BTreeSet<u64> = world
-        .state
-        .allocs_of_job(&key())
-        .filter(|alloc| !alloc.is_terminal())
-        .map(|alloc| alloc.job_version)
-        .collect();
+    let versions: BTreeSet<u64> =
+        world.state.allocs_of_job(&key()).filter(|alloc| !alloc.is_terminal()).map(|alloc| alloc.job_version).collect();
     assert_eq!(versions, BTreeSet::from([1]));
 
     world.register(web(1, "two"));
@@ -379,12 +310,7 @@ fn a_job_runs_changes_and_stops() {
     world.stop(false);
     world.edges();
     assert_eq!((world.running(), world.job().status), (0, JobStatus::Dead));
-    assert!(
-        world
-            .state
-            .allocs_of_job(&key())
-            .all(|alloc| alloc.is_client_terminal())
-    );
+    assert!(world.state.allocs_of_job(&key()).all(|alloc| alloc.is_client_terminal()));
     world.stop(true);
     assert!(world.state.job(&key()).is_none() && !world.state.has_open_eval(&key()));
 }
@@ -407,15 +333,8 @@ fn a_broken_version_goes_back() {
     assert_eq!((world.job().version, world.job().stable), (2, true));
     assert_eq!(world.job().task_groups[0].tasks[0].env["VERSION"], "one");
     assert_eq!(world.running(), 2);
-    let failed = world
-        .state
-        .deployments()
-        .find(|deployment| deployment.status == DeploymentStatus::Failed)
-        .unwrap();
-    assert_eq!(
-        failed.status_description,
-        "Failed due to progress deadline - rolling back to job version 0"
-    );
+    let failed = world.state.deployments().find(|deployment| deployment.status == DeploymentStatus::Failed).unwrap();
+    assert_eq!(failed.status_description, "Failed due to progress deadline - rolling back to job version 0");
 }
 
 #[test]
@@ -460,30 +379,15 @@ fn a_failed_alloc_is_replaced_at_its_time() {
     let alloc = world.state.allocs_of_job(&key()).next().unwrap().clone();
     let failed = world.report(&alloc).unwrap();
     let seed = world.seed();
-    let updates = vec![AllocUpdate {
-        healthy: None,
-        ..failed
-    }];
+    let updates = vec![AllocUpdate { healthy: None, ..failed }];
     let evals = alloc_report::evals(&world.state.snapshot(), alloc.node_id, &updates, world.now(), seed);
     assert_eq!(evals.len(), 1);
-    world.run(Command::UpdateAllocs {
-        node_id: alloc.node_id,
-        updates,
-        evals,
-        at: world.now(),
-    });
+    world.run(Command::UpdateAllocs { node_id: alloc.node_id, updates, evals, at: world.now() });
     world.failing.clear();
     world.settle();
-    let waiting: Vec<_> = world
-        .state
-        .evals()
-        .filter(|eval| eval.status == EvalStatus::Pending)
-        .collect();
+    let waiting: Vec<_> = world.state.evals().filter(|eval| eval.status == EvalStatus::Pending).collect();
     assert_eq!(waiting.len(), 1, "it waits for its time");
-    assert_eq!(
-        (waiting[0].triggered_by, world.job().status),
-        (EvalTrigger::AllocReschedule, JobStatus::Pending)
-    );
+    assert_eq!((waiting[0].triggered_by, world.job().status), (EvalTrigger::AllocReschedule, JobStatus::Pending));
     assert_eq!(world.broker.next_deadline(), Some(waiting[0].wait_until));
     world.pass(35);
     world.edges();
@@ -499,12 +403,7 @@ fn a_new_leader_goes_on() {
     let mut world = World::new(1);
     let eval = world.eval(&key(), JobType::Service, EvalTrigger::JobRegister);
     let job = Arc::new(web(2, "one"));
-    let register = RegisterJob {
-        job,
-        eval: Some(eval),
-        at: world.now(),
-        ..RegisterJob::default()
-    };
+    let register = RegisterJob { job, eval: Some(eval), at: world.now(), ..RegisterJob::default() };
     world.run(Command::RegisterJob(Box::new(register)));
     // The old leader never got to it, and its events are lost.
     world.events.clear();

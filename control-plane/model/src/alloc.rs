@@ -185,10 +185,7 @@ pub struct Alloc {
 impl Alloc {
     /// The job it belongs to.
     pub fn job_key(&self) -> JobKey {
-        JobKey {
-            namespace: self.namespace.clone(),
-            id: self.job_id.clone(),
-        }
+        JobKey { namespace: self.namespace.clone(), id: self.job_id.clone() }
     }
 
     /// It shall not run, or nothing of it runs any more.

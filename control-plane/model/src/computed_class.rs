@@ -27,12 +27,7 @@ pub fn computed_class(node: &Node) -> String {
             hash.text(&value.to_string());
         }
     }
-    for address in node
-        .node_resources
-        .node_networks
-        .iter()
-        .flat_map(|network| &network.addresses)
-    {
+    for address in node.node_resources.node_networks.iter().flat_map(|network| &network.addresses) {
         // Addresses differ between any two nodes, the names of their networks do not.
         hash.text(&address.alias);
     }
@@ -61,10 +56,7 @@ mod tests {
 
     #[test]
     fn unique_keys_make_no_difference_and_others_do() {
-        let mut node = Node {
-            datacenter: "dc1".to_owned(),
-            ..Node::default()
-        };
+        let mut node = Node { datacenter: "dc1".to_owned(), ..Node::default() };
         node.attributes.insert("kernel.name".to_owned(), "linux".to_owned());
         let class = computed_class(&node);
         node.attributes.insert("unique.hostname".to_owned(), "h".to_owned());
@@ -77,11 +69,7 @@ mod tests {
 
     #[test]
     fn the_number_stays_the_same_from_release_to_release() {
-        let node = Node {
-            datacenter: "dc1".to_owned(),
-            node_pool: "default".to_owned(),
-            ..Node::default()
-        };
+        let node = Node { datacenter: "dc1".to_owned(), node_pool: "default".to_owned(), ..Node::default() };
         assert_eq!(computed_class(&node), "v1:12594141151240978588");
     }
 }

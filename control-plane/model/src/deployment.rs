@@ -87,17 +87,12 @@ pub struct Deployment {
 impl Deployment {
     /// The job it belongs to.
     pub fn job_key(&self) -> JobKey {
-        JobKey {
-            namespace: self.namespace.clone(),
-            id: self.job_id.clone(),
-        }
+        JobKey { namespace: self.namespace.clone(), id: self.job_id.clone() }
     }
 
     /// Some group has canaries and is not promoted.
     pub fn requires_promotion(&self) -> bool {
-        self.task_groups
-            .values()
-            .any(|group| group.desired_canaries > 0 && !group.promoted)
+        self.task_groups.values().any(|group| group.desired_canaries > 0 && !group.promoted)
     }
 }
 

@@ -130,8 +130,18 @@ pub struct JobDiff {
 
 /// Keys of a job that are no request of its owner, or that its groups show.
 const JOB_SKIPPED: &[&str] = &[
-    "ID", "Status", "StatusDescription", "Stable", "Version", "SubmitTime", "CreateIndex", "ModifyIndex",
-    "JobModifyIndex", "VersionTag", "Update", "TaskGroups",
+    "ID",
+    "Status",
+    "StatusDescription",
+    "Stable",
+    "Version",
+    "SubmitTime",
+    "CreateIndex",
+    "ModifyIndex",
+    "JobModifyIndex",
+    "VersionTag",
+    "Update",
+    "TaskGroups",
 ];
 /// Blocks of a job in the order they are shown.
 const JOB_OBJECTS: &[&str] =
@@ -139,16 +149,45 @@ const JOB_OBJECTS: &[&str] =
 const GROUP_SKIPPED: &[&str] = &["Name", "Tasks"];
 /// Blocks of a group in the order they are shown.
 const GROUP_OBJECTS: &[&str] = &[
-    "Constraints", "Affinities", "Spreads", "RestartPolicy", "Disconnect", "Migrate", "ReschedulePolicy",
-    "EphemeralDisk", "Update", "Networks", "Volumes", "Consul", "Scaling", "Services",
+    "Constraints",
+    "Affinities",
+    "Spreads",
+    "RestartPolicy",
+    "Disconnect",
+    "Migrate",
+    "ReschedulePolicy",
+    "EphemeralDisk",
+    "Update",
+    "Networks",
+    "Volumes",
+    "Consul",
+    "Scaling",
+    "Services",
 ];
 /// The restart policy of a task is mostly its group's, which is shown there.
 const TASK_SKIPPED: &[&str] = &["Name", "RestartPolicy"];
 /// Blocks of a task in the order they are shown.
 const TASK_OBJECTS: &[&str] = &[
-    "Constraints", "Affinities", "Config", "Resources", "Lifecycle", "LogConfig", "DispatchPayload", "Artifacts",
-    "Services", "VolumeMounts", "Vault", "Consul", "Templates", "CSIPluginConfig", "Identity", "Identities", "Actions",
-    "Secrets", "ScalingPolicies", "Schedule",
+    "Constraints",
+    "Affinities",
+    "Config",
+    "Resources",
+    "Lifecycle",
+    "LogConfig",
+    "DispatchPayload",
+    "Artifacts",
+    "Services",
+    "VolumeMounts",
+    "Vault",
+    "Consul",
+    "Templates",
+    "CSIPluginConfig",
+    "Identity",
+    "Identities",
+    "Actions",
+    "Secrets",
+    "ScalingPolicies",
+    "Schedule",
 ];
 
 /// What changed from `old` to `new`; with one of them missing, the whole other one is deleted or added.
@@ -156,8 +195,10 @@ pub fn job_diff(old: Option<&Job>, new: Option<&Job>) -> JobDiff {
     let (old_map, new_map) = (old.map(serialized), new.map(serialized));
     let (old_map, new_map) = (old_map.as_ref(), new_map.as_ref());
     let (fields, objects) = parts(old_map, new_map, JOB_SKIPPED, JOB_OBJECTS);
-    let task_groups: Vec<GroupDiff> =
-        by_name(old_map, new_map, "TaskGroups").into_iter().map(|(name, old, new)| group_diff(name, old, new)).collect();
+    let task_groups: Vec<GroupDiff> = by_name(old_map, new_map, "TaskGroups")
+        .into_iter()
+        .map(|(name, old, new)| group_diff(name, old, new))
+        .collect();
     let is_same = fields.is_empty() && objects.is_empty() && task_groups.iter().all(|g| g.kind == DiffType::None);
     let id = new.or(old).map(|job| job.id.to_string()).unwrap_or_default();
     JobDiff { kind: kind(old.is_some(), new.is_some(), is_same), id, fields, objects, task_groups }
@@ -214,11 +255,7 @@ fn parts(
 /// The named entries of a list on both sides, in the order of their names.
 type Sides<'v> = (&'v str, Option<&'v Map<String, Value>>, Option<&'v Map<String, Value>>);
 
-fn by_name<'v>(
-    old: Option<&'v Map<String, Value>>,
-    new: Option<&'v Map<String, Value>>,
-    key: &str,
-) -> Vec<Sides<'v>> {
+fn by_name<'v>(old: Option<&'v Map<String, Value>>, new: Option<&'v Map<String, Value>>, key: &str) -> Vec<Sides<'v>> {
     let named = |map: Option<&'v Map<String, Value>>| -> BTreeMap<&'v str, &'v Map<String, Value>> {
         let items = map.and_then(|map| map.get(key)).and_then(Value::as_array);
         let named = |item: &'v Value| Some((item["Name"].as_str()?, item.as_object()?));

@@ -200,9 +200,6 @@ pub struct Eval {
 impl Eval {
     /// The job it looks at.
     pub fn job_key(&self) -> JobKey {
-        JobKey {
-            namespace: self.namespace.clone(),
-            id: self.job_id.clone(),
-        }
+        JobKey { namespace: self.namespace.clone(), id: self.job_id.clone() }
     }
 }

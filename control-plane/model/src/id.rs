@@ -155,11 +155,7 @@ pub mod optional {
                 f.write_str("a UUID or nothing")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                if text.is_empty() {
-                    Ok(None)
-                } else {
-                    UuidVisitor.visit_str(text).map(Some)
-                }
+                if text.is_empty() { Ok(None) } else { UuidVisitor.visit_str(text).map(Some) }
             }
             fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
                 UuidVisitor.visit_bytes(bytes).map(Some)
@@ -274,10 +270,7 @@ pub struct JobKey {
 impl JobKey {
     /// The key of job `id` in `namespace`.
     pub fn new(namespace: impl Into<Namespace>, id: impl Into<JobId>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            id: id.into(),
-        }
+        Self { namespace: namespace.into(), id: id.into() }
     }
 }
 
@@ -297,13 +290,7 @@ mod tests {
     #[test]
     fn a_bad_uuid_says_what_is_wrong() {
         assert_eq!("abc".parse::<NodeId>(), Err(ParseIdError::Length));
-        assert_eq!(
-            "zbababab-abab-4bab-abab-abababababab".parse::<NodeId>(),
-            Err(ParseIdError::Shape)
-        );
-        assert_eq!(
-            "abababababab-4bab-abab-abababababababab1".parse::<NodeId>(),
-            Err(ParseIdError::Length)
-        );
+        assert_eq!("zbababab-abab-4bab-abab-abababababab".parse::<NodeId>(), Err(ParseIdError::Shape));
+        assert_eq!("abababababab-4bab-abab-abababababababab1".parse::<NodeId>(), Err(ParseIdError::Length));
     }
 }

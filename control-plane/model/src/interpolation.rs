@@ -57,10 +57,7 @@ impl Scope<'_> {
         if let Some(value) = node_value(self.node, name) {
             return Some(value.into_owned());
         }
-        let key = name
-            .strip_prefix("env[\"")
-            .and_then(|rest| rest.strip_suffix("\"]"))
-            .unwrap_or(name);
+        let key = name.strip_prefix("env[\"").and_then(|rest| rest.strip_suffix("\"]")).unwrap_or(name);
         self.env.get(key).cloned()
     }
 
@@ -98,10 +95,7 @@ fn is_name(name: &str) -> bool {
     if let Some(key) = name.strip_prefix("env[\"").and_then(|rest| rest.strip_suffix("\"]")) {
         return !key.is_empty() && !key.contains('"');
     }
-    !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
 }
 
 #[cfg(test)]
@@ -115,10 +109,7 @@ mod tests {
             node_class: "big".to_owned(),
             node_pool: "default".to_owned(),
             attributes: BTreeMap::from([("kernel.name".to_owned(), "linux".to_owned())]),
-            meta: BTreeMap::from([
-                ("my-key".to_owned(), "v".to_owned()),
-                ("a.b".to_owned(), "w".to_owned()),
-            ]),
+            meta: BTreeMap::from([("my-key".to_owned(), "v".to_owned()), ("a.b".to_owned(), "w".to_owned())]),
             ..Node::default()
         }
     }
@@ -131,11 +122,7 @@ mod tests {
             ("odd-env.name".to_owned(), "${attr.kernel.name}".to_owned()),
             ("a b".to_owned(), "c".to_owned()),
         ]);
-        let scope = Scope {
-            node: &node,
-            region: "global",
-            env: &env,
-        };
+        let scope = Scope { node: &node, region: "global", env: &env };
         let check = |text: &str, expected: &str| assert_eq!(scope.replace(text), expected, "{text}");
         check("${attr.kernel.name}", "linux");
         check(
@@ -146,10 +133,7 @@ mod tests {
         check("${NOMAD_DC}", "dc1");
         check("${env[\"a b\"]}", "c");
         check("${env[\"odd-env.name\"]}", "${attr.kernel.name}");
-        check(
-            "${ NOMAD_DC } ${1+1} ${upper(x)} %{x} $NAME ${}",
-            "${ NOMAD_DC } ${1+1} ${upper(x)} %{x} $NAME ${}",
-        );
+        check("${ NOMAD_DC } ${1+1} ${upper(x)} %{x} $NAME ${}", "${ NOMAD_DC } ${1+1} ${upper(x)} %{x} $NAME ${}");
         check("${attr.missing} ${nomad_dc}", "${attr.missing} ${nomad_dc}");
         check("${${NOMAD_DC}", "${dc1");
         check("open ${NOMAD_DC", "open ${NOMAD_DC");

@@ -160,10 +160,7 @@ pub struct Job {
 impl Job {
     /// Where it is found.
     pub fn key(&self) -> JobKey {
-        JobKey {
-            namespace: self.namespace.clone(),
-            id: self.id.clone(),
-        }
+        JobKey { namespace: self.namespace.clone(), id: self.id.clone() }
     }
 
     /// The group of that name.

@@ -69,12 +69,8 @@ impl PortSet {
 
     fn insert_range(&mut self, first: u16, last: u16) {
         // Everything that overlaps or touches the new range melts into it.
-        let start = self
-            .ranges
-            .partition_point(|&(_, to)| u32::from(to) + 1 < u32::from(first));
-        let end = self
-            .ranges
-            .partition_point(|&(from, _)| u32::from(from) <= u32::from(last) + 1);
+        let start = self.ranges.partition_point(|&(_, to)| u32::from(to) + 1 < u32::from(first));
+        let end = self.ranges.partition_point(|&(from, _)| u32::from(from) <= u32::from(last) + 1);
         let mut merged = (first, last);
         for &(from, to) in &self.ranges[start..end] {
             merged = (merged.0.min(from), merged.1.max(to));
@@ -90,11 +86,7 @@ mod tests {
     #[test]
     fn lists_of_ports_parse() {
         let check = |text: &str, expected: Option<&[(u16, u16)]>| {
-            assert_eq!(
-                PortSet::parse(text).ok().map(|set| set.ranges),
-                expected.map(<[_]>::to_vec),
-                "{text}"
-            );
+            assert_eq!(PortSet::parse(text).ok().map(|set| set.ranges), expected.map(<[_]>::to_vec), "{text}");
         };
         check("", Some(&[]));
         check("22,80,8000-8100", Some(&[(22, 22), (80, 80), (8000, 8100)]));

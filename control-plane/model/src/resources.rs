@@ -122,11 +122,7 @@ impl AllocatedResources {
         let mut main = Totals::default();
         let mut poststop = Totals::default();
         for (name, task) in &self.tasks {
-            let ask = Totals {
-                cpu_mhz: task.cpu.mhz,
-                memory_mib: task.memory.mib,
-                disk_mib: 0,
-            };
+            let ask = Totals { cpu_mhz: task.cpu.mhz, memory_mib: task.memory.mib, disk_mib: 0 };
             match self.task_lifecycles.get(name).and_then(Option::as_ref) {
                 None => main.add(ask),
                 Some(lifecycle) => match (lifecycle.hook.as_str(), lifecycle.sidecar) {

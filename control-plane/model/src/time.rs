@@ -24,10 +24,7 @@ impl Timestamp {
 
     /// The time `later` after this one; saturates at the end of the range.
     pub fn plus(self, later: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(later.as_nanos()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(later.as_nanos()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this is; zero when it is not.
@@ -37,9 +34,7 @@ impl Timestamp {
 
     /// RFC 3339 text in UTC with as many fractional digits as needed; none for a time out of range.
     pub fn to_rfc3339(self) -> Option<String> {
-        jiff::Timestamp::from_nanosecond(i128::from(self.0))
-            .ok()
-            .map(|time| time.to_string())
+        jiff::Timestamp::from_nanosecond(i128::from(self.0)).ok().map(|time| time.to_string())
     }
 
     /// Reads RFC 3339 text.
@@ -154,9 +149,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(number_end);
-        let unit_end = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, next) = tail.split_at(unit_end);
         let scale: u128 = match unit {
             "ns" => 1,
@@ -218,18 +211,9 @@ mod tests {
             #[serde(with = "rfc3339")]
             at: Timestamp,
         }
-        let text = serde_json::to_string(&Row {
-            at: Timestamp(1_571_856_364_000_000_000),
-        })
-        .unwrap();
+        let text = serde_json::to_string(&Row { at: Timestamp(1_571_856_364_000_000_000) }).unwrap();
         assert_eq!(text, r#"{"at":"2019-10-23T18:46:04Z"}"#);
-        assert_eq!(
-            serde_json::from_str::<Row>(&text).unwrap().at,
-            Timestamp(1_571_856_364_000_000_000)
-        );
-        assert_eq!(
-            serde_json::to_string(&Row { at: Timestamp(0) }).unwrap(),
-            r#"{"at":null}"#
-        );
+        assert_eq!(serde_json::from_str::<Row>(&text).unwrap().at, Timestamp(1_571_856_364_000_000_000));
+        assert_eq!(serde_json::to_string(&Row { at: Timestamp(0) }).unwrap(), r#"{"at":null}"#);
     }
 }

@@ -30,21 +30,11 @@ pub struct Unacted {
 }
 
 const fn of_group(block: &'static str, effect: Effect, in_group: fn(&Group) -> bool) -> Unacted {
-    Unacted {
-        block,
-        effect,
-        in_group,
-        in_task: |_| false,
-    }
+    Unacted { block, effect, in_group, in_task: |_| false }
 }
 
 const fn of_task(block: &'static str, effect: Effect, in_task: fn(&Task) -> bool) -> Unacted {
-    Unacted {
-        block,
-        effect,
-        in_group: |_| false,
-        in_task,
-    }
+    Unacted { block, effect, in_group: |_| false, in_task }
 }
 
 /// Every block that is understood and not acted on.
@@ -70,10 +60,7 @@ pub const UNACTED: &[Unacted] = &[
     of_group("disconnect", Effect::LeftOut, |group| group.disconnect.is_some()),
     of_group("migrate", Effect::LeftOut, |group| {
         // Every service group has one; only what was asked for beyond the defaults is worth a word.
-        group
-            .migrate
-            .as_ref()
-            .is_some_and(|migrate| *migrate != default_migrate())
+        group.migrate.as_ref().is_some_and(|migrate| *migrate != default_migrate())
     }),
     // A sticky alloc comes back to its node, but its data is not carried over.
     of_group("ephemeral_disk migrate", Effect::LeftOut, |group| {
@@ -81,25 +68,15 @@ pub const UNACTED: &[Unacted] = &[
     }),
     of_group("volume", Effect::FailsSetup, |group| !group.volumes.is_empty()),
     of_group("network mode other than host", Effect::FailsSetup, |group| {
-        group
-            .networks
-            .iter()
-            .any(|network| !matches!(network.mode.as_str(), "" | "host"))
+        group.networks.iter().any(|network| !matches!(network.mode.as_str(), "" | "host"))
     }),
     of_task("action", Effect::LeftOut, |task| !task.actions.is_empty()),
     of_task("numa", Effect::LeftOut, |task| {
-        task.resources
-            .numa
-            .as_ref()
-            .is_some_and(|numa| !matches!(numa["Affinity"].as_str(), None | Some("" | "none")))
+        task.resources.numa.as_ref().is_some_and(|numa| !matches!(numa["Affinity"].as_str(), None | Some("" | "none")))
     }),
-    of_task("dispatch_payload", Effect::LeftOut, |task| {
-        task.dispatch_payload.is_some()
-    }),
+    of_task("dispatch_payload", Effect::LeftOut, |task| task.dispatch_payload.is_some()),
     of_task("schedule", Effect::FailsSetup, |task| task.schedule.is_some()),
-    of_task("volume_mount", Effect::FailsSetup, |task| {
-        !task.volume_mounts.is_empty()
-    }),
+    of_task("volume_mount", Effect::FailsSetup, |task| !task.volume_mounts.is_empty()),
     of_task("template", Effect::FailsSetup, |task| !task.templates.is_empty()),
     of_task("artifact", Effect::FailsSetup, |task| !task.artifacts.is_empty()),
     of_task("vault", Effect::FailsSetup, |task| task.vault.is_some()),
@@ -108,13 +85,9 @@ pub const UNACTED: &[Unacted] = &[
         let is_handed_out = |identity: &serde_json::Value| identity["Env"] == true || identity["File"] == true;
         task.identity.iter().chain(&task.identities).any(is_handed_out)
     }),
-    of_task("csi_plugin", Effect::FailsSetup, |task| {
-        task.csi_plugin_config.is_some()
-    }),
+    of_task("csi_plugin", Effect::FailsSetup, |task| task.csi_plugin_config.is_some()),
     of_task("device", Effect::FailsSetup, |task| !task.resources.devices.is_empty()),
-    of_task("resources network", Effect::FailsSetup, |task| {
-        !task.resources.networks.is_empty()
-    }),
+    of_task("resources network", Effect::FailsSetup, |task| !task.resources.networks.is_empty()),
 ];
 
 fn default_migrate() -> crate::policy::MigrateStrategy {
@@ -136,10 +109,7 @@ pub fn warnings(job: &Job) -> Vec<String> {
                 texts.push(warning(entry, &format!("group {:?}", group.name)));
             }
             for task in group.tasks.iter().filter(|task| (entry.in_task)(task)) {
-                texts.push(warning(
-                    entry,
-                    &format!("task {:?} of group {:?}", task.name, group.name),
-                ));
+                texts.push(warning(entry, &format!("task {:?} of group {:?}", task.name, group.name)));
             }
         }
     }
@@ -170,60 +140,31 @@ mod tests {
     use super::*;
 
     fn group_with(task: Task) -> Group {
-        Group {
-            name: "g".to_owned(),
-            tasks: vec![task],
-            ..Group::default()
-        }
+        Group { name: "g".to_owned(), tasks: vec![task], ..Group::default() }
     }
 
     #[test]
     fn what_only_announces_is_left_out_and_what_gives_fails_setup() {
         let check = |task: Task, warning: &[&str], failures: &[&str]| {
-            let group = group_with(Task {
-                name: "t".to_owned(),
-                ..task
-            });
+            let group = group_with(Task { name: "t".to_owned(), ..task });
             assert_eq!(setup_failures(&group.tasks[0], &group), failures);
-            assert_eq!(
-                warnings(&Job {
-                    task_groups: vec![group],
-                    ..Job::default()
-                }),
-                warning
-            );
+            assert_eq!(warnings(&Job { task_groups: vec![group], ..Job::default() }), warning);
         };
         check(Task::default(), &[], &[]);
         check(
-            Task {
-                services: vec![json!({})],
-                ..Task::default()
-            },
+            Task { services: vec![json!({})], ..Task::default() },
             &[r#"service in task "t" of group "g" has no effect: drover does not act on it yet"#],
             &[],
         );
         check(
-            Task {
-                templates: vec![json!({})],
-                ..Task::default()
-            },
+            Task { templates: vec![json!({})], ..Task::default() },
             &[r#"template in task "t" of group "g" is not supported yet: its allocs will fail their setup"#],
             &["template"],
         );
         // The identity that every task has gives it nothing.
+        check(Task { identity: Some(json!({ "Name": "default", "Env": false })), ..Task::default() }, &[], &[]);
         check(
-            Task {
-                identity: Some(json!({ "Name": "default", "Env": false })),
-                ..Task::default()
-            },
-            &[],
-            &[],
-        );
-        check(
-            Task {
-                identity: Some(json!({ "Name": "default", "Env": true })),
-                ..Task::default()
-            },
+            Task { identity: Some(json!({ "Name": "default", "Env": true })), ..Task::default() },
             &[r#"identity in task "t" of group "g" is not supported yet: its allocs will fail their setup"#],
             &["identity"],
         );
@@ -232,11 +173,7 @@ mod tests {
     #[test]
     fn no_block_stands_twice() {
         for (place, entry) in UNACTED.iter().enumerate() {
-            assert!(
-                UNACTED[..place].iter().all(|other| other.block != entry.block),
-                "{}",
-                entry.block
-            );
+            assert!(UNACTED[..place].iter().all(|other| other.block != entry.block), "{}", entry.block);
         }
     }
 }

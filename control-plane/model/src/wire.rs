@@ -33,11 +33,7 @@ pub mod nullable {
 
     /// Writes the value, or null when it is empty.
     pub fn serialize<T: Serialize + Emptiness, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
-        if value.holds_nothing() {
-            s.serialize_none()
-        } else {
-            value.serialize(s)
-        }
+        if value.holds_nothing() { s.serialize_none() } else { value.serialize(s) }
     }
 
     /// Reads the value; null is empty.

@@ -27,11 +27,7 @@ pub fn kind(old: &Job, new: &Job, group: &str) -> GroupChange {
     if old.version == new.version && old.create_index == new.create_index {
         return GroupChange::None;
     }
-    if tasks_differ(old, new, group) {
-        GroupChange::Destructive
-    } else {
-        GroupChange::InPlace
-    }
+    if tasks_differ(old, new, group) { GroupChange::Destructive } else { GroupChange::InPlace }
 }
 
 /// True when what runs differs between two versions of a group.
@@ -93,13 +89,7 @@ fn group_differs(old: &Group, new: &Group) -> bool {
 }
 
 fn restart_differs(old: &RestartPolicy, new: &RestartPolicy) -> bool {
-    let RestartPolicy {
-        render_templates,
-        attempts: _,
-        interval: _,
-        delay: _,
-        mode: _,
-    } = old;
+    let RestartPolicy { render_templates, attempts: _, interval: _, delay: _, mode: _ } = old;
     *render_templates != new.render_templates
 }
 
@@ -163,11 +153,7 @@ fn task_differs(old: &Task, new: &Task) -> bool {
 }
 
 fn logs_differ(old: &LogConfig, new: &LogConfig) -> bool {
-    let LogConfig {
-        disabled,
-        max_files: _,
-        max_file_size_mib: _,
-    } = old;
+    let LogConfig { disabled, max_files: _, max_file_size_mib: _ } = old;
     *disabled != new.disabled
 }
 

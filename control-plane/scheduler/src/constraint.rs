@@ -66,12 +66,7 @@ impl Condition {
             _ => Operator::Unknown,
         };
         let text = format!("{left} {operand} {right}");
-        Some(Self {
-            left: left.to_owned(),
-            right: right.to_owned(),
-            operator,
-            text,
-        })
+        Some(Self { left: left.to_owned(), right: right.to_owned(), operator, text })
     }
 
     /// `<left> <operand> <right>`, the key under which filtered nodes are counted.
@@ -122,11 +117,7 @@ pub fn side<'a>(node: &'a Node, text: &'a str) -> Option<Cow<'a, str>> {
 }
 
 fn compile(pattern: &str) -> Option<Regex> {
-    RegexBuilder::new(pattern)
-        .size_limit(REGEX_BYTES_MAX)
-        .dfa_size_limit(REGEX_BYTES_MAX)
-        .build()
-        .ok()
+    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build().ok()
 }
 
 fn version(reading: Reading, right: &str) -> Operator {
@@ -159,16 +150,10 @@ mod tests {
     fn holds(left: &str, operand: &str, right: &str) -> bool {
         let node = Node {
             name: "n1".to_owned(),
-            meta: [
-                ("slots", "x"),
-                ("size", "10"),
-                ("tags", "ssd, fast"),
-                ("ver", "1.2.3"),
-                ("pattern", "^n"),
-            ]
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect::<BTreeMap<_, _>>(),
+            meta: [("slots", "x"), ("size", "10"), ("tags", "ssd, fast"), ("ver", "1.2.3"), ("pattern", "^n")]
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect::<BTreeMap<_, _>>(),
             ..Node::default()
         };
         Condition::from_parts(left, operand, right).unwrap().holds(&node)

@@ -39,11 +39,7 @@ pub fn candidates<'a>(snapshot: &'a Snapshot, job: &Job) -> Candidates<'a> {
 /// True when the node is in the job's datacenters and pool.
 pub fn is_in_reach(node: &Node, job: &Job) -> bool {
     let pool_matches = job.node_pool == ALL_POOLS || job.node_pool == node.node_pool;
-    pool_matches
-        && job
-            .datacenters
-            .iter()
-            .any(|pattern| matches_glob(pattern, &node.datacenter))
+    pool_matches && job.datacenters.iter().any(|pattern| matches_glob(pattern, &node.datacenter))
 }
 
 /// Matches a datacenter against a pattern in which only `*` is a wildcard.
@@ -118,9 +114,7 @@ impl Rules {
         let mut drivers: Vec<String> = group.tasks.iter().map(|task| task.driver.clone()).collect();
         drivers.sort();
         drivers.dedup();
-        let properties = properties(&job.constraints, true)
-            .chain(properties_of(all_of_group(), false))
-            .collect();
+        let properties = properties(&job.constraints, true).chain(properties_of(all_of_group(), false)).collect();
         Self {
             job: job.constraints.iter().filter_map(Condition::new).collect(),
             drivers,
@@ -135,27 +129,18 @@ impl Rules {
     /// Why a node can't run the group, as the key under which it is counted; none when it can.
     pub fn refusal(&self, node: &Node) -> Option<String> {
         let unmet = |conditions: &[Condition]| {
-            conditions
-                .iter()
-                .find(|condition| !condition.holds(node))
-                .map(|condition| condition.text().to_owned())
+            conditions.iter().find(|condition| !condition.holds(node)).map(|condition| condition.text().to_owned())
         };
         unmet(&self.job)
             .or_else(|| {
-                self.drivers
-                    .iter()
-                    .any(|driver| !has_driver(node, driver))
-                    .then(|| "missing drivers".to_owned())
+                self.drivers.iter().any(|driver| !has_driver(node, driver)).then(|| "missing drivers".to_owned())
             })
             .or_else(|| unmet(&self.group))
             .or_else(|| self.missing_host_network(node))
     }
 
     fn missing_host_network(&self, node: &Node) -> Option<String> {
-        let missing = self
-            .host_networks
-            .iter()
-            .find(|(name, _)| !network::has_host_network(node, name));
+        let missing = self.host_networks.iter().find(|(name, _)| !network::has_host_network(node, name));
         missing.map(|(name, label)| format!("missing host network \"{name}\" for port \"{label}\""))
     }
 
@@ -185,13 +170,11 @@ fn properties_of<'a>(
     constraints: impl Iterator<Item = &'a Constraint>,
     of_job: bool,
 ) -> impl Iterator<Item = DistinctProperty> {
-    constraints
-        .filter(|constraint| constraint.operand == "distinct_property")
-        .map(move |constraint| DistinctProperty {
-            target: constraint.left.clone(),
-            limit: constraint.right.parse().unwrap_or(1),
-            of_job,
-        })
+    constraints.filter(|constraint| constraint.operand == "distinct_property").map(move |constraint| DistinctProperty {
+        target: constraint.left.clone(),
+        limit: constraint.right.parse().unwrap_or(1),
+        of_job,
+    })
 }
 
 #[cfg(test)]

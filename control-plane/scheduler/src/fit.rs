@@ -74,10 +74,7 @@ impl NodeUse {
 }
 
 fn cores_of(resources: &AllocatedResources) -> impl Iterator<Item = u16> {
-    resources
-        .tasks
-        .values()
-        .flat_map(|task| task.cpu.reserved_cores.iter().copied())
+    resources.tasks.values().flat_map(|task| task.cpu.reserved_cores.iter().copied())
 }
 
 /// True when an alloc takes room on its node: it does until nothing of it runs, whatever is wanted of it.
@@ -123,23 +120,13 @@ pub fn give(
 /// What the group asks for, before ports and cores are chosen.
 pub fn ask(group: &Group) -> AllocatedResources {
     let task = |task: &drover_model::task::Task| AllocatedTask {
-        cpu: AllocatedCpu {
-            mhz: task.resources.cpu_mhz,
-            reserved_cores: Vec::new(),
-        },
-        memory: AllocatedMemory {
-            mib: task.resources.memory_mib,
-            max_mib: 0,
-        },
+        cpu: AllocatedCpu { mhz: task.resources.cpu_mhz, reserved_cores: Vec::new() },
+        memory: AllocatedMemory { mib: task.resources.memory_mib, max_mib: 0 },
         ..AllocatedTask::default()
     };
     AllocatedResources {
         tasks: group.tasks.iter().map(|t| (t.name.clone(), task(t))).collect(),
-        task_lifecycles: group
-            .tasks
-            .iter()
-            .map(|t| (t.name.clone(), t.lifecycle.clone()))
-            .collect(),
+        task_lifecycles: group.tasks.iter().map(|t| (t.name.clone(), t.lifecycle.clone())).collect(),
         shared: AllocatedShared {
             disk_mib: group.ephemeral_disk.size_mib,
             networks: group.networks.clone(),

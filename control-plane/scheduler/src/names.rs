@@ -15,10 +15,7 @@ pub struct NameIndex {
 impl NameIndex {
     /// Marks the indexes of these allocs as used.
     pub fn of<'a>(allocs: impl IntoIterator<Item = &'a Alloc>) -> Self {
-        Self {
-            used: allocs.into_iter().filter_map(Alloc::name_index).collect(),
-            lowest: 0,
-        }
+        Self { used: allocs.into_iter().filter_map(Alloc::name_index).collect(), lowest: 0 }
     }
 
     /// The lowest index that nobody uses; it is used from now on.
@@ -42,16 +39,10 @@ mod tests {
 
     #[test]
     fn the_lowest_free_index_is_taken() {
-        let alloc = |name: &str| Alloc {
-            name: name.to_owned(),
-            ..Alloc::default()
-        };
+        let alloc = |name: &str| Alloc { name: name.to_owned(), ..Alloc::default() };
         let allocs = [alloc("j.g[0]"), alloc("j.g[2]"), alloc("j.g[2]")];
         let mut names = NameIndex::of(&allocs);
-        assert_eq!(
-            [names.take_lowest(), names.take_lowest(), names.take_lowest()],
-            [1, 3, 4]
-        );
+        assert_eq!([names.take_lowest(), names.take_lowest(), names.take_lowest()], [1, 3, 4]);
         assert!(!names.take(4) && names.take(7));
     }
 }

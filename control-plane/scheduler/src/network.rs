@@ -53,18 +53,9 @@ impl PortUse {
             everywhere: PortSet::parse(&node.reserved_resources.networks.reserved_host_ports).unwrap_or_default(),
             by_address: BTreeMap::new(),
         };
-        for address in node
-            .node_resources
-            .node_networks
-            .iter()
-            .flat_map(|network| &network.addresses)
-        {
+        for address in node.node_resources.node_networks.iter().flat_map(|network| &network.addresses) {
             let reserved = PortSet::parse(&address.reserved_ports).unwrap_or_default();
-            ports
-                .by_address
-                .entry(address.address.clone())
-                .or_default()
-                .extend(&reserved);
+            ports.by_address.entry(address.address.clone()).or_default().extend(&reserved);
         }
         ports
     }
@@ -88,33 +79,17 @@ impl PortUse {
         if let Some(ports) = self.by_address.get(address) {
             taken.extend(ports);
         }
-        (u32::from(last) + 1)
-            .saturating_sub(u32::from(first))
-            .saturating_sub(taken.count_between(first, last))
+        (u32::from(last) + 1).saturating_sub(u32::from(first)).saturating_sub(taken.count_between(first, last))
     }
 }
 
 /// The ports that an alloc holds, with their addresses.
 fn ports_of(resources: &AllocatedResources) -> impl Iterator<Item = (&str, u16)> {
-    let shared = resources
-        .shared
-        .ports
-        .iter()
-        .map(|port| (port.host_ip.as_str(), port.value));
-    let own = resources
-        .tasks
-        .values()
-        .flat_map(|task| &task.networks)
-        .flat_map(|network| {
-            network
-                .reserved_ports
-                .iter()
-                .chain(&network.dynamic_ports)
-                .map(|port| (network.ip.as_str(), port.value))
-        });
-    shared
-        .chain(own)
-        .filter_map(|(address, value)| u16::try_from(value).ok().map(|port| (address, port)))
+    let shared = resources.shared.ports.iter().map(|port| (port.host_ip.as_str(), port.value));
+    let own = resources.tasks.values().flat_map(|task| &task.networks).flat_map(|network| {
+        network.reserved_ports.iter().chain(&network.dynamic_ports).map(|port| (network.ip.as_str(), port.value))
+    });
+    shared.chain(own).filter_map(|(address, value)| u16::try_from(value).ok().map(|port| (address, port)))
 }
 
 /// True when the group asks for any port.
@@ -140,12 +115,7 @@ pub struct Assigned {
 
 /// Chooses the ports of a group on a node. Changes nothing: the caller takes what it uses.
 pub fn assign(node: &Node, taken: &PortUse, group: &Group, seeds: &mut Seeds) -> Result<Assigned, PortError> {
-    let mut choice = Choice {
-        node,
-        taken,
-        chosen: Vec::new(),
-        seeds,
-    };
+    let mut choice = Choice { node, taken, chosen: Vec::new(), seeds };
     let mut assigned = Assigned::default();
     for network in &group.networks {
         let (network, ports) = choice.network(network)?;
@@ -153,14 +123,9 @@ pub fn assign(node: &Node, taken: &PortUse, group: &Group, seeds: &mut Seeds) ->
         assigned.ports.extend(ports);
     }
     for task in group.tasks.iter().filter(|task| !task.resources.networks.is_empty()) {
-        let networks = task
-            .resources
-            .networks
-            .iter()
-            .map(|network| choice.network(network).map(|(network, _)| network));
-        assigned
-            .tasks
-            .insert(task.name.clone(), networks.collect::<Result<_, _>>()?);
+        let networks =
+            task.resources.networks.iter().map(|network| choice.network(network).map(|(network, _)| network));
+        assigned.tasks.insert(task.name.clone(), networks.collect::<Result<_, _>>()?);
     }
     Ok(assigned)
 }
@@ -198,12 +163,7 @@ impl Choice<'_> {
         if let Ok(value) = u16::try_from(port.value) {
             self.chosen.push((address.clone(), value));
         }
-        PortMapping {
-            label: port.label.clone(),
-            value: port.value,
-            to: port.to,
-            host_ip: address,
-        }
+        PortMapping { label: port.label.clone(), value: port.value, to: port.to, host_ip: address }
     }
 
     fn is_free(&self, address: &str, port: u16) -> bool {
@@ -212,14 +172,9 @@ impl Choice<'_> {
 
     fn static_address(&self, port: &Port) -> Result<String, PortError> {
         let addresses = addresses(self.node, &port.host_network)?;
-        let collision = || PortError::Collision {
-            label: port.label.clone(),
-            value: port.value,
-        };
+        let collision = || PortError::Collision { label: port.label.clone(), value: port.value };
         let value = u16::try_from(port.value).map_err(|_| collision())?;
-        let address = addresses
-            .iter()
-            .find(|address| port.ignore_collision || self.is_free(address, value));
+        let address = addresses.iter().find(|address| port.ignore_collision || self.is_free(address, value));
         address.map(|&address| address.to_owned()).ok_or_else(collision)
     }
 
@@ -254,39 +209,18 @@ pub fn has_host_network(node: &Node, name: &str) -> bool {
 }
 
 fn named_addresses<'a>(node: &'a Node, name: &str) -> impl Iterator<Item = &'a str> {
-    let addresses = node
-        .node_resources
-        .node_networks
-        .iter()
-        .flat_map(|network| &network.addresses);
-    addresses
-        .filter(move |address| address.alias == name)
-        .map(|address| address.address.as_str())
+    let addresses = node.node_resources.node_networks.iter().flat_map(|network| &network.addresses);
+    addresses.filter(move |address| address.alias == name).map(|address| address.address.as_str())
 }
 
 fn addresses<'a>(node: &'a Node, host_network: &str) -> Result<Vec<&'a str>, PortError> {
-    let name = if host_network.is_empty() {
-        "default"
-    } else {
-        host_network
-    };
+    let name = if host_network.is_empty() { "default" } else { host_network };
     let mut found: Vec<&str> = named_addresses(node, name).collect();
     if found.is_empty() && name == "default" {
-        found.extend(
-            node.node_resources
-                .networks
-                .iter()
-                .map(|network| network.ip.as_str())
-                .filter(|ip| !ip.is_empty()),
-        );
+        found
+            .extend(node.node_resources.networks.iter().map(|network| network.ip.as_str()).filter(|ip| !ip.is_empty()));
     }
-    if found.is_empty() {
-        Err(PortError::NoAddress {
-            network: name.to_owned(),
-        })
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(PortError::NoAddress { network: name.to_owned() }) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -303,39 +237,20 @@ mod tests {
             ..NodeAddress::default()
         };
         let addresses = addresses.iter().map(address).collect();
-        node.node_resources.node_networks = vec![NodeNetwork {
-            addresses,
-            ..NodeNetwork::default()
-        }];
-        (
-            node.node_resources.min_dynamic_port,
-            node.node_resources.max_dynamic_port,
-        ) = range;
+        node.node_resources.node_networks = vec![NodeNetwork { addresses, ..NodeNetwork::default() }];
+        (node.node_resources.min_dynamic_port, node.node_resources.max_dynamic_port) = range;
         node.reserved_resources.networks.reserved_host_ports = "22".to_owned();
         node
     }
 
     fn group(reserved: &[i32], dynamic: &[&str]) -> Group {
-        let port = |label: &str, value| Port {
-            label: label.to_owned(),
-            value,
-            ..Port::default()
-        };
+        let port = |label: &str, value| Port { label: label.to_owned(), value, ..Port::default() };
         let network = Network {
             reserved_ports: reserved.iter().map(|&value| port("s", value)).collect(),
-            dynamic_ports: dynamic
-                .iter()
-                .map(|label| Port {
-                    to: -1,
-                    ..port(label, 0)
-                })
-                .collect(),
+            dynamic_ports: dynamic.iter().map(|label| Port { to: -1, ..port(label, 0) }).collect(),
             ..Network::default()
         };
-        Group {
-            networks: vec![network],
-            ..Group::default()
-        }
+        Group { networks: vec![network], ..Group::default() }
     }
 
     fn place(node: &Node, taken: &mut PortUse, group: &Group) -> Result<Vec<(String, i32)>, String> {
@@ -343,12 +258,7 @@ mod tests {
         let mut resources = AllocatedResources::default();
         resources.shared.ports = assigned.ports;
         assert!(taken.take(&resources));
-        Ok(resources
-            .shared
-            .ports
-            .iter()
-            .map(|port| (port.host_ip.clone(), port.value))
-            .collect())
+        Ok(resources.shared.ports.iter().map(|port| (port.host_ip.clone(), port.value)).collect())
     }
 
     #[test]
@@ -358,14 +268,8 @@ mod tests {
         let web = group(&[8080], &[]);
         assert_eq!(place(&node, &mut taken, &web), Ok(vec![("127.0.0.1".to_owned(), 8080)]));
         assert_eq!(place(&node, &mut taken, &web), Ok(vec![("::1".to_owned(), 8080)]));
-        assert_eq!(
-            place(&node, &mut taken, &web),
-            Err("reserved port collision s=8080".to_owned())
-        );
-        assert_eq!(
-            place(&node, &mut taken, &group(&[22], &[])),
-            Err("reserved port collision s=22".to_owned())
-        );
+        assert_eq!(place(&node, &mut taken, &web), Err("reserved port collision s=8080".to_owned()));
+        assert_eq!(place(&node, &mut taken, &group(&[22], &[])), Err("reserved port collision s=22".to_owned()));
     }
 
     #[test]
@@ -374,19 +278,11 @@ mod tests {
         let mut taken = PortUse::of_node(&node);
         let mut got: Vec<i32> = Vec::new();
         for _ in 0..2 {
-            got.extend(
-                place(&node, &mut taken, &group(&[], &["a", "b"]))
-                    .unwrap()
-                    .iter()
-                    .map(|(_, value)| value),
-            );
+            got.extend(place(&node, &mut taken, &group(&[], &["a", "b"])).unwrap().iter().map(|(_, value)| value));
         }
         got.sort_unstable();
         assert_eq!(got, [20000, 20001, 20002, 20003]);
-        assert_eq!(
-            place(&node, &mut taken, &group(&[], &["a"])),
-            Err("dynamic port selection failed".to_owned())
-        );
+        assert_eq!(place(&node, &mut taken, &group(&[], &["a"])), Err("dynamic port selection failed".to_owned()));
     }
 
     #[test]

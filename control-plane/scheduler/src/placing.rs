@@ -38,14 +38,7 @@ impl<'w, 'a> Placing<'w, 'a> {
             ..AllocMetric::default()
         };
         let table = NodeTable::new(work.snapshot, candidates.nodes, key, tie_seed);
-        Self {
-            work,
-            table,
-            base,
-            failed: BTreeMap::new(),
-            queued: BTreeMap::new(),
-            rankings: BTreeMap::new(),
-        }
+        Self { work, table, base, failed: BTreeMap::new(), queued: BTreeMap::new(), rankings: BTreeMap::new() }
     }
 
     /// Stops an alloc whatever can be placed.
@@ -121,9 +114,7 @@ impl<'w, 'a> Placing<'w, 'a> {
         let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group);
         let rows = self.table.len();
         if rows > 0 && (0..rows).all(|row| ranking.is_refused(row)) {
-            self.failed
-                .entry(group.name.clone())
-                .or_insert_with(|| ranking.counts().clone());
+            self.failed.entry(group.name.clone()).or_insert_with(|| ranking.counts().clone());
         }
     }
 
@@ -174,10 +165,7 @@ impl<'w, 'a> Placing<'w, 'a> {
             allocated_resources: pick.resources,
             metrics: pick.metric,
             deployment_id: place.deployment_id,
-            deployment_status: place.is_canary.then(|| AllocHealth {
-                canary: true,
-                ..AllocHealth::default()
-            }),
+            deployment_status: place.is_canary.then(|| AllocHealth { canary: true, ..AllocHealth::default() }),
             previous_allocation: place.previous.as_ref().map(|previous| previous.id),
             reschedule_tracker: tracker
                 .map(|previous| reschedule::tracker_of_next(previous, group.reschedule_policy.as_ref(), now)),
@@ -188,10 +176,7 @@ impl<'w, 'a> Placing<'w, 'a> {
     }
 
     pub(crate) fn finish(self) -> Placed {
-        let mut placed = Placed {
-            waits: !self.failed.is_empty(),
-            ..Placed::default()
-        };
+        let mut placed = Placed { waits: !self.failed.is_empty(), ..Placed::default() };
         for ((_, group), ranking) in &self.rankings {
             if !self.failed.contains_key(group) {
                 continue;
@@ -223,9 +208,7 @@ fn ranking_of<'r>(
     group: &Group,
 ) -> &'r mut Ranking {
     let key = (job.version, group.name.clone());
-    rankings
-        .entry(key)
-        .or_insert_with(|| Ranking::new(table, job, group, base))
+    rankings.entry(key).or_insert_with(|| Ranking::new(table, job, group, base))
 }
 
 /// The nodes on which the alloc and those before it have failed.
@@ -234,8 +217,5 @@ fn penalized(previous: &Alloc) -> BTreeSet<NodeId> {
         return BTreeSet::new();
     }
     let events = previous.reschedule_tracker.iter().flat_map(|tracker| &tracker.events);
-    events
-        .map(|event| event.prev_node_id)
-        .chain([previous.node_id])
-        .collect()
+    events.map(|event| event.prev_node_id).chain([previous.node_id]).collect()
 }

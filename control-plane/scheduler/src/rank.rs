@@ -67,10 +67,7 @@ impl Ranking {
             let refusal = if node.computed_class.is_empty() || rules.escapes_class() {
                 rules.refusal(node)
             } else {
-                by_class
-                    .entry(&node.computed_class)
-                    .or_insert_with(|| rules.refusal(node))
-                    .clone()
+                by_class.entry(&node.computed_class).or_insert_with(|| rules.refusal(node)).clone()
             };
             refusals.push(refusal);
         }
@@ -82,10 +79,7 @@ impl Ranking {
             affinities: (0..table.len()).map(|row| affinities.score(table.node(row))).collect(),
             spreads: Spreads::new(job, group),
             states: vec![RowState::Unknown; table.len()],
-            base: AllocMetric {
-                nodes_evaluated: table.len() as i64,
-                ..base.clone()
-            },
+            base: AllocMetric { nodes_evaluated: table.len() as i64, ..base.clone() },
             seen: table.changes_len(),
             rules,
         };
@@ -109,23 +103,10 @@ impl Ranking {
                 return Err(Box::new(self.base.clone()));
             };
             let row = *row;
-            match fit::give(
-                table.node(row),
-                table.capacity(row),
-                table.used(row),
-                &self.group,
-                seeds,
-            ) {
+            match fit::give(table.node(row), table.capacity(row), table.used(row), &self.group, seeds) {
                 Ok(resources) => {
                     let score_meta_data = best.into_iter().map(|(_, score)| score).collect();
-                    return Ok(Pick {
-                        row,
-                        resources,
-                        metric: AllocMetric {
-                            score_meta_data,
-                            ..self.base.clone()
-                        },
-                    });
+                    return Ok(Pick { row, resources, metric: AllocMetric { score_meta_data, ..self.base.clone() } });
                 }
                 // Another draw of dynamic ports may miss where the first one fitted.
                 Err(dimension) => self.set(table, row, RowState::Exhausted(dimension)),
@@ -139,30 +120,16 @@ impl Ranking {
         let RowState::Fits(binpack) = self.states[row] else {
             return None;
         };
-        let resources = fit::give(
-            table.node(row),
-            table.capacity(row),
-            table.used(row),
-            &self.group,
-            seeds,
-        )
-        .ok()?;
+        let resources = fit::give(table.node(row), table.capacity(row), table.used(row), &self.group, seeds).ok()?;
         let score = self.score(table, row, binpack, &BTreeSet::new());
-        let metric = AllocMetric {
-            nodes_evaluated: 1,
-            score_meta_data: vec![score],
-            ..base_only(&self.base)
-        };
+        let metric = AllocMetric { nodes_evaluated: 1, score_meta_data: vec![score], ..base_only(&self.base) };
         Some(Pick { row, resources, metric })
     }
 
     /// Why one node can't take the group: the metric of that node alone; none when it can.
     pub fn refusal_on(&mut self, table: &mut NodeTable<'_>, row: usize) -> Option<AllocMetric> {
         self.catch_up(table);
-        let mut metric = AllocMetric {
-            nodes_evaluated: 1,
-            ..base_only(&self.base)
-        };
+        let mut metric = AllocMetric { nodes_evaluated: 1, ..base_only(&self.base) };
         count(&mut metric, &table.node(row).node_class, &self.states[row], 1);
         (metric.nodes_filtered > 0 || metric.nodes_exhausted > 0).then_some(metric)
     }
@@ -239,9 +206,7 @@ impl Ranking {
                 true => counts.values().sum(),
                 false => counts.get(&self.group.name).copied().unwrap_or(0),
             };
-            let with_value = table
-                .job_counts()
-                .filter(|(node, _)| property.value(node).as_ref() == Ok(&value));
+            let with_value = table.job_counts().filter(|(node, _)| property.value(node).as_ref() == Ok(&value));
             let used: u32 = with_value.map(|(_, counts)| counts_of(counts)).sum();
             (u64::from(used) >= property.limit)
                 .then(|| format!("distinct_property: {}={value} used by {used} allocs", property.target))
@@ -272,18 +237,12 @@ impl Ranking {
                 best.truncate(SCORES_KEPT);
             }
         }
-        best.into_iter()
-            .map(|(row, _, binpack)| (row, self.score(table, row, binpack, penalized)))
-            .collect()
+        best.into_iter().map(|(row, _, binpack)| (row, self.score(table, row, binpack, penalized))).collect()
     }
 
     fn score(&self, table: &NodeTable<'_>, row: usize, binpack: f64, penalized: &BTreeSet<NodeId>) -> NodeScore {
         let parts = self.parts(table, row, binpack, penalized);
-        NodeScore {
-            node_id: table.node(row).id,
-            norm_score: parts.norm(),
-            scores: parts.by_name(),
-        }
+        NodeScore { node_id: table.node(row).id, norm_score: parts.norm(), scores: parts.by_name() }
     }
 
     fn parts(&self, table: &NodeTable<'_>, row: usize, binpack: f64, penalized: &BTreeSet<NodeId>) -> Parts {
@@ -294,11 +253,7 @@ impl Ranking {
             anti_affinity: (allocs > 0).then(|| score::anti_affinity(allocs, self.group.count)),
             penalty: penalized.contains(&node.id).then_some(-1.0),
             affinity: self.affinities[row],
-            spread: if self.spreads.is_empty() {
-                None
-            } else {
-                self.spreads.score(node)
-            },
+            spread: if self.spreads.is_empty() { None } else { self.spreads.score(node) },
         }
     }
 }
@@ -316,10 +271,7 @@ impl Parts {
     fn norm(&self) -> f64 {
         let mut sum = self.binpack;
         let mut count = 1.0;
-        for part in [self.anti_affinity, self.penalty, self.affinity, self.spread]
-            .into_iter()
-            .flatten()
-        {
+        for part in [self.anti_affinity, self.penalty, self.affinity, self.spread].into_iter().flatten() {
             sum += part;
             count += 1.0;
         }

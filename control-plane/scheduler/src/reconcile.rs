@@ -105,14 +105,7 @@ pub fn reconcile(input: &Input<'_>, job: Option<&Arc<Job>>, key: &JobKey, seeds:
     };
     let deployment = rollout::current(input.snapshot, job);
     let new_deployment = DeploymentId::from_random(seeds.next_bytes());
-    let mut reconciler = Reconciler {
-        input,
-        job,
-        deployment,
-        new_deployment,
-        later: Vec::new(),
-        out,
-    };
+    let mut reconciler = Reconciler { input, job, deployment, new_deployment, later: Vec::new(), out };
     for group in &job.task_groups {
         let allocs = by_group.remove(group.name.as_str()).unwrap_or_default();
         reconciler.group(group, &allocs);
@@ -154,26 +147,15 @@ pub(crate) fn stop(alloc: &Arc<Alloc>, why: &str, client_status: Option<ClientSt
 pub(crate) fn stop_groups(snapshot: &Snapshot, groups: BTreeMap<&str, Vec<&Arc<Alloc>>>, out: &mut Reconciled) {
     for (group, allocs) in groups {
         let mut stopped = 0;
-        for alloc in allocs
-            .into_iter()
-            .filter(|alloc| alloc.desired_status == DesiredStatus::Run)
-        {
+        for alloc in allocs.into_iter().filter(|alloc| alloc.desired_status == DesiredStatus::Run) {
             stopped += 1;
-            out.stops.push(
-                match !alloc.is_client_terminal() && sort::is_node_gone(snapshot, alloc) {
-                    true => stop(alloc, reason::LOST, Some(ClientStatus::Lost)),
-                    false => stop(alloc, reason::NOT_NEEDED, None),
-                },
-            );
+            out.stops.push(match !alloc.is_client_terminal() && sort::is_node_gone(snapshot, alloc) {
+                true => stop(alloc, reason::LOST, Some(ClientStatus::Lost)),
+                false => stop(alloc, reason::NOT_NEEDED, None),
+            });
         }
         if stopped > 0 {
-            out.desired.insert(
-                group.to_owned(),
-                DesiredUpdates {
-                    stop: stopped,
-                    ..DesiredUpdates::default()
-                },
-            );
+            out.desired.insert(group.to_owned(), DesiredUpdates { stop: stopped, ..DesiredUpdates::default() });
         }
     }
 }
@@ -210,11 +192,7 @@ fn followups(
                 out.followups[out.followups.len() - 1].id
             }
         };
-        out.updates.push(PlanUpdate {
-            alloc_id,
-            followup_eval: Some(eval_id),
-            ..PlanUpdate::default()
-        });
+        out.updates.push(PlanUpdate { alloc_id, followup_eval: Some(eval_id), ..PlanUpdate::default() });
     }
 }
 
@@ -231,25 +209,14 @@ struct Reconciler<'a, 'b> {
 impl Reconciler<'_, '_> {
     fn group(&mut self, group: &Group, allocs: &[&Arc<Alloc>]) {
         let mut sorted = sort::sort(self.input, self.job, self.deployment, group, allocs);
-        let mut desired = DesiredUpdates {
-            ignore: sorted.done,
-            ..DesiredUpdates::default()
-        };
+        let mut desired = DesiredUpdates { ignore: sorted.done, ..DesiredUpdates::default() };
         let stage = rollout::Stage::of(self.deployment, group);
         let stale_canaries = self.take_stale_canaries(group, &mut sorted);
         desired.stop += self.stop_all(stale_canaries, reason::NOT_NEEDED);
-        let canaries = if stage.is_canarying() {
-            sorted.take_canaries(self.deployment)
-        } else {
-            Vec::new()
-        };
+        let canaries = if stage.is_canarying() { sorted.take_canaries(self.deployment) } else { Vec::new() };
 
         let count = usize::try_from(group.count).unwrap_or(0);
-        let promoted = if stage.is_promoted {
-            self.deployment.map(|deployment| deployment.id)
-        } else {
-            None
-        };
+        let promoted = if stage.is_promoted { self.deployment.map(|deployment| deployment.id) } else { None };
         let surplus = sorted.take_surplus(count, promoted);
         desired.stop += surplus.len() as u64;
         for alloc in &surplus {
@@ -289,15 +256,10 @@ impl Reconciler<'_, '_> {
         }
         // The new version is on trial: what is lost of the old one comes back as the old one.
         self.replace(group, &sorted, is_canarying, deployment_id, &mut desired);
-        let limit = if is_canarying {
-            0
-        } else {
-            stage.limit(strategy, &sorted.live, missing + sorted.replaced())
-        };
+        let limit = if is_canarying { 0 } else { stage.limit(strategy, &sorted.live, missing + sorted.replaced()) };
         let destructive = split.destructive.len().min(limit);
         for alloc in &split.destructive[..destructive] {
-            self.place(group, Some(alloc), alloc.name.clone(), deployment_id)
-                .stops_previous = Some(reason::UPDATING);
+            self.place(group, Some(alloc), alloc.name.clone(), deployment_id).stops_previous = Some(reason::UPDATING);
         }
         for _ in 0..missing {
             let name = alloc_name(&self.job.id, &group.name, names.take_lowest());
@@ -337,9 +299,7 @@ impl Reconciler<'_, '_> {
     fn take_stale_canaries(&self, group: &Group, sorted: &mut Sorted) -> Vec<Arc<Alloc>> {
         let is_stale = |alloc: &Alloc| {
             let of = alloc.deployment_id.and_then(|id| self.input.snapshot.deployment(id));
-            let promoted = of
-                .and_then(|of| of.task_groups.get(&group.name))
-                .is_some_and(|state| state.promoted);
+            let promoted = of.and_then(|of| of.task_groups.get(&group.name)).is_some_and(|state| state.promoted);
             let goes_on = of
                 .is_some_and(|of| of.status.is_active() && self.deployment.is_some_and(|current| current.id == of.id));
             alloc.is_canary() && of.is_some() && !promoted && !goes_on
@@ -385,10 +345,7 @@ impl Reconciler<'_, '_> {
         let mut names = NameIndex::of(canaries.iter().map(|alloc| &**alloc));
         let mut wanted = replaced.iter().filter_map(|alloc| alloc.name_index());
         for _ in 0..count {
-            let index = wanted
-                .by_ref()
-                .find(|&index| names.take(index))
-                .unwrap_or_else(|| names.take_lowest());
+            let index = wanted.by_ref().find(|&index| names.take(index)).unwrap_or_else(|| names.take_lowest());
             let name = alloc_name(&self.job.id, &group.name, index);
             self.place(group, None, name, deployment_id).is_canary = true;
         }
@@ -406,11 +363,8 @@ impl Reconciler<'_, '_> {
         let snapshot = self.input.snapshot;
         for alloc in &sorted.moving {
             let is_lost = sorted.lost.contains(&alloc.id);
-            let (why, status) = if is_lost {
-                (reason::LOST, Some(ClientStatus::Lost))
-            } else {
-                (reason::MIGRATING, None)
-            };
+            let (why, status) =
+                if is_lost { (reason::LOST, Some(ClientStatus::Lost)) } else { (reason::MIGRATING, None) };
             self.out.stops.push(stop(alloc, why, status));
             match is_lost {
                 true => (desired.stop, desired.place) = (desired.stop + 1, desired.place + 1),

@@ -33,11 +33,7 @@ pub fn decide(alloc: &Alloc, policy: Option<&ReschedulePolicy>, now: Timestamp, 
         return Reschedule::Never;
     }
     let due = failed_at.plus(next_delay(alloc, policy, failed_at));
-    if is_due || due <= now.plus(NOW_WINDOW) {
-        Reschedule::Now
-    } else {
-        Reschedule::At(due)
-    }
+    if is_due || due <= now.plus(NOW_WINDOW) { Reschedule::Now } else { Reschedule::At(due) }
 }
 
 /// The tracker of the replacement of a failed alloc.
@@ -59,10 +55,7 @@ pub fn tracker_of_next(alloc: &Alloc, policy: Option<&ReschedulePolicy>, now: Ti
         prev_node_id: alloc.node_id,
         delay: policy.map_or(Duration::ZERO, |policy| next_delay(alloc, policy, failed_at)),
     });
-    RescheduleTracker {
-        events,
-        last_reschedule: "ok".to_owned(),
-    }
+    RescheduleTracker { events, last_reschedule: "ok".to_owned() }
 }
 
 fn events(alloc: &Alloc) -> &[RescheduleEvent] {
@@ -71,12 +64,7 @@ fn events(alloc: &Alloc) -> &[RescheduleEvent] {
 
 /// When it failed: the end of its last task, or its last change when no task tells.
 fn failed_at(alloc: &Alloc) -> Timestamp {
-    let last = alloc
-        .task_states
-        .values()
-        .map(|state| state.finished_at)
-        .max()
-        .unwrap_or_default();
+    let last = alloc.task_states.values().map(|state| state.finished_at).max().unwrap_or_default();
     if last.is_never() { alloc.modify_time } else { last }
 }
 
@@ -100,11 +88,7 @@ fn next_delay(alloc: &Alloc, policy: &ReschedulePolicy, failed_at: Timestamp) ->
         return delay;
     }
     // It ran longer than the longest wait: whatever was wrong then counts as over.
-    if failed_at.since(last.reschedule_time) > policy.max_delay {
-        policy.delay
-    } else {
-        policy.max_delay
-    }
+    if failed_at.since(last.reschedule_time) > policy.max_delay { policy.delay } else { policy.max_delay }
 }
 
 #[cfg(test)]
@@ -129,10 +113,7 @@ mod tests {
     /// The delays of a chain of replacements, each failing one second after its start.
     fn delays(policy: &ReschedulePolicy, len: usize) -> Vec<u64> {
         let mut now = Timestamp(1_000 * SECOND);
-        let mut alloc = Alloc {
-            modify_time: now,
-            ..Alloc::default()
-        };
+        let mut alloc = Alloc { modify_time: now, ..Alloc::default() };
         let mut delays = Vec::new();
         while delays.len() < len {
             let due = match decide(&alloc, Some(policy), now, false) {
@@ -144,12 +125,7 @@ mod tests {
             let tracker = tracker_of_next(&alloc, Some(policy), due);
             now = due.plus(Duration::from_secs(1));
             let id = AllocId::from_random([delays.len() as u8; 16]);
-            alloc = Alloc {
-                id,
-                modify_time: now,
-                reschedule_tracker: Some(tracker),
-                ..Alloc::default()
-            };
+            alloc = Alloc { id, modify_time: now, reschedule_tracker: Some(tracker), ..Alloc::default() };
         }
         delays
     }
@@ -175,10 +151,7 @@ mod tests {
             ..RescheduleEvent::default()
         };
         let check = |failed_at: i64, expected: i64| {
-            let tracker = RescheduleTracker {
-                events: vec![event(100, 10)],
-                last_reschedule: String::new(),
-            };
+            let tracker = RescheduleTracker { events: vec![event(100, 10)], last_reschedule: String::new() };
             let alloc = Alloc {
                 modify_time: Timestamp(failed_at * SECOND),
                 reschedule_tracker: Some(tracker),
@@ -193,10 +166,7 @@ mod tests {
 
     #[test]
     fn a_due_or_forced_replacement_is_made_at_once() {
-        let mut alloc = Alloc {
-            modify_time: Timestamp(SECOND),
-            ..Alloc::default()
-        };
+        let mut alloc = Alloc { modify_time: Timestamp(SECOND), ..Alloc::default() };
         let never = ReschedulePolicy::default();
         let now = Timestamp(SECOND);
         assert_eq!(decide(&alloc, Some(&policy("constant", 0)), now, true), Reschedule::Now);

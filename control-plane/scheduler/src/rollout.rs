@@ -66,12 +66,7 @@ impl Rollout {
         let waits = |state: &&DeploymentState| state.desired_canaries > 0;
         deployment.status_description = match deployment.requires_promotion() {
             false => "Deployment is running",
-            true if deployment
-                .task_groups
-                .values()
-                .filter(waits)
-                .all(|state| state.auto_promote) =>
-            {
+            true if deployment.task_groups.values().filter(waits).all(|state| state.auto_promote) => {
                 "Deployment is running pending automatic promotion"
             }
             true => "Deployment is running but requires manual promotion",
@@ -84,14 +79,8 @@ impl Rollout {
 /// Ends the deployments of older versions, or all when the job is stopped or gone.
 pub fn cancellations(snapshot: &Snapshot, key: &JobKey, job: Option<&Job>) -> Vec<DeploymentUpdate> {
     let is_over = |deployment: &Deployment| job.is_none_or(|job| !is_of(deployment, job));
-    let why = if job.is_some() {
-        "Cancelled due to newer version of job"
-    } else {
-        "Cancelled because job is stopped"
-    };
-    let active = snapshot
-        .deployments_of_job(key)
-        .filter(|deployment| deployment.status.is_active());
+    let why = if job.is_some() { "Cancelled due to newer version of job" } else { "Cancelled because job is stopped" };
+    let active = snapshot.deployments_of_job(key).filter(|deployment| deployment.status.is_active());
     active
         .filter(|deployment| is_over(deployment))
         .map(|deployment| DeploymentUpdate {
@@ -104,10 +93,7 @@ pub fn cancellations(snapshot: &Snapshot, key: &JobKey, job: Option<&Job>) -> Ve
 
 /// The deployment of the job's newest version, whatever became of it.
 pub fn current<'a>(snapshot: &'a Snapshot, job: &Job) -> Option<&'a Deployment> {
-    snapshot
-        .latest_deployment(&job.key())
-        .map(|deployment| &**deployment)
-        .filter(|deployment| is_of(deployment, job))
+    snapshot.latest_deployment(&job.key()).map(|deployment| &**deployment).filter(|deployment| is_of(deployment, job))
 }
 
 fn is_of(deployment: &Deployment, job: &Job) -> bool {
@@ -117,10 +103,7 @@ fn is_of(deployment: &Deployment, job: &Job) -> bool {
 /// How a group's new versions roll out; none when all allocs change at once.
 pub fn strategy<'a>(job: &Job, group: &'a Group) -> Option<&'a UpdateStrategy> {
     let has_deployments = matches!(job.kind, JobType::Service | JobType::System);
-    group
-        .update
-        .as_ref()
-        .filter(|update| has_deployments && update.max_parallel > 0)
+    group.update.as_ref().filter(|update| has_deployments && update.max_parallel > 0)
 }
 
 /// Where the deployment of the newest version stands for one group.
@@ -164,10 +147,8 @@ impl Stage {
         }
         let Some(strategy) = strategy else { return usize::MAX };
         let max_parallel = usize::try_from(strategy.max_parallel).unwrap_or(0);
-        let in_deployment = || {
-            live.iter()
-                .filter(|alloc| self.deployment_id.is_some() && alloc.deployment_id == self.deployment_id)
-        };
+        let in_deployment =
+            || live.iter().filter(|alloc| self.deployment_id.is_some() && alloc.deployment_id == self.deployment_id);
         if in_deployment().any(|alloc| alloc.health() == Some(false)) {
             return 0;
         }

@@ -46,13 +46,7 @@ pub fn schedule(snapshot: &Snapshot, eval: &Eval, context: &Context) -> Outcome 
     let job = snapshot.job(&key);
     let mut seeds = Seeds::new(context.seed, eval.id.as_bytes());
     let kind = job.map_or(eval.kind, |job| job.kind);
-    let mut work = Work {
-        snapshot,
-        eval,
-        context: *context,
-        seeds: &mut seeds,
-        plan: Plan::default(),
-    };
+    let mut work = Work { snapshot, eval, context: *context, seeds: &mut seeds, plan: Plan::default() };
     work.plan = Plan {
         eval_id: eval.id,
         priority: eval.priority,
@@ -73,20 +67,9 @@ pub fn schedule(snapshot: &Snapshot, eval: &Eval, context: &Context) -> Outcome 
 /// Schedules a job as if it were registered now: what `job plan` shows.
 pub fn dry_run(snapshot: &Snapshot, job: &Job, eval: &Eval, context: &Context) -> Outcome {
     let mut state = drover_state::State::clone(snapshot);
-    let register = RegisterJob {
-        job: Arc::new(job.clone()),
-        at: context.now,
-        ..RegisterJob::default()
-    };
-    apply(
-        &mut state,
-        snapshot.index() + 1,
-        Command::RegisterJob(Box::new(register)),
-    );
-    let eval = Eval {
-        annotate_plan: true,
-        ..eval.clone()
-    };
+    let register = RegisterJob { job: Arc::new(job.clone()), at: context.now, ..RegisterJob::default() };
+    apply(&mut state, snapshot.index() + 1, Command::RegisterJob(Box::new(register)));
+    let eval = Eval { annotate_plan: true, ..eval.clone() };
     schedule(&state.snapshot(), &eval, context)
 }
 
@@ -121,42 +104,23 @@ impl Work<'_> {
         let active = job.filter(|job| !job.stop);
         let candidates = active.map_or_else(Candidates::default, |job| feasible::candidates(self.snapshot, job));
         let snapshot = self.snapshot;
-        let groups = active
-            .iter()
-            .flat_map(|job| job.task_groups.iter().map(move |group| (job, group)));
-        let rules: BTreeMap<&str, Rules> = groups
-            .map(|(job, group)| (group.name.as_str(), Rules::new(job, group)))
-            .collect();
+        let groups = active.iter().flat_map(|job| job.task_groups.iter().map(move |group| (job, group)));
+        let rules: BTreeMap<&str, Rules> =
+            groups.map(|(job, group)| (group.name.as_str(), Rules::new(job, group))).collect();
         let may_stay = |alloc: &Alloc, group: &Group| {
             let (Some(job), Some(node)) = (active, snapshot.node(alloc.node_id)) else {
                 return false;
             };
-            let is_refused = rules
-                .get(group.name.as_str())
-                .is_none_or(|rules| rules.refusal(node).is_some());
+            let is_refused = rules.get(group.name.as_str()).is_none_or(|rules| rules.refusal(node).is_some());
             feasible::is_in_reach(node, job) && !is_refused
         };
-        let input = Input {
-            snapshot,
-            eval: self.eval,
-            now: self.context.now,
-            may_stay: &may_stay,
-        };
-        let Reconciled {
-            desired,
-            stops,
-            updates,
-            places,
-            rollout,
-            followups,
-        } = reconcile::reconcile(&input, job, key, self.seeds);
+        let input = Input { snapshot, eval: self.eval, now: self.context.now, may_stay: &may_stay };
+        let Reconciled { desired, stops, updates, places, rollout, followups } =
+            reconcile::reconcile(&input, job, key, self.seeds);
         self.plan.updates = updates;
         self.plan.deployment = rollout.deployment;
         self.plan.deployment_updates = rollout.updates;
-        self.plan.annotations = Some(PlanAnnotations {
-            desired_group_updates: desired,
-            ..PlanAnnotations::default()
-        });
+        self.plan.annotations = Some(PlanAnnotations { desired_group_updates: desired, ..PlanAnnotations::default() });
         let mut placing = Placing::new(self, candidates, key, active.map(|job| &**job));
         for (alloc, stop) in stops {
             placing.stop(&alloc, stop);
@@ -173,13 +137,7 @@ impl Work<'_> {
     }
 
     fn finish(self, job: Option<&Job>, placed: Placed) -> Outcome {
-        let Work {
-            snapshot,
-            eval,
-            context,
-            seeds,
-            mut plan,
-        } = self;
+        let Work { snapshot, eval, context, seeds, mut plan } = self;
         let mut new_evals = placed.followups;
         // A blocked eval that was woken keeps its trigger; it is blocked again instead of having a successor.
         let was_blocked = eval.status == EvalStatus::Blocked || eval.triggered_by == EvalTrigger::QueuedAllocs;
@@ -195,18 +153,10 @@ impl Work<'_> {
         };
         done.plan_annotations = plan.annotations.clone();
         let going_on = || {
-            let current = job
-                .filter(|job| !job.stop)
-                .and_then(|job| rollout::current(snapshot, job));
-            current
-                .filter(|deployment| deployment.status.is_active())
-                .map(|deployment| deployment.id)
+            let current = job.filter(|job| !job.stop).and_then(|job| rollout::current(snapshot, job));
+            current.filter(|deployment| deployment.status.is_active()).map(|deployment| deployment.id)
         };
-        done.deployment_id = plan
-            .deployment
-            .as_ref()
-            .map(|deployment| deployment.id)
-            .or_else(going_on);
+        done.deployment_id = plan.deployment.as_ref().map(|deployment| deployment.id).or_else(going_on);
         if placed.waits {
             let waiting = |id: EvalId, eval: &Eval| Eval {
                 id,
@@ -241,10 +191,6 @@ impl Work<'_> {
             }
         }
         plan.stops.sort_by_key(|stop| stop.alloc_id);
-        Outcome {
-            plan,
-            eval: done,
-            new_evals,
-        }
+        Outcome { plan, eval: done, new_evals }
     }
 }

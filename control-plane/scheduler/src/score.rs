@@ -18,11 +18,7 @@ const BINPACK_MAX: f64 = 18.0;
 /// How full the node would be: 1 is full, 0 is empty. Processor and memory only.
 pub fn binpack(capacity: &Totals, used: &Totals) -> f64 {
     let free = |total: i64, used: i64| {
-        if total <= 0 {
-            0.0
-        } else {
-            1.0 - used as f64 / total as f64
-        }
+        if total <= 0 { 0.0 } else { 1.0 - used as f64 / total as f64 }
     };
     let free_cpu = free(capacity.cpu_mhz, used.cpu_mhz);
     let free_memory = free(capacity.memory_mib, used.memory_mib);
@@ -85,20 +81,15 @@ struct Counted {
 impl Spreads {
     /// Takes the group's spreads, then the job's for attributes that the group does not spread over.
     pub fn new(job: &Job, group: &Group) -> Self {
-        let of_job = job
-            .spreads
-            .iter()
-            .filter(|of_job| group.spreads.iter().all(|own| own.attribute != of_job.attribute));
+        let of_job =
+            job.spreads.iter().filter(|of_job| group.spreads.iter().all(|own| own.attribute != of_job.attribute));
         let all: Vec<&Spread> = group.spreads.iter().chain(of_job).collect();
         Self {
             weight_sum: all.iter().map(|spread| f64::from(spread.weight)).sum(),
             count: group.count as f64,
             spreads: all
                 .into_iter()
-                .map(|spread| Counted {
-                    spread: spread.clone(),
-                    counts: BTreeMap::new(),
-                })
+                .map(|spread| Counted { spread: spread.clone(), counts: BTreeMap::new() })
                 .collect(),
         }
     }
@@ -123,10 +114,7 @@ impl Spreads {
 
     /// What the node wins or loses; none when nothing is asked for or it comes out as nothing.
     pub fn score(&self, node: &Node) -> Option<f64> {
-        let total = self
-            .spreads
-            .iter()
-            .fold(0.0, |sum, counted| sum + self.one(counted, node));
+        let total = self.spreads.iter().fold(0.0, |sum, counted| sum + self.one(counted, node));
         (total != 0.0).then_some(total)
     }
 
@@ -137,30 +125,15 @@ impl Spreads {
         if spread.spread_target.is_empty() {
             return even(counts, &value);
         }
-        let weight = if self.weight_sum == 0.0 {
-            0.0
-        } else {
-            f64::from(spread.weight) / self.weight_sum
-        };
+        let weight = if self.weight_sum == 0.0 { 0.0 } else { f64::from(spread.weight) / self.weight_sum };
         let share = |percent: f64| percent * self.count / 100.0;
         let target = spread.spread_target.iter().find(|target| target.value == *value);
         let (desired, used) = match target {
-            Some(target) => (
-                share(f64::from(target.percent)),
-                counts.get(&*value).copied().unwrap_or(0),
-            ),
+            Some(target) => (share(f64::from(target.percent)), counts.get(&*value).copied().unwrap_or(0)),
             None => {
-                let named: f64 = spread
-                    .spread_target
-                    .iter()
-                    .map(|target| f64::from(target.percent))
-                    .sum();
+                let named: f64 = spread.spread_target.iter().map(|target| f64::from(target.percent)).sum();
                 let is_named = |value: &String| spread.spread_target.iter().any(|target| target.value == *value);
-                let others = counts
-                    .iter()
-                    .filter(|(value, _)| !is_named(value))
-                    .map(|(_, allocs)| allocs)
-                    .sum();
+                let others = counts.iter().filter(|(value, _)| !is_named(value)).map(|(_, allocs)| allocs).sum();
                 (share(100.0 - named), others)
             }
         };
@@ -192,20 +165,13 @@ mod tests {
     use super::*;
 
     fn totals(cpu_mhz: i64, memory_mib: i64) -> Totals {
-        Totals {
-            cpu_mhz,
-            memory_mib,
-            disk_mib: 0,
-        }
+        Totals { cpu_mhz, memory_mib, disk_mib: 0 }
     }
 
     #[test]
     fn binpack_is_as_recorded() {
         let check = |capacity: Totals, used: Totals, expected: f64| {
-            assert!(
-                (binpack(&capacity, &used) - expected).abs() < 1e-9,
-                "{capacity:?} {used:?}"
-            );
+            assert!((binpack(&capacity, &used) - expected).abs() < 1e-9, "{capacity:?} {used:?}");
         };
         check(totals(2000, 2048), totals(500, 512), 0.48628741645516765);
         check(totals(8000, 8192), totals(500, 512), 0.1489285295999273);

@@ -120,11 +120,7 @@ impl Sorted {
 
     /// Every alloc that fills or frees a slot under its name.
     pub fn all(&self) -> impl Iterator<Item = &Alloc> {
-        self.live
-            .iter()
-            .chain(&self.failed)
-            .chain(&self.moving)
-            .map(|alloc| &**alloc)
+        self.live.iter().chain(&self.failed).chain(&self.moving).map(|alloc| &**alloc)
     }
 
     /// How many slots are filled, will be filled by replacements, or shall stay empty.
@@ -150,9 +146,7 @@ impl Sorted {
     /// Takes out the live canaries of a deployment.
     pub fn take_canaries(&mut self, deployment: Option<&Deployment>) -> Vec<Arc<Alloc>> {
         let id = deployment.map(|deployment| deployment.id);
-        self.live
-            .extract_if(.., |alloc| alloc.is_canary() && alloc.deployment_id == id)
-            .collect()
+        self.live.extract_if(.., |alloc| alloc.is_canary() && alloc.deployment_id == id).collect()
     }
 
     /// Takes out what is above the count: what is gone anyway, what a promoted canary replaces, second allocs of one
@@ -166,12 +160,8 @@ impl Sorted {
             surplus -= 1;
         }
         let is_new = |alloc: &Alloc| promoted.is_some() && alloc.deployment_id == promoted;
-        let new_names: BTreeSet<String> = self
-            .live
-            .iter()
-            .filter(|alloc| is_new(alloc))
-            .map(|alloc| alloc.name.clone())
-            .collect();
+        let new_names: BTreeSet<String> =
+            self.live.iter().filter(|alloc| is_new(alloc)).map(|alloc| alloc.name.clone()).collect();
         for list in [&mut self.failed, &mut self.live] {
             list.retain(|alloc| {
                 let is_replaced = surplus > 0 && !is_new(alloc) && new_names.contains(&alloc.name);
@@ -202,11 +192,7 @@ impl Sorted {
         });
         while surplus > 0 {
             let top = |list: &[Arc<Alloc>]| list.last().map(|alloc| alloc.name_index());
-            let list = if top(&self.failed) >= top(&self.live) {
-                &mut self.failed
-            } else {
-                &mut self.live
-            };
+            let list = if top(&self.failed) >= top(&self.live) { &mut self.failed } else { &mut self.live };
             let Some(alloc) = list.pop() else { break };
             taken.push(alloc);
             surplus -= 1;

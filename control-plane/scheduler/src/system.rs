@@ -41,20 +41,10 @@ pub(crate) fn run(work: &mut Work<'_>, job: &Arc<Job>, key: &JobKey) -> Placed {
         let allocs = by_group.remove(group.name.as_str()).unwrap_or_default();
         system.group(work, group, &allocs);
     }
-    let System {
-        new_deployment,
-        mut out,
-        places,
-        ..
-    } = system;
+    let System { new_deployment, mut out, places, .. } = system;
     reconcile::stop_groups(snapshot, by_group, &mut out);
     out.rollout.updates = rollout::cancellations(snapshot, key, Some(job));
-    let input = Input {
-        snapshot,
-        eval: work.eval,
-        now: work.context.now,
-        may_stay: &|_, _| false,
-    };
+    let input = Input { snapshot, eval: work.eval, now: work.context.now, may_stay: &|_, _| false };
     out.rollout.finish(job, new_deployment, &input);
     work.plan.updates = out.updates;
     work.plan.deployment = out.rollout.deployment;
@@ -81,10 +71,7 @@ pub(crate) fn run(work: &mut Work<'_>, job: &Arc<Job>, key: &JobKey) -> Placed {
         placed.queued.entry(group.name.clone()).or_default();
     }
     placed.waits = placed.queued.values().any(|&queued| queued > 0);
-    work.plan.annotations = Some(PlanAnnotations {
-        desired_group_updates: desired,
-        ..PlanAnnotations::default()
-    });
+    work.plan.annotations = Some(PlanAnnotations { desired_group_updates: desired, ..PlanAnnotations::default() });
     placed
 }
 
@@ -129,9 +116,7 @@ impl System<'_> {
             });
             if sort::is_node_gone(snapshot, alloc) {
                 desired.stop += 1;
-                self.out
-                    .stops
-                    .push(reconcile::stop(alloc, reason::LOST, Some(ClientStatus::Lost)));
+                self.out.stops.push(reconcile::stop(alloc, reason::LOST, Some(ClientStatus::Lost)));
             } else if alloc.desired_transition.migrate == Some(true) {
                 desired.stop += 1;
                 let drains = node.is_some_and(|node| node.drain_strategy.is_some());

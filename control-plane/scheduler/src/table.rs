@@ -42,10 +42,7 @@ impl<'a> NodeTable<'a> {
             snapshot,
             capacity: nodes.iter().map(|node| fit::capacity(node)).collect(),
             used,
-            ties: nodes
-                .iter()
-                .map(|node| seed::mix(tie_seed, node.id.as_bytes()))
-                .collect(),
+            ties: nodes.iter().map(|node| seed::mix(tie_seed, node.id.as_bytes())).collect(),
             rows: nodes.iter().enumerate().map(|(row, node)| (node.id, row)).collect(),
             counts: vec![BTreeMap::new(); nodes.len()],
             counts_elsewhere: BTreeMap::new(),
@@ -115,12 +112,7 @@ impl<'a> NodeTable<'a> {
 
     /// Every node with allocs of the job, and how many per group.
     pub fn job_counts(&self) -> impl Iterator<Item = (&Node, &BTreeMap<String, u32>)> {
-        let here = self
-            .nodes
-            .iter()
-            .copied()
-            .zip(&self.counts)
-            .filter(|(_, counts)| !counts.is_empty());
+        let here = self.nodes.iter().copied().zip(&self.counts).filter(|(_, counts)| !counts.is_empty());
         let elsewhere = self
             .counts_elsewhere
             .iter()

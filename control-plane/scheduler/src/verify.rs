@@ -49,10 +49,7 @@ pub fn verify(newest: &Snapshot, plan: Plan) -> Verified {
         };
         return Verified { plan, rejected };
     }
-    Verified {
-        rejected: refused.len(),
-        plan: without(plan, &refused),
-    }
+    Verified { rejected: refused.len(), plan: without(plan, &refused) }
 }
 
 fn without(mut plan: Plan, refused: &BTreeSet<AllocId>) -> Plan {
@@ -62,10 +59,8 @@ fn without(mut plan: Plan, refused: &BTreeSet<AllocId>) -> Plan {
         if is_refused {
             stop.next_alloc = None;
         }
-        let only_for_its_successor = matches!(
-            stop.desired_description.as_str(),
-            reason::UPDATING | reason::RESCHEDULED
-        );
+        let only_for_its_successor =
+            matches!(stop.desired_description.as_str(), reason::UPDATING | reason::RESCHEDULED);
         !(is_refused && only_for_its_successor && stop.client_status.is_none())
     });
     plan
@@ -75,10 +70,7 @@ fn fits(newest: &Snapshot, node: NodeId, placements: &[&Alloc], stopped: &BTreeS
     let Some(node) = newest.node(node).filter(|node| node.is_ready()) else {
         return false;
     };
-    let mut used = NodeUse {
-        ports: Some(PortUse::of_node(node)),
-        ..NodeUse::default()
-    };
+    let mut used = NodeUse { ports: Some(PortUse::of_node(node)), ..NodeUse::default() };
     let known = newest.allocs_of_node(node.id);
     for alloc in known.filter(|alloc| fit::takes_room(alloc) && !stopped.contains(&alloc.id)) {
         used.add(&alloc.allocated_resources);

@@ -44,14 +44,9 @@ impl Version {
         let text = text.trim();
         let text = text.strip_prefix('v').unwrap_or(text);
         let text = text.split_once('+').map_or(text, |(version, _)| version);
-        let end = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (numbers, rest) = text.split_at(end);
-        let numbers: Vec<u64> = numbers
-            .split('.')
-            .map(|part| part.parse().ok())
-            .collect::<Option<_>>()?;
+        let numbers: Vec<u64> = numbers.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
         let pre = match (rest.strip_prefix('-'), reading) {
             (Some(pre), _) => pre,
             (None, Reading::Plain) => rest,
@@ -67,11 +62,7 @@ impl Version {
         if numbers.len() < 3 {
             numbers.resize(3, 0);
         }
-        Some(Self {
-            numbers,
-            written,
-            pre: pre.to_owned(),
-        })
+        Some(Self { numbers, written, pre: pre.to_owned() })
     }
 
     fn compare(&self, other: &Self) -> Ordering {
@@ -84,15 +75,7 @@ impl Version {
     }
 
     fn same_numbers(&self, other: &Self) -> bool {
-        Version {
-            pre: String::new(),
-            ..self.clone()
-        }
-        .compare(&Version {
-            pre: String::new(),
-            ..other.clone()
-        })
-        .is_eq()
+        Version { pre: String::new(), ..self.clone() }.compare(&Version { pre: String::new(), ..other.clone() }).is_eq()
     }
 }
 
@@ -126,20 +109,14 @@ fn compare_pre(left: &str, right: &str) -> Ordering {
 impl VersionConstraint {
     /// Reads conditions separated by commas; none when one of them is malformed.
     pub fn parse(text: &str, reading: Reading) -> Option<Self> {
-        let parts = text
-            .split(',')
-            .map(|part| parse_part(part.trim(), reading))
-            .collect::<Option<Vec<_>>>()?;
+        let parts = text.split(',').map(|part| parse_part(part.trim(), reading)).collect::<Option<Vec<_>>>()?;
         Some(Self { parts, reading })
     }
 
     /// True when the version meets all conditions; a text that is no version meets none.
     pub fn matches(&self, text: &str) -> bool {
-        Version::parse(text, self.reading).is_some_and(|version| {
-            self.parts
-                .iter()
-                .all(|(operator, bound)| self.holds(*operator, &version, bound))
-        })
+        Version::parse(text, self.reading)
+            .is_some_and(|version| self.parts.iter().all(|(operator, bound)| self.holds(*operator, &version, bound)))
     }
 
     fn holds(&self, operator: Operator, version: &Version, bound: &Version) -> bool {
@@ -166,9 +143,7 @@ impl VersionConstraint {
 }
 
 fn parse_part(part: &str, reading: Reading) -> Option<(Operator, Version)> {
-    let end = part
-        .find(|c: char| !matches!(c, '=' | '!' | '>' | '<' | '~'))
-        .unwrap_or(part.len());
+    let end = part.find(|c: char| !matches!(c, '=' | '!' | '>' | '<' | '~')).unwrap_or(part.len());
     let (operator, version) = part.split_at(end);
     let operator = match operator {
         "" | "=" => Operator::Equal,

@@ -21,10 +21,7 @@ struct World {
 
 impl World {
     fn new(nodes: u8) -> Self {
-        let mut world = Self {
-            state: State::default(),
-            index: 0,
-        };
+        let mut world = Self { state: State::default(), index: 0 };
         for place in 0..nodes {
             let mut node = Node {
                 id: NodeId::from_random([place; 16]),
@@ -33,30 +30,16 @@ impl World {
                 node_pool: "default".to_owned(),
                 drivers: BTreeMap::from([(
                     "raw_exec".to_owned(),
-                    DriverInfo {
-                        detected: true,
-                        healthy: true,
-                        ..DriverInfo::default()
-                    },
+                    DriverInfo { detected: true, healthy: true, ..DriverInfo::default() },
                 )]),
                 ..Node::default()
             };
             node.node_resources.cpu.mhz = 1000;
             node.node_resources.memory.mib = 1000;
-            let address = NodeAddress {
-                alias: "default".to_owned(),
-                address: "10.0.0.1".to_owned(),
-                ..NodeAddress::default()
-            };
-            node.node_resources.node_networks = vec![NodeNetwork {
-                addresses: vec![address],
-                ..Default::default()
-            }];
-            world.apply(Command::RegisterNode {
-                node: Box::new(node),
-                evals: Vec::new(),
-                at: Timestamp(1),
-            });
+            let address =
+                NodeAddress { alias: "default".to_owned(), address: "10.0.0.1".to_owned(), ..NodeAddress::default() };
+            node.node_resources.node_networks = vec![NodeNetwork { addresses: vec![address], ..Default::default() }];
+            world.apply(Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at: Timestamp(1) });
         }
         world
     }
@@ -67,11 +50,7 @@ impl World {
     }
 
     fn register(&mut self, job: Job) {
-        let register = RegisterJob {
-            job: Arc::new(job),
-            at: Timestamp(1),
-            ..RegisterJob::default()
-        };
+        let register = RegisterJob { job: Arc::new(job), at: Timestamp(1), ..RegisterJob::default() };
         self.apply(Command::RegisterJob(Box::new(register)));
     }
 
@@ -83,14 +62,7 @@ impl World {
             status: EvalStatus::Pending,
             ..Eval::default()
         };
-        schedule(
-            &self.state.snapshot(),
-            &eval,
-            &Context {
-                now: Timestamp(2),
-                seed: 1,
-            },
-        )
+        schedule(&self.state.snapshot(), &eval, &Context { now: Timestamp(2), seed: 1 })
     }
 
     fn verify(&self, outcome: &Outcome) -> Verified {
@@ -98,34 +70,17 @@ impl World {
     }
 
     fn commit(&mut self, outcome: Outcome) {
-        let plans = vec![AcceptedPlan {
-            plan: outcome.plan,
-            evals: vec![outcome.eval],
-        }];
-        self.apply(Command::ApplyPlans {
-            plans,
-            at: Timestamp(3),
-        });
+        let plans = vec![AcceptedPlan { plan: outcome.plan, evals: vec![outcome.eval] }];
+        self.apply(Command::ApplyPlans { plans, at: Timestamp(3) });
     }
 }
 
 fn job(name: &str, count: i64, cpu_mhz: i64, port: Option<i32>, env: &str) -> Job {
-    let mut task = Task {
-        name: "t".to_owned(),
-        driver: "raw_exec".to_owned(),
-        ..Task::default()
-    };
+    let mut task = Task { name: "t".to_owned(), driver: "raw_exec".to_owned(), ..Task::default() };
     task.resources.cpu_mhz = cpu_mhz;
     task.env.insert("V".to_owned(), env.to_owned());
-    let port = port.map(|value| Port {
-        label: "p".to_owned(),
-        value,
-        ..Port::default()
-    });
-    let networks = port.map(|port| Network {
-        reserved_ports: vec![port],
-        ..Network::default()
-    });
+    let port = port.map(|value| Port { label: "p".to_owned(), value, ..Port::default() });
+    let networks = port.map(|port| Network { reserved_ports: vec![port], ..Network::default() });
     let group = Group {
         name: "g".to_owned(),
         count,
@@ -169,10 +124,7 @@ fn a_plan_for_all_at_once_is_refused_as_a_whole() {
     let mut second = job("b", 2, 600, None, "");
     second.all_at_once = true;
     assert_eq!(refused_after(2, job("a", 1, 600, None, ""), second), 2);
-    assert_eq!(
-        refused_after(2, job("a", 1, 600, None, ""), job("b", 2, 600, None, "")),
-        1
-    );
+    assert_eq!(refused_after(2, job("a", 1, 600, None, ""), job("b", 2, 600, None, "")), 1);
 }
 
 #[test]
@@ -197,12 +149,7 @@ fn placements_of_a_job_that_was_stopped_are_refused() {
     world.register(job("a", 2, 100, None, ""));
     let outcome = world.plan("a");
     let key = outcome.plan.job.clone();
-    world.apply(Command::DeregisterJob {
-        key,
-        purge: false,
-        eval: None,
-        at: Timestamp(3),
-    });
+    world.apply(Command::DeregisterJob { key, purge: false, eval: None, at: Timestamp(3) });
     assert_eq!(world.verify(&outcome).rejected, 2);
 }
 
@@ -228,12 +175,7 @@ fn a_purged_job_leaves_nothing_behind() {
     let outcome = world.plan("a");
     let key = outcome.plan.job.clone();
     world.commit(outcome);
-    world.apply(Command::DeregisterJob {
-        key,
-        purge: true,
-        eval: None,
-        at: Timestamp(3),
-    });
+    world.apply(Command::DeregisterJob { key, purge: true, eval: None, at: Timestamp(3) });
     let outcome = world.plan("a");
     assert_eq!(world.verify(&outcome).rejected, 0);
     assert_eq!(outcome.plan.stops.len(), 2);

@@ -58,26 +58,13 @@ impl State {
             index: self.index,
             table_indexes: self.table_indexes,
             jobs: self.jobs.keys().cloned().collect(),
-            versions: self
-                .versions
-                .values()
-                .flat_map(|versions| versions.values())
-                .cloned()
-                .collect(),
+            versions: self.versions.values().flat_map(|versions| versions.values()).cloned().collect(),
             submissions: self
                 .submissions
                 .iter()
-                .flat_map(|(key, texts)| {
-                    texts
-                        .iter()
-                        .map(|(version, text)| (key.clone(), *version, text.clone()))
-                })
+                .flat_map(|(key, texts)| texts.iter().map(|(version, text)| (key.clone(), *version, text.clone())))
                 .collect(),
-            summaries: self
-                .summaries
-                .iter()
-                .map(|(key, summary)| (key.clone(), summary.clone()))
-                .collect(),
+            summaries: self.summaries.iter().map(|(key, summary)| (key.clone(), summary.clone())).collect(),
             nodes: self.nodes.values().cloned().collect(),
             evals: self.evals.values().cloned().collect(),
             allocs: self.allocs.values().cloned().collect(),
@@ -99,11 +86,7 @@ impl State {
             return Err(DecodeError::Version(version));
         }
         let image: Image = rmp_serde::from_slice(body).map_err(DecodeError::Body)?;
-        let mut state = State {
-            index: image.index,
-            table_indexes: image.table_indexes,
-            ..State::default()
-        };
+        let mut state = State { index: image.index, table_indexes: image.table_indexes, ..State::default() };
         for job in &image.versions {
             state.set_version(job);
         }
@@ -133,8 +116,8 @@ impl State {
 
     /// A number that is equal for equal states: FNV-1a over the image. Against mistakes, not against forgery.
     pub fn digest(&self) -> u64 {
-        self.encode().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        self.encode()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
     }
 }

@@ -157,10 +157,7 @@ impl State {
     }
 
     pub(crate) fn set_version(&mut self, job: &Arc<Job>) {
-        self.versions
-            .entry(job.key())
-            .or_default()
-            .insert((job.create_index, job.version), job.clone());
+        self.versions.entry(job.key()).or_default().insert((job.create_index, job.version), job.clone());
     }
 
     pub(crate) fn set_job(&mut self, job: &Arc<Job>) {

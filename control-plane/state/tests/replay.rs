@@ -53,11 +53,7 @@ fn variant(command: &Command) -> String {
 /// What must hold after every command.
 fn check_invariants(state: &State) {
     for alloc in state.allocs() {
-        assert!(
-            state.job_of_alloc(alloc).is_some(),
-            "{} runs a job version that is not known",
-            alloc.id
-        );
+        assert!(state.job_of_alloc(alloc).is_some(), "{} runs a job version that is not known", alloc.id);
         if let Some(id) = alloc.deployment_id {
             let deployment = state.deployment(id);
             assert!(deployment.is_none_or(|deployment| deployment.job_key() == alloc.job_key()));
@@ -95,12 +91,7 @@ fn the_golden_log_gives_one_digest_on_two_states() {
     assert_eq!(one.index(), commands.len() as u64);
     check_invariants(&one);
     // What it holds was counted when it was recorded.
-    let counts = [
-        one.jobs().count(),
-        one.nodes().count(),
-        one.allocs().count(),
-        one.deployments().count(),
-    ];
+    let counts = [one.jobs().count(), one.nodes().count(), one.allocs().count(), one.deployments().count()];
     assert_eq!(counts, GOLDEN_COUNTS);
 }
 
@@ -123,11 +114,7 @@ fn no_sequence_of_commands_panics_or_diverges() {
             if let Answer::Refused(_) = answer {
                 let mut untouched = State::clone(&before);
                 apply(&mut untouched, index, Command::Noop);
-                assert_eq!(
-                    untouched.digest(),
-                    state.digest(),
-                    "seed {seed} index {index}: refused, and yet a change"
-                );
+                assert_eq!(untouched.digest(), state.digest(), "seed {seed} index {index}: refused, and yet a change");
                 assert!(events.changes.is_empty());
             }
             if index % 40 == 0 {
@@ -155,20 +142,13 @@ fn check_indexes(state: &State) {
         for alloc in state.allocs() {
             let on_node: Vec<_> = state.allocs_of_node(alloc.node_id).map(|alloc| alloc.id).collect();
             let eval = alloc.eval_id.into_iter().flat_map(|id| state.allocs_of_eval(id));
-            let deployment = alloc
-                .deployment_id
-                .into_iter()
-                .flat_map(|id| state.allocs_of_deployment(id));
+            let deployment = alloc.deployment_id.into_iter().flat_map(|id| state.allocs_of_deployment(id));
             let (of_eval, of_deployment) = (eval.map(|alloc| alloc.id), deployment.map(|alloc| alloc.id));
             let (of_eval, of_deployment) = (of_eval.collect::<Vec<_>>(), of_deployment.collect::<Vec<_>>());
             lines.push(format!("{} {on_node:?} {of_eval:?} {of_deployment:?}", alloc.id));
         }
         lines.extend(state.blocked_evals().map(|eval| format!("blocked {}", eval.id)));
-        lines.extend(
-            state
-                .active_deployments()
-                .map(|deployment| format!("active {}", deployment.id)),
-        );
+        lines.extend(state.active_deployments().map(|deployment| format!("active {}", deployment.id)));
         lines
     };
     assert_eq!(of(state), of(&rebuilt));
@@ -201,21 +181,11 @@ fn a_damaged_image_is_refused() {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "recording a golden log is I/O; the state itself does none"
-)]
+#[expect(clippy::disallowed_methods, reason = "recording a golden log is I/O; the state itself does none")]
 fn recording_a_golden_log() {
     let mut commands = Commands::new(20_250_101);
-    let log: Vec<Command> = (0..180)
-        .map(|n| {
-            if n % 5 == 4 {
-                commands.of_kind(n / 5 % KINDS)
-            } else {
-                commands.next()
-            }
-        })
-        .collect();
+    let log: Vec<Command> =
+        (0..180).map(|n| if n % 5 == 4 { commands.of_kind(n / 5 % KINDS) } else { commands.next() }).collect();
     let bytes = write_log(&log);
     if let Ok(path) = std::env::var("DROVER_RECORD_LOG") {
         std::fs::write(path, &bytes).unwrap();

@@ -103,10 +103,7 @@ fn decide(
 ) -> Result<(Judged, Option<OwnedSemaphorePermit>), Refusal> {
     let busy = || Refusal::new(CloseCode::BUSY, "this server has no certificate or no place");
     let trust = shared.trust.current().ok_or_else(busy)?;
-    let wanted = Wanted::Caller {
-        region: &trust.identity.region,
-        renew_max: shared.options.renew_max,
-    };
+    let wanted = Wanted::Caller { region: &trust.identity.region, renew_max: shared.options.renew_max };
     let judged = judge(Shown::of(connection)?, &wanted, shared.options.clock.now())?;
     let seat = match judged.protocol {
         Protocol::Enrol => Some(enrolments.try_acquire_owned().map_err(|_| busy())?),
@@ -125,24 +122,13 @@ fn into_accepted(
     match leaf {
         Some(leaf) if protocol != Protocol::Enrol => {
             let not_after = leaf.not_after();
-            let end = End::Certificate {
-                not_after,
-                clock: shared.options.clock,
-            };
+            let end = End::Certificate { not_after, clock: shared.options.clock };
             let connection = Connection::new(connection, protocol, end, None);
-            Accepted::Peer(Peer {
-                identity: leaf.identity().clone(),
-                protocol,
-                not_after,
-                connection,
-            })
+            Accepted::Peer(Peer { identity: leaf.identity().clone(), protocol, not_after, connection })
         }
         leaf => {
             let connection = Connection::new(connection, protocol, End::After(ENROLMENT_TIME_MAX), seat);
-            Accepted::Candidate(Candidate {
-                presented: leaf.as_ref().map(Presented::from),
-                connection,
-            })
+            Accepted::Candidate(Candidate { presented: leaf.as_ref().map(Presented::from), connection })
         }
     }
 }

@@ -14,9 +14,7 @@ pub struct Clock {
 impl Clock {
     /// The system's clock as it is.
     pub fn system() -> Clock {
-        Clock {
-            floor: SystemTime::UNIX_EPOCH,
-        }
+        Clock { floor: SystemTime::UNIX_EPOCH }
     }
 
     /// The system's clock, and `floor` as long as that is behind it: a time known to have passed, such as the beginning of the

@@ -107,11 +107,7 @@ impl From<ConnectionError> for Closed {
             },
             ConnectionError::ConnectionClosed(close) if is_handshake(u64::from(close.error_code)) => {
                 let said = readable(&String::from_utf8_lossy(&close.reason));
-                Closed::Handshake(format!(
-                    "the other side says: {}{}{said}",
-                    close.error_code,
-                    separator(&said)
-                ))
+                Closed::Handshake(format!("the other side says: {}{}{said}", close.error_code, separator(&said)))
             }
             ConnectionError::TransportError(error) if is_handshake(u64::from(error.code)) => {
                 Closed::Handshake(readable(&error.reason))
@@ -135,10 +131,7 @@ fn is_handshake(code: u64) -> bool {
 
 /// Text from the other side, fit for a log: bounded and without control characters.
 fn readable(text: &str) -> String {
-    text.chars()
-        .take(REASON_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A reason as it is sent: bounded.

@@ -43,10 +43,7 @@ impl Drop for Inner {
 /// When a connection ends by itself.
 pub(crate) enum End {
     /// With the other side's certificate.
-    Certificate {
-        not_after: std::time::SystemTime,
-        clock: Clock,
-    },
+    Certificate { not_after: std::time::SystemTime, clock: Clock },
     /// After so long.
     After(Duration),
 }
@@ -64,12 +61,7 @@ impl Connection {
         seat: Option<OwnedSemaphorePermit>,
     ) -> Connection {
         let timer = tokio::spawn(close_at(quinn.clone(), end)).abort_handle();
-        Connection(Arc::new(Inner {
-            quinn,
-            protocol,
-            timer,
-            _seat: seat,
-        }))
+        Connection(Arc::new(Inner { quinn, protocol, timer, _seat: seat }))
     }
 
     /// Whether both are copies of the same connection.
@@ -140,35 +132,22 @@ impl Connection {
 
     /// Whether `proof` is the other side's proof that it knows `secret`. Takes the same time wherever they differ.
     pub fn check_proof(&self, secret: &Secret, proof: &[u8]) -> bool {
-        let other = if self.0.quinn.side().is_client() {
-            Side::Server
-        } else {
-            Side::Client
-        };
-        self.exported(other)
-            .is_ok_and(|exported| secret.verify_mac(&exported, proof))
+        let other = if self.0.quinn.side().is_client() { Side::Server } else { Side::Client };
+        self.exported(other).is_ok_and(|exported| secret.verify_mac(&exported, proof))
     }
 
     /// Key material that only the two ends of this connection have, another for each direction.
     fn exported(&self, prover: Side) -> Result<[u8; 32], ProofError> {
         let context: &[u8] = if prover.is_client() { b"dialler" } else { b"listener" };
         let mut material = [0; 32];
-        self.0
-            .quinn
-            .export_keying_material(&mut material, EXPORTER_LABEL, context)
-            .map_err(|_| ProofError)?;
+        self.0.quinn.export_keying_material(&mut material, EXPORTER_LABEL, context).map_err(|_| ProofError)?;
         Ok(material)
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Connection({:?}, {})",
-            self.0.protocol,
-            self.0.quinn.remote_address()
-        )
+        write!(f, "Connection({:?}, {})", self.0.protocol, self.0.quinn.remote_address())
     }
 }
 
@@ -176,19 +155,13 @@ async fn close_at(connection: quinn::Connection, end: End) {
     match end {
         End::After(time) => {
             tokio::time::sleep(time).await;
-            connection.close(
-                CloseCode::ENROLMENT_OVER.into(),
-                b"an enrolment takes less time than this",
-            );
+            connection.close(CloseCode::ENROLMENT_OVER.into(), b"an enrolment takes less time than this");
         }
         End::Certificate { not_after, clock } => {
             while let Ok(left) = not_after.duration_since(clock.now()) {
                 tokio::time::sleep(left.min(END_CHECK) + Duration::from_millis(1)).await;
             }
-            connection.close(
-                CloseCode::CERTIFICATE_ENDED.into(),
-                b"the other side's certificate has ended",
-            );
+            connection.close(CloseCode::CERTIFICATE_ENDED.into(), b"the other side's certificate has ended");
         }
     }
 }

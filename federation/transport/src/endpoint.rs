@@ -56,10 +56,7 @@ impl EndpointOptions {
 
     /// An endpoint that only dials.
     pub fn dial_only(bind: SocketAddr) -> EndpointOptions {
-        EndpointOptions {
-            accepts: Vec::new(),
-            ..EndpointOptions::listen(bind)
-        }
+        EndpointOptions { accepts: Vec::new(), ..EndpointOptions::listen(bind) }
     }
 }
 
@@ -128,33 +125,19 @@ impl Endpoint {
         let provider = tls::provider();
         let trust = Arc::new(TrustCell::default());
         let listens = !options.accepts.is_empty();
-        let config = listens
-            .then(|| tls::listener(&options.accepts, &trust, options.clock, &provider))
-            .transpose()?;
+        let config = listens.then(|| tls::listener(&options.accepts, &trust, options.clock, &provider)).transpose()?;
         let address = options.bind;
         let quinn = open(address, config).map_err(|source| BindError::Bind { address, source })?;
-        let shared = Arc::new(Shared {
-            options,
-            trust,
-            provider,
-        });
+        let shared = Arc::new(Shared { options, trust, provider });
         let (sender, accepted) = mpsc::channel(ACCEPT_QUEUE_MAX);
         // Without protocols nothing comes, and the task only waits for the end.
         let acceptor = tokio::spawn(accept_all(quinn.clone(), shared.clone(), sender)).abort_handle();
-        Ok(Endpoint(Arc::new(Inner {
-            quinn,
-            shared,
-            accepted: Mutex::new(accepted),
-            acceptor,
-        })))
+        Ok(Endpoint(Arc::new(Inner { quinn, shared, accepted: Mutex::new(accepted), acceptor })))
     }
 
     /// What this endpoint shows and whom it believes, from now on. Connections that exist go on as they are.
     pub fn set_credentials(&self, credentials: &Credentials, anchors: &Anchors) -> Result<(), TrustError> {
-        self.0
-            .shared
-            .trust
-            .replace(credentials, anchors, &self.0.shared.provider)
+        self.0.shared.trust.replace(credentials, anchors, &self.0.shared.provider)
     }
 
     /// Who this endpoint says it is; `None` before it has credentials.
@@ -188,20 +171,11 @@ impl Endpoint {
     ) -> Result<Peer, DialError> {
         let trust = self.0.shared.trust.current().ok_or(DialError::NoCredentials)?;
         let believed = Believed::Roots(trust.roots.clone());
-        let (connection, leaf) = self
-            .connect(address, region, protocol, believed, Some(trust.as_caller()), deadline)
-            .await?;
+        let (connection, leaf) =
+            self.connect(address, region, protocol, believed, Some(trust.as_caller()), deadline).await?;
         let (identity, not_after) = (leaf.identity().clone(), leaf.not_after());
-        let end = End::Certificate {
-            not_after,
-            clock: self.0.shared.options.clock,
-        };
-        Ok(Peer {
-            identity,
-            protocol,
-            not_after,
-            connection: Connection::new(connection, protocol, end, None),
-        })
+        let end = End::Certificate { not_after, clock: self.0.shared.options.clock };
+        Ok(Peer { identity, protocol, not_after, connection: Connection::new(connection, protocol, end, None) })
     }
 
     /// Dials a server of `region` to get a certificate, knowing nothing but the fingerprint of its root. A certificate of that
@@ -214,29 +188,16 @@ impl Endpoint {
         deadline: Duration,
     ) -> Result<Enrolment, DialError> {
         let trust = self.0.shared.trust.current();
-        let shown = trust
-            .filter(|trust| trust.anchors.find(fingerprint).is_some())
-            .map(|trust| trust.as_caller());
+        let shown = trust.filter(|trust| trust.anchors.find(fingerprint).is_some()).map(|trust| trust.as_caller());
         let believed = Believed::Fingerprint(*fingerprint);
         let protocol = Protocol::Enrol;
-        let (connection, leaf) = self
-            .connect(address, region, protocol, believed, shown, deadline)
-            .await?;
+        let (connection, leaf) = self.connect(address, region, protocol, believed, shown, deadline).await?;
         let chain = chain_of(&connection).unwrap_or_default();
-        let root = chain
-            .into_iter()
-            .find(|certificate| Fingerprint::of(certificate) == *fingerprint);
+        let root = chain.into_iter().find(|certificate| Fingerprint::of(certificate) == *fingerprint);
         let root = root.ok_or_else(|| DialError::Refused("the root was not shown".into()))?;
-        let end = End::Certificate {
-            not_after: leaf.not_after(),
-            clock: self.0.shared.options.clock,
-        };
+        let end = End::Certificate { not_after: leaf.not_after(), clock: self.0.shared.options.clock };
         let server = leaf.identity().clone();
-        Ok(Enrolment {
-            server,
-            root,
-            connection: Connection::new(connection, protocol, end, None),
-        })
+        Ok(Enrolment { server, root, connection: Connection::new(connection, protocol, end, None) })
     }
 
     async fn connect(
@@ -268,9 +229,7 @@ impl Endpoint {
                 }
             }
         };
-        tokio::time::timeout(deadline, handshake)
-            .await
-            .map_err(|_| DialError::Deadline(deadline))?
+        tokio::time::timeout(deadline, handshake).await.map_err(|_| DialError::Deadline(deadline))?
     }
 
     /// Closes every connection with this code and reason, accepts nobody any more, and waits until the other sides have heard of it,
@@ -312,12 +271,7 @@ fn open(address: SocketAddr, config: Option<quinn::ServerConfig>) -> io::Result<
     // Bursts of handshakes overrun the usual 208 KiB. Where the system allows less, less it is.
     let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, settings::SOCKET_BUFFER);
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(&socket, settings::SOCKET_BUFFER);
-    quinn::Endpoint::new(
-        quinn::EndpointConfig::default(),
-        config,
-        socket,
-        Arc::new(quinn::TokioRuntime),
-    )
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), config, socket, Arc::new(quinn::TokioRuntime))
 }
 
 #[cfg(test)]

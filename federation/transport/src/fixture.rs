@@ -43,13 +43,8 @@ pub(crate) fn forged(authority: &Authority, dns: &[&str], uris: &[&str]) -> Arc<
     let stolen = rcgen::KeyPair::from_pem(&authority.to_pem().key).unwrap();
     let issuer = rcgen::Issuer::from_ca_cert_der(&intermediate, stolen).unwrap();
     let mut params = rcgen::CertificateParams::default();
-    params.subject_alt_names = dns
-        .iter()
-        .map(|name| rcgen::SanType::DnsName((*name).try_into().unwrap()))
-        .collect();
-    params
-        .subject_alt_names
-        .extend(uris.iter().map(|uri| rcgen::SanType::URI((*uri).try_into().unwrap())));
+    params.subject_alt_names = dns.iter().map(|name| rcgen::SanType::DnsName((*name).try_into().unwrap())).collect();
+    params.subject_alt_names.extend(uris.iter().map(|uri| rcgen::SanType::URI((*uri).try_into().unwrap())));
     let key = rcgen::KeyPair::generate().unwrap();
     let leaf = params.signed_by(&key, &issuer).unwrap();
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
@@ -115,10 +110,5 @@ pub(crate) async fn pair() -> Pair {
     let west = region("west");
     let dial = edge_endpoint.dial(address(&server_endpoint), &west, Protocol::Edge, DEADLINE);
     let (server, edge) = tokio::join!(dial, accept_peer(&server_endpoint));
-    Pair {
-        server: server.unwrap(),
-        edge,
-        server_endpoint,
-        edge_endpoint,
-    }
+    Pair { server: server.unwrap(), edge, server_endpoint, edge_endpoint }
 }

@@ -75,10 +75,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: CloseCode, reason: impl Into<String>) -> Refusal {
-        Refusal {
-            code,
-            reason: reason.into(),
-        }
+        Refusal { code, reason: reason.into() }
     }
 }
 
@@ -92,10 +89,7 @@ pub(crate) struct Shown {
 /// Which side is asking, and what it wants of the other.
 pub(crate) enum Wanted<'a> {
     /// This side listens, for a server of `region`.
-    Caller {
-        region: &'a RegionName,
-        renew_max: Duration,
-    },
+    Caller { region: &'a RegionName, renew_max: Duration },
     /// This side dialled a server of `region`.
     Server { region: &'a RegionName },
 }
@@ -110,18 +104,13 @@ pub(crate) struct Judged {
 impl Shown {
     /// Reads what the TLS session knows.
     pub(crate) fn of(connection: &quinn::Connection) -> Result<Shown, Refusal> {
-        let handshake = connection
-            .handshake_data()
-            .and_then(|data| data.downcast::<HandshakeData>().ok());
+        let handshake = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         let name = handshake.and_then(|data| data.protocol);
         // Only the first certificate is the other side's own; strangers' may follow.
         let own = chain_of(connection).and_then(|chain| chain.into_iter().next());
         let leaf = own.map(|own| Leaf::from_chain(vec![own])).transpose();
         let leaf = leaf.map_err(|error| Refusal::new(CloseCode::CERTIFICATE_REFUSED, with_source(&error)))?;
-        Ok(Shown {
-            protocol: name.and_then(|name| Protocol::from_alpn(&name)),
-            leaf,
-        })
+        Ok(Shown { protocol: name.and_then(|name| Protocol::from_alpn(&name)), leaf })
     }
 }
 
@@ -135,35 +124,18 @@ pub(crate) fn judge(shown: Shown, wanted: &Wanted<'_>, now: SystemTime) -> Resul
             let leaf = leaf.ok_or_else(|| Refusal::new(CloseCode::NO_CERTIFICATE, "no certificate was shown"))?;
             is_server_of(leaf.identity(), region)?;
             check_end(&leaf, now, Duration::ZERO)?;
-            return Ok(Judged {
-                protocol,
-                leaf: Some(leaf),
-            });
+            return Ok(Judged { protocol, leaf: Some(leaf) });
         }
     };
     let Some(leaf) = leaf else {
         if protocol == Protocol::Enrol {
             return Ok(Judged { protocol, leaf: None });
         }
-        return Err(Refusal::new(
-            CloseCode::NO_CERTIFICATE,
-            "a certificate is needed here: enrol first",
-        ));
+        return Err(Refusal::new(CloseCode::NO_CERTIFICATE, "a certificate is needed here: enrol first"));
     };
-    check_end(
-        &leaf,
-        now,
-        if protocol == Protocol::Enrol {
-            renew_max
-        } else {
-            Duration::ZERO
-        },
-    )?;
+    check_end(&leaf, now, if protocol == Protocol::Enrol { renew_max } else { Duration::ZERO })?;
     protocol.admits(leaf.identity(), region)?;
-    Ok(Judged {
-        protocol,
-        leaf: Some(leaf),
-    })
+    Ok(Judged { protocol, leaf: Some(leaf) })
 }
 
 fn is_server_of(identity: &Identity, region: &RegionName) -> Result<(), Refusal> {
@@ -171,10 +143,7 @@ fn is_server_of(identity: &Identity, region: &RegionName) -> Result<(), Refusal>
         return Err(Refusal::new(CloseCode::WRONG_ROLE, format!("{identity} is no server")));
     }
     if identity.region != *region {
-        return Err(Refusal::new(
-            CloseCode::WRONG_REGION,
-            format!("{identity} is not of region {region}"),
-        ));
+        return Err(Refusal::new(CloseCode::WRONG_REGION, format!("{identity} is not of region {region}")));
     }
     Ok(())
 }
@@ -191,12 +160,7 @@ fn check_end(leaf: &Leaf, now: SystemTime, grace: Duration) -> Result<(), Refusa
 
 /// The certificates that the other side has shown, its own first.
 pub(crate) fn chain_of(connection: &quinn::Connection) -> Option<Vec<CertificateDer<'static>>> {
-    Some(
-        *connection
-            .peer_identity()?
-            .downcast::<Vec<CertificateDer<'static>>>()
-            .ok()?,
-    )
+    Some(*connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?)
 }
 
 impl From<&Leaf> for Presented {

@@ -77,15 +77,8 @@ pub enum StreamError {
 impl Stream {
     pub(crate) fn new(sender: quinn::SendStream, receiver: quinn::RecvStream, connection: Connection) -> Stream {
         Stream {
-            sender: FrameSender {
-                quinn: sender,
-                connection: connection.clone(),
-            },
-            receiver: FrameReceiver {
-                quinn: receiver,
-                partial: BytesMut::new(),
-                connection,
-            },
+            sender: FrameSender { quinn: sender, connection: connection.clone() },
+            receiver: FrameReceiver { quinn: receiver, partial: BytesMut::new(), connection },
         }
     }
 

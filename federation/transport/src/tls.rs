@@ -36,10 +36,7 @@ pub(crate) fn listener(
     clock: Clock,
     provider: &Arc<CryptoProvider>,
 ) -> Result<quinn::ServerConfig, TlsError> {
-    let callers = Callers {
-        trust: trust.clone(),
-        algorithms: provider.signature_verification_algorithms,
-    };
+    let callers = Callers { trust: trust.clone(), algorithms: provider.signature_verification_algorithms };
     let mut tls = ServerConfig::builder_with_details(provider.clone(), Arc::new(clock))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(callers))

@@ -83,9 +83,7 @@ impl TrustCell {
 
 impl fmt::Debug for TrustCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TrustCell")
-            .field(&self.current().map(|trust| trust.identity.clone()))
-            .finish()
+        f.debug_tuple("TrustCell").field(&self.current().map(|trust| trust.identity.clone())).finish()
     }
 }
 
@@ -96,13 +94,7 @@ pub(crate) struct ShownToCallers(pub(crate) Arc<TrustCell>);
 impl ResolvesServerCert for ShownToCallers {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let trust = self.0.current()?;
-        let is_joiner = hello
-            .alpn()
-            .is_some_and(|mut names| names.any(|name| name == Protocol::Enrol.alpn()));
-        Some(if is_joiner {
-            trust.shown_with_root.clone()
-        } else {
-            trust.shown.clone()
-        })
+        let is_joiner = hello.alpn().is_some_and(|mut names| names.any(|name| name == Protocol::Enrol.alpn()));
+        Some(if is_joiner { trust.shown_with_root.clone() } else { trust.shown.clone() })
     }
 }

@@ -50,11 +50,7 @@ impl RegionServer {
         let names = ["drover", "nomad"].map(|top| {
             ServerName::try_from(role_name(Role::Server, region, top)).expect("a region's name is a DNS label")
         });
-        RegionServer {
-            believed,
-            names,
-            algorithms,
-        }
+        RegionServer { believed, names, algorithms }
     }
 
     fn roots(&self, shown: &[CertificateDer<'_>]) -> Result<Arc<RootCertStore>, Error> {
@@ -134,10 +130,7 @@ impl ClientCertVerifier for Callers {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let trust = self
-            .trust
-            .current()
-            .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+        let trust = self.trust.current().ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
         let judged = trust.callers.verify_client_cert(end_entity, intermediates, now);
         let Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) =
             judged
@@ -146,9 +139,7 @@ impl ClientCertVerifier for Callers {
         };
         // An expired certificate may still enrol. Everything but its end is judged, as of its last second.
         let leaf = Leaf::from_chain(vec![end_entity.clone().into_owned()]).map_err(refused)?;
-        trust
-            .callers
-            .verify_client_cert(end_entity, intermediates, unix_time(leaf.not_after()))
+        trust.callers.verify_client_cert(end_entity, intermediates, unix_time(leaf.not_after()))
     }
 
     fn verify_tls12_signature(

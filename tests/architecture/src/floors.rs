@@ -12,31 +12,15 @@ struct Row {
 /// The floors table by crate; "anything" has no set.
 fn table() -> BTreeMap<String, Row> {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let (_, section) = text
-        .split_once("\n## Floors\n")
-        .expect("ARCHITECTURE.md has a section Floors");
+    let (_, section) = text.split_once("\n## Floors\n").expect("ARCHITECTURE.md has a section Floors");
     let (section, _) = section.split_once("\n## ").unwrap_or((section, ""));
     let mut rows = BTreeMap::new();
-    for line in section
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| floor"))
-    {
+    for line in section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| floor")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [floor, name, may_import] = cells[..] else {
-            panic!("a row of three cells: {line}")
-        };
-        let names = may_import
-            .split(',')
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty());
+        let [floor, name, may_import] = cells[..] else { panic!("a row of three cells: {line}") };
+        let names = may_import.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
         let may_import = (may_import != "anything").then(|| names.collect());
-        rows.insert(
-            name.to_owned(),
-            Row {
-                floor: floor.parse().unwrap(),
-                may_import,
-            },
-        );
+        rows.insert(name.to_owned(), Row { floor: floor.parse().unwrap(), may_import });
     }
     assert!(rows.len() > 10, "the floors table was not found");
     rows
@@ -44,11 +28,7 @@ fn table() -> BTreeMap<String, Row> {
 
 /// The row of a package: everything below tests/ shares one.
 fn row_name(name: &str, dir: &std::path::Path) -> String {
-    if dir.starts_with(root().join("tests")) {
-        "tests".to_owned()
-    } else {
-        name.to_owned()
-    }
+    if dir.starts_with(root().join("tests")) { "tests".to_owned() } else { name.to_owned() }
 }
 
 #[test]
@@ -62,21 +42,13 @@ fn arrows_go_where_the_table_says() {
             continue;
         };
         let Some(may_import) = &row.may_import else { continue };
-        for imported in package
-            .all
-            .iter()
-            .filter_map(|dependency| dependency.strip_prefix("drover-"))
-        {
+        for imported in package.all.iter().filter_map(|dependency| dependency.strip_prefix("drover-")) {
             if !may_import.contains(imported) {
                 wrong.push(format!("{name} -> {imported}"));
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "arrows that ARCHITECTURE.md does not have:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "arrows that ARCHITECTURE.md does not have:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -84,15 +56,8 @@ fn the_table_itself_goes_down_only() {
     let table = table();
     for (name, row) in &table {
         for imported in row.may_import.iter().flatten() {
-            let below = table
-                .get(imported)
-                .unwrap_or_else(|| panic!("{name} may import {imported}, which has no row"));
-            assert!(
-                below.floor < row.floor,
-                "{name} (floor {}) -> {imported} (floor {})",
-                row.floor,
-                below.floor
-            );
+            let below = table.get(imported).unwrap_or_else(|| panic!("{name} may import {imported}, which has no row"));
+            assert!(below.floor < row.floor, "{name} (floor {}) -> {imported} (floor {})", row.floor, below.floor);
         }
     }
 }
@@ -101,10 +66,7 @@ fn the_table_itself_goes_down_only() {
 fn the_table_has_no_row_without_a_crate() {
     let packages = packages();
     for name in table().keys().filter(|name| *name != "tests") {
-        assert!(
-            packages.contains_key(name),
-            "{name} is in the floors table and nowhere else"
-        );
+        assert!(packages.contains_key(name), "{name} is in the floors table and nowhere else");
     }
 }
 
@@ -117,10 +79,7 @@ fn the_edge_stays_thin() {
         if !cone.insert(name.clone()) {
             continue;
         }
-        let ours = packages[&name]
-            .normal
-            .iter()
-            .filter_map(|dependency| dependency.strip_prefix("drover-"));
+        let ours = packages[&name].normal.iter().filter_map(|dependency| dependency.strip_prefix("drover-"));
         open.extend(ours.map(str::to_owned));
     }
     let allowed = [

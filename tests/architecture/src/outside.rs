@@ -22,10 +22,7 @@ fn an_outside_library_has_one_owner() {
     for (name, package) in packages() {
         for (library, owners) in OWNERS {
             if package.normal.contains(*library) && !owners.contains(&name.as_str()) {
-                wrong.push(format!(
-                    "{name} names {library}, which belongs to {}",
-                    owners.join(", ")
-                ));
+                wrong.push(format!("{name} names {library}, which belongs to {}", owners.join(", ")));
             }
         }
     }

@@ -18,12 +18,7 @@ fn no_new_long_file() {
                 continue;
             }
             let text = std::fs::read_to_string(&file).unwrap();
-            let lines = text
-                .split("#[cfg(test)]\nmod tests {")
-                .next()
-                .unwrap_or_default()
-                .lines()
-                .count();
+            let lines = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
             let listed = LONG.iter().any(|(long, _)| *long == name);
             if lines > LINES_MAX && !listed {
                 wrong.push(format!("{name} has {lines} lines: which second noun lives there?"));

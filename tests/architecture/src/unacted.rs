@@ -43,7 +43,9 @@ fn readers(of: &[&str]) -> Vec<String> {
             let is_test = file.components().any(|part| part.as_os_str() == Path::new("tests.rs").as_os_str());
             let text = std::fs::read_to_string(&file).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            let reads = code.lines().any(|line| !line.trim_start().starts_with("//") && of.iter().any(|read| line.contains(read)));
+            let reads = code
+                .lines()
+                .any(|line| !line.trim_start().starts_with("//") && of.iter().any(|read| line.contains(read)));
             if reads && !is_test {
                 found.push(file.strip_prefix(root()).unwrap_or(&file).display().to_string());
             }
@@ -58,7 +60,11 @@ fn a_block_that_something_acts_on_is_not_on_the_list() {
         let reads = READS.iter().find(|(block, _)| *block == entry.block);
         let (_, reads) = reads.unwrap_or_else(|| panic!("say here what reads of {} look like", entry.block));
         let found = readers(reads);
-        assert!(found.is_empty(), "{} is on the list of what drover does not act on, and is read in {found:?}", entry.block);
+        assert!(
+            found.is_empty(),
+            "{} is on the list of what drover does not act on, and is read in {found:?}",
+            entry.block
+        );
     }
 }
 

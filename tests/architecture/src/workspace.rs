@@ -17,10 +17,7 @@ pub struct Package {
 }
 
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// Our packages by name without the `drover-` prefix.
@@ -34,17 +31,10 @@ pub fn packages() -> BTreeMap<String, Package> {
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut packages = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
-        let name = package["name"]
-            .as_str()
-            .unwrap()
-            .strip_prefix("drover-")
-            .expect("packages are named drover-*");
+        let name = package["name"].as_str().unwrap().strip_prefix("drover-").expect("packages are named drover-*");
         let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
-        let mut found = Package {
-            dir: manifest.parent().unwrap().to_path_buf(),
-            all: BTreeSet::new(),
-            normal: BTreeSet::new(),
-        };
+        let mut found =
+            Package { dir: manifest.parent().unwrap().to_path_buf(), all: BTreeSet::new(), normal: BTreeSet::new() };
         for dependency in package["dependencies"].as_array().unwrap() {
             let dependency_name = dependency["name"].as_str().unwrap().to_owned();
             if dependency["kind"].is_null() {

@@ -22,18 +22,8 @@ pub struct Said {
 /// It can't be run.
 pub fn drover(address: &str, dir: &Path, args: &[&str]) -> Said {
     let mut command = Command::new(binary("drover"));
-    command
-        .args(args)
-        .current_dir(dir)
-        .env("DROVER_ADDR", address)
-        .stdin(Stdio::null());
-    for name in [
-        "NOMAD_ADDR",
-        "DROVER_NAMESPACE",
-        "NOMAD_NAMESPACE",
-        "DROVER_REGION",
-        "NOMAD_REGION",
-    ] {
+    command.args(args).current_dir(dir).env("DROVER_ADDR", address).stdin(Stdio::null());
+    for name in ["NOMAD_ADDR", "DROVER_NAMESPACE", "NOMAD_NAMESPACE", "DROVER_REGION", "NOMAD_REGION"] {
         command.env_remove(name);
     }
     said(command.output().expect("drover runs"))

@@ -35,9 +35,7 @@ pub fn write(dir: &Path, name: &str, text: &str) {
 /// # Panics
 /// The agent does not answer.
 pub fn allocs(agent: &Agent, id: &str) -> Vec<Value> {
-    let answer = agent
-        .get(&format!("/v1/job/{id}/allocations"))
-        .expect("the agent answers");
+    let answer = agent.get(&format!("/v1/job/{id}/allocations")).expect("the agent answers");
     let mut allocs = answer.as_array().cloned().unwrap_or_default();
     allocs.sort_by_key(|alloc| alloc["CreateIndex"].as_u64());
     allocs
@@ -50,22 +48,13 @@ pub fn allocs(agent: &Agent, id: &str) -> Vec<Value> {
 pub fn wait_for_status(agent: &Agent, id: &str, status: &str, count: usize) -> Vec<Value> {
     wait_for(&format!("{count} allocs of {id} {status}"), SETTLE_MAX, || {
         let all = allocs(agent, id);
-        let fit: Vec<Value> = all
-            .iter()
-            .filter(|alloc| alloc["ClientStatus"] == status)
-            .cloned()
-            .collect();
+        let fit: Vec<Value> = all.iter().filter(|alloc| alloc["ClientStatus"] == status).cloned().collect();
         if fit.len() == count {
             return Ok(fit);
         }
         let seen: Vec<String> = all
             .iter()
-            .map(|alloc| {
-                format!(
-                    "{} {} {}",
-                    alloc["DesiredStatus"], alloc["ClientStatus"], alloc["TaskStates"]
-                )
-            })
+            .map(|alloc| format!("{} {} {}", alloc["DesiredStatus"], alloc["ClientStatus"], alloc["TaskStates"]))
             .collect();
         Err(format!("{}\n{}", seen.join("\n"), agent.log()))
     })

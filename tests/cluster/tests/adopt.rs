@@ -23,10 +23,7 @@ fn pid_of(agent: &Agent, alloc: &str) -> u32 {
 
 /// The log's lines are 1, 2, 3 … without a gap.
 fn assert_gapless(log: &str) {
-    let numbers: Vec<u64> = log
-        .lines()
-        .filter_map(|line| line.strip_prefix("line ")?.parse().ok())
-        .collect();
+    let numbers: Vec<u64> = log.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     assert!(numbers.len() > 10, "a short log: {log}");
     let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
     assert_eq!(numbers, expected);
@@ -36,11 +33,7 @@ fn assert_gapless(log: &str) {
 fn tasks_outlive_a_killed_agent() {
     let mut agent = Agent::start(&binary("drover"), AgentConfig::both("adopt"));
     let (address, dir) = (agent.address(), agent.dir().to_path_buf());
-    write(
-        &dir,
-        "count.nomad.hcl",
-        &job_text("count", "service", 1, "raw_exec", &shell(COUNTING)),
-    );
+    write(&dir, "count.nomad.hcl", &job_text("count", "service", 1, "raw_exec", &shell(COUNTING)));
     // This one ends while the agent is away: when its file appears.
     let ending = "while [ ! -e ../../../../go ]; do sleep 0.05; done; exit 3";
     let no_retry = "      restart {\n        attempts = 0\n        mode = \"fail\"\n      }\n";
@@ -74,25 +67,17 @@ fn tasks_outlive_a_killed_agent() {
     assert_gapless(&drover_ok(&address, &dir, &["alloc", "logs", &alloc]));
 
     drover_ok(&address, &dir, &["job", "stop", "-purge", "-detach", "count"]);
-    wait_for("the task's end", SETTLE_MAX, || {
-        if is_running(pid) { Err("it runs") } else { Ok(()) }
-    });
+    wait_for("the task's end", SETTLE_MAX, || if is_running(pid) { Err("it runs") } else { Ok(()) });
 }
 
 #[test]
 fn tasks_outlive_a_restart_and_the_job_is_still_there() {
     let mut agent = Agent::start(&binary("drover"), AgentConfig::both("restart"));
     let (address, dir) = (agent.address(), agent.dir().to_path_buf());
-    write(
-        &dir,
-        "count.nomad.hcl",
-        &job_text("count", "service", 2, "raw_exec", &shell(COUNTING)),
-    );
+    write(&dir, "count.nomad.hcl", &job_text("count", "service", 2, "raw_exec", &shell(COUNTING)));
     drover_ok(&address, &dir, &["job", "run", "-detach", "count.nomad.hcl"]);
-    let before: BTreeSet<String> = wait_for_status(&agent, "count", "running", 2)
-        .iter()
-        .map(|alloc| text(alloc, "ID").to_owned())
-        .collect();
+    let before: BTreeSet<String> =
+        wait_for_status(&agent, "count", "running", 2).iter().map(|alloc| text(alloc, "ID").to_owned()).collect();
     let pids: Vec<u32> = before.iter().map(|alloc| pid_of(&agent, alloc)).collect();
 
     assert_eq!(agent.terminate(Signal::TERM), Some(0), "{}", agent.log());
@@ -100,10 +85,8 @@ fn tasks_outlive_a_restart_and_the_job_is_still_there() {
     agent.start_again();
     agent.wait_for_leader();
     agent.wait_for_nodes(1);
-    let after: BTreeSet<String> = wait_for_status(&agent, "count", "running", 2)
-        .iter()
-        .map(|alloc| text(alloc, "ID").to_owned())
-        .collect();
+    let after: BTreeSet<String> =
+        wait_for_status(&agent, "count", "running", 2).iter().map(|alloc| text(alloc, "ID").to_owned()).collect();
     assert_eq!(before, after);
     assert!(pids.iter().all(|pid| is_running(*pid)), "a task was started anew");
     assert_eq!(allocs(&agent, "count").len(), 2);

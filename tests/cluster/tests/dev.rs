@@ -53,28 +53,12 @@ fn dev_runs_a_job_and_leaves_nothing_behind() {
     let log = || std::fs::read_to_string(dir.path().join("agent.log")).unwrap_or_default();
     wait_for("a ready node", WAIT, || {
         let said = said(in_namespace(agent.id(), dir.path(), &["node", "status"]));
-        if said.stdout.contains(" ready") {
-            Ok(())
-        } else {
-            Err(format!("{said:#?}\n{}", log()))
-        }
+        if said.stdout.contains(" ready") { Ok(()) } else { Err(format!("{said:#?}\n{}", log())) }
     });
-    assert!(
-        log().contains("==> drover agent started! Log data will stream in below:"),
-        "{}",
-        log()
-    );
+    assert!(log().contains("==> drover agent started! Log data will stream in below:"), "{}", log());
     let script = "echo $$ > pid; sleep 300";
-    write(
-        dir.path(),
-        "one.nomad.hcl",
-        &job_text("one", "service", 1, "exec", &shell("sleep 300")),
-    );
-    write(
-        dir.path(),
-        "two.nomad.hcl",
-        &job_text("two", "service", 1, "raw_exec", &shell(script)),
-    );
+    write(dir.path(), "one.nomad.hcl", &job_text("one", "service", 1, "exec", &shell("sleep 300")));
+    write(dir.path(), "two.nomad.hcl", &job_text("two", "service", 1, "raw_exec", &shell(script)));
     for name in ["one", "two"] {
         let file = format!("{name}.nomad.hcl");
         let said = said(in_namespace(agent.id(), dir.path(), &["job", "run", "-detach", &file]));
@@ -82,30 +66,18 @@ fn dev_runs_a_job_and_leaves_nothing_behind() {
     }
     wait_for("both jobs running", WAIT, || {
         let running = ["one", "two"].iter().all(|name| {
-            said(in_namespace(agent.id(), dir.path(), &["job", "allocs", name]))
-                .stdout
-                .contains("running")
+            said(in_namespace(agent.id(), dir.path(), &["job", "allocs", name])).stdout.contains("running")
         });
         if running { Ok(()) } else { Err(log()) }
     });
     let before = processes::naming(dir.path());
-    assert!(
-        !before.is_empty(),
-        "no process names the directory: the test would see nothing"
-    );
+    assert!(!before.is_empty(), "no process names the directory: the test would see nothing");
     processes::signal(agent.id(), Signal::INT);
-    let code = wait_for("the agent's end", WAIT, || {
-        agent.try_wait().ok().flatten().ok_or_else(log)
-    })
-    .code();
+    let code = wait_for("the agent's end", WAIT, || agent.try_wait().ok().flatten().ok_or_else(log)).code();
     assert_eq!(code, Some(0), "{}", log());
     wait_for("the end of all its processes", WAIT, || {
         let left = processes::naming(dir.path());
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
     let left: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()

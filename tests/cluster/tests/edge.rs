@@ -10,10 +10,7 @@ use drover_harness::{Agent, AgentConfig};
 fn drover_edge_joins_a_server_of_the_same_host_without_any_setting() {
     let server = Agent::start(&binary("drover"), AgentConfig::server("alone"));
     let rpc = format!("127.0.0.1:{}", server.config().rpc);
-    let edge = Agent::spawn(
-        &binary("drover-edge"),
-        AgentConfig::client("edge1", std::slice::from_ref(&rpc)),
-    );
+    let edge = Agent::spawn(&binary("drover-edge"), AgentConfig::client("edge1", std::slice::from_ref(&rpc)));
     let second = Agent::spawn(&binary("drover"), AgentConfig::client("edge2", &[rpc]));
     server.wait_for_nodes(2);
     let (address, dir) = (server.address(), server.dir());

@@ -27,10 +27,7 @@ impl Drop for Running {
 fn start(networks: &TwoNetworks, place: usize, name: &str, dir: &Path, config: &str) -> Running {
     let home = dir.join(name);
     std::fs::create_dir(&home).unwrap();
-    let text = format!(
-        "name = \"{name}\"\ndata_dir = \"{}/data\"\nlog_level = \"DEBUG\"\n{config}",
-        home.display()
-    );
+    let text = format!("name = \"{name}\"\ndata_dir = \"{}/data\"\nlog_level = \"DEBUG\"\n{config}", home.display());
     std::fs::write(home.join("agent.hcl"), text).unwrap();
     let log = std::fs::File::create(home.join("agent.log")).unwrap();
     let program = binary(if name == "server" { "drover" } else { "drover-edge" });
@@ -75,27 +72,17 @@ fn a_client_of_another_network_joins_with_a_token_and_only_with_one() {
     let server = start(&networks, 0, "server", dir.path(), &server_config);
     wait_for("the server", WAIT, || {
         let said = cli(&networks, &["server", "members"]);
-        if said.stdout.contains("alive") {
-            Ok(())
-        } else {
-            Err(format!("{said:#?}\n{}", log("server")))
-        }
+        if said.stdout.contains("alive") { Ok(()) } else { Err(format!("{said:#?}\n{}", log("server"))) }
     });
 
     let client = |name: &str, more: &str| {
-        let config = format!(
-            "client {{\n  enabled = true\n  servers = [\"{}:4647\"]\n{more}}}\n",
-            networks.addresses[0]
-        );
+        let config =
+            format!("client {{\n  enabled = true\n  servers = [\"{}:4647\"]\n{more}}}\n", networks.addresses[0]);
         start(&networks, 1, name, dir.path(), &config)
     };
     let without = client("without", "");
     wait_for("the word about the token", WAIT, || {
-        if log("without").contains("join-token") {
-            Ok(())
-        } else {
-            Err(log("without"))
-        }
+        if log("without").contains("join-token") { Ok(()) } else { Err(log("without")) }
     });
     drop(without);
 
@@ -109,21 +96,13 @@ fn a_client_of_another_network_joins_with_a_token_and_only_with_one() {
     wait_for("the node", WAIT, || {
         let said = cli(&networks, &["node", "status"]);
         let ready = said.stdout.contains("first") && said.stdout.contains("ready");
-        if ready {
-            Ok(())
-        } else {
-            Err(format!("{said:#?}\n{}", log("first")))
-        }
+        if ready { Ok(()) } else { Err(format!("{said:#?}\n{}", log("first"))) }
     });
 
     // The token was good for one use.
     let second = client("second", &more);
     wait_for("the refusal", WAIT, || {
-        if log("second").contains("join token refused") {
-            Ok(())
-        } else {
-            Err(log("second"))
-        }
+        if log("second").contains("join token refused") { Ok(()) } else { Err(log("second")) }
     });
     let nodes = cli(&networks, &["node", "status"]);
     assert!(!nodes.stdout.contains("second"), "{nodes:#?}");
@@ -133,10 +112,6 @@ fn a_client_of_another_network_joins_with_a_token_and_only_with_one() {
     }
     wait_for("the end of all processes", WAIT, || {
         let left = processes::naming(dir.path());
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
 }

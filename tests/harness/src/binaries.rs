@@ -8,11 +8,6 @@ use std::path::PathBuf;
 /// It was not built: `cargo build -p drover-cli -p drover-edge-agent` does that (and `cargo gate` before its tests).
 pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running program has a path");
-    let found = own
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
+    let found = own.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} is not built: run cargo build -p drover-cli -p drover-edge-agent"))
 }

@@ -28,48 +28,22 @@ impl AgentConfig {
     pub fn both(name: &str) -> Self {
         let [http, rpc, serf] = free_ports();
         let more = "plugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n".to_owned();
-        Self {
-            name: name.to_owned(),
-            server: true,
-            client: true,
-            http,
-            rpc,
-            serf,
-            servers: Vec::new(),
-            more,
-        }
+        Self { name: name.to_owned(), server: true, client: true, http, rpc, serf, servers: Vec::new(), more }
     }
 
     /// A server alone.
     pub fn server(name: &str) -> Self {
-        Self {
-            client: false,
-            more: String::new(),
-            ..Self::both(name)
-        }
+        Self { client: false, more: String::new(), ..Self::both(name) }
     }
 
     /// A client alone, of those servers.
     pub fn client(name: &str, servers: &[String]) -> Self {
-        Self {
-            server: false,
-            servers: servers.to_vec(),
-            ..Self::both(name)
-        }
+        Self { server: false, servers: servers.to_vec(), ..Self::both(name) }
     }
 
     /// The file's text, with its data below `data_dir`.
     pub fn text(&self, data_dir: &str) -> String {
-        let Self {
-            name,
-            server,
-            client,
-            http,
-            rpc,
-            serf,
-            servers,
-            more,
-        } = self;
+        let Self { name, server, client, http, rpc, serf, servers, more } = self;
         let mut text = format!(
             "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"DEBUG\"\n\
              ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"

@@ -21,16 +21,11 @@ impl TwoNetworks {
         }
         let id = std::process::id();
         let names = [format!("drv-{id}-a"), format!("drv-{id}-b")];
-        let networks = Self {
-            names,
-            addresses: ["10.77.0.1".to_owned(), "10.77.0.2".to_owned()],
-        };
+        let networks = Self { names, addresses: ["10.77.0.1".to_owned(), "10.77.0.2".to_owned()] };
         let [a, b] = &networks.names;
         ip(&["netns", "add", a])?;
         ip(&["netns", "add", b])?;
-        ip(&[
-            "link", "add", "wire", "netns", a, "type", "veth", "peer", "name", "wire", "netns", b,
-        ])?;
+        ip(&["link", "add", "wire", "netns", a, "type", "veth", "peer", "name", "wire", "netns", b])?;
         for (name, address) in networks.names.iter().zip(&networks.addresses) {
             ip(&["-n", name, "addr", "add", &format!("{address}/24"), "dev", "wire"])?;
             ip(&["-n", name, "link", "set", "wire", "up"])?;
@@ -42,10 +37,7 @@ impl TwoNetworks {
     /// A command that runs in one of them, as the process that is started.
     pub fn command(&self, place: usize, program: &std::path::Path) -> Command {
         let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.names[place]])
-            .arg(program)
-            .stdin(Stdio::null());
+        command.args(["netns", "exec", &self.names[place]]).arg(program).stdin(Stdio::null());
         command
     }
 }
@@ -65,9 +57,5 @@ fn ip(args: &[&str]) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!(
-        "ip {}: {}",
-        args.join(" "),
-        String::from_utf8_lossy(&output.stderr).trim()
-    ))
+    Err(format!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }

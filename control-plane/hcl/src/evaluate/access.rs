@@ -9,12 +9,7 @@ use crate::value::Value;
 
 impl Evaluator<'_> {
     fn find(&self, name: &str) -> Option<&Value> {
-        let frame = self
-            .frames
-            .iter()
-            .rev()
-            .find(|(frame, _)| frame == name)
-            .map(|(_, value)| value);
+        let frame = self.frames.iter().rev().find(|(frame, _)| frame == name).map(|(_, value)| value);
         frame.or_else(|| self.scope.variables.get(name))
     }
 
@@ -120,11 +115,9 @@ fn take_step<'v>(value: &'v Value, step: &Step) -> Result<&'v Value, Problem> {
     match &step.kind {
         StepKind::Attribute(name) => take_attribute(value, name, step.span),
         StepKind::Literal(key) => take_index(value, key, step.span),
-        StepKind::Index(_) | StepKind::AttributeSplat | StepKind::FullSplat => Err(Problem::new(
-            step.span,
-            "Invalid index",
-            "The key must be evaluated first.",
-        )),
+        StepKind::Index(_) | StepKind::AttributeSplat | StepKind::FullSplat => {
+            Err(Problem::new(step.span, "Invalid index", "The key must be evaluated first."))
+        }
     }
 }
 

@@ -11,10 +11,7 @@ use crate::value::Value;
 impl Evaluator<'_> {
     /// Evaluates a body; what fails is missing from the result and noted.
     pub fn body(&mut self, tree: &BodyTree, is_opaque: bool) -> Body {
-        let mut body = Body {
-            span: tree.span,
-            ..Body::default()
-        };
+        let mut body = Body { span: tree.span, ..Body::default() };
         for attribute in &tree.attributes {
             let value_span = attribute.value.span;
             let before = self.problems.len();
@@ -30,9 +27,7 @@ impl Evaluator<'_> {
                 Err(Failed)
                     if self.scope.map_attributes.contains(&attribute.name)
                         && !is_opaque
-                        && self.problems[before..]
-                            .iter()
-                            .any(|problem| problem.summary != TEMPLATE_SUMMARY) =>
+                        && self.problems[before..].iter().any(|problem| problem.summary != TEMPLATE_SUMMARY) =>
                 {
                     let brace = Span::new(value_span.start, value_span.start + 1);
                     let _: Result<(), Failed> =
@@ -94,10 +89,7 @@ impl Evaluator<'_> {
         };
         let iterator = match tree.body.attribute("iterator").map(|iterator| &iterator.value) {
             None => kind.clone(),
-            Some(Expr {
-                kind: ExprKind::Reference { name, steps, .. },
-                ..
-            }) if steps.is_empty() => name.clone(),
+            Some(Expr { kind: ExprKind::Reference { name, steps, .. }, .. }) if steps.is_empty() => name.clone(),
             Some(other) => {
                 let detail = "Dynamic iterator must be a single variable name.";
                 return self.fail_at(other.span, "Invalid dynamic iterator name", detail);
@@ -154,17 +146,10 @@ impl Evaluator<'_> {
 
     fn labels(&mut self, labels: &Expr) -> Result<Vec<Label>, Failed> {
         let value = self.evaluate(labels)?;
-        let texts: Option<Vec<String>> = value
-            .as_items()
-            .and_then(|items| items.iter().map(|item| item.to_text().ok()).collect());
+        let texts: Option<Vec<String>> =
+            value.as_items().and_then(|items| items.iter().map(|item| item.to_text().ok()).collect());
         match texts {
-            Some(texts) => Ok(texts
-                .into_iter()
-                .map(|text| Label {
-                    text,
-                    span: labels.span,
-                })
-                .collect()),
+            Some(texts) => Ok(texts.into_iter().map(|text| Label { text, span: labels.span }).collect()),
             None => {
                 let detail = "Cannot use this value as a dynamic block label: a list of string is required.";
                 self.fail_at(labels.span, "Invalid dynamic block label", detail)

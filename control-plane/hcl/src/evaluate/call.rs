@@ -36,21 +36,13 @@ impl Evaluator<'_> {
             "Function \"{}\" expects{qualifier} {wanted} argument(s). Missing value for \"{name}\".",
             call.name
         );
-        self.fail(crate::problem::Problem::new(
-            call.close_span,
-            "Not enough function arguments",
-            detail,
-        ))
+        self.fail(crate::problem::Problem::new(call.close_span, "Not enough function arguments", detail))
     }
 
     fn too_many(&mut self, call: &CallTree, wanted: usize) -> Failed {
         let first = call.arguments.get(wanted).map_or(call.close_span, |extra| extra.span);
         let detail = format!("Function \"{}\" expects only {wanted} argument(s).", call.name);
-        self.fail(crate::problem::Problem::new(
-            first.to(call.close_span),
-            "Too many function arguments",
-            detail,
-        ))
+        self.fail(crate::problem::Problem::new(first.to(call.close_span), "Too many function arguments", detail))
     }
 
     fn call_function(&mut self, call: &CallTree, span: Span) -> Outcome {
@@ -194,9 +186,9 @@ pub(crate) fn type_constraint(expr: &Expr, is_any_allowed: bool) -> Result<Type,
             "number" => Ok(Type::Number),
             "any" if is_any_allowed => Ok(Type::Any),
             "any" => wrong("The keyword \"any\" cannot be used in this type specification: an exact type is required."),
-            "list" | "set" | "map" => wrong(&format!(
-                "The {name} type constructor requires one argument specifying the element type."
-            )),
+            "list" | "set" | "map" => {
+                wrong(&format!("The {name} type constructor requires one argument specifying the element type."))
+            }
             "object" => wrong(
                 "The object type constructor requires one argument specifying the attribute types and values as a map.",
             ),
@@ -237,10 +229,7 @@ fn constructed_type(call: &CallTree, span: Span, is_any_allowed: bool) -> Result
             let types: Result<Vec<Type>, _> = items.iter().map(|item| type_constraint(item, is_any_allowed)).collect();
             types.map(Type::Tuple)
         }
-        ("tuple", _) => Err((
-            argument.span,
-            "Tuple type constructor requires a list of element types.".to_string(),
-        )),
+        ("tuple", _) => Err((argument.span, "Tuple type constructor requires a list of element types.".to_string())),
         ("object", ExprKind::Object(entries)) => {
             let mut types = BTreeMap::new();
             for (key, value) in entries {
@@ -260,10 +249,9 @@ fn constructed_type(call: &CallTree, span: Span, is_any_allowed: bool) -> Result
             let detail = "Optional attribute modifier is only for type constraints, not for exact types.";
             Err((call.name_span, detail.to_string()))
         }
-        ("bool" | "string" | "number" | "any", _) => Err((
-            call.name_span,
-            format!("Primitive type keyword \"{name}\" does not expect arguments."),
-        )),
+        ("bool" | "string" | "number" | "any", _) => {
+            Err((call.name_span, format!("Primitive type keyword \"{name}\" does not expect arguments.")))
+        }
         _ => Err((span, format!("Keyword \"{name}\" is not a valid type constructor."))),
     }
 }

@@ -100,12 +100,9 @@ impl Evaluator<'_> {
         let value = match (&tree.key, tree.is_grouping) {
             (None, _) => Value::Tuple(list),
             (Some(_), false) => Value::Object(single),
-            (Some(_), true) => Value::Object(
-                grouped
-                    .into_iter()
-                    .map(|(name, values)| (name, Value::Tuple(values)))
-                    .collect(),
-            ),
+            (Some(_), true) => {
+                Value::Object(grouped.into_iter().map(|(name, values)| (name, Value::Tuple(values))).collect())
+            }
         };
         self.produced(value, span)
     }
@@ -151,20 +148,13 @@ impl Evaluator<'_> {
 /// Keys and values, in the order of the loop; a set has its values as keys.
 pub(super) fn items(value: Value) -> Option<Vec<(Value, Value)>> {
     match value {
-        Value::Tuple(items) | Value::List(items) => Some(
-            items
-                .into_iter()
-                .enumerate()
-                .map(|(i, item)| (Value::from(i), item))
-                .collect(),
-        ),
+        Value::Tuple(items) | Value::List(items) => {
+            Some(items.into_iter().enumerate().map(|(i, item)| (Value::from(i), item)).collect())
+        }
         Value::Set(items) => Some(items.into_iter().map(|item| (item.clone(), item)).collect()),
-        Value::Object(entries) | Value::Map(entries) => Some(
-            entries
-                .into_iter()
-                .map(|(name, value)| (Value::String(name), value))
-                .collect(),
-        ),
+        Value::Object(entries) | Value::Map(entries) => {
+            Some(entries.into_iter().map(|(name, value)| (Value::String(name), value)).collect())
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }

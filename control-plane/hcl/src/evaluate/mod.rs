@@ -58,10 +58,7 @@ impl<'e> Evaluator<'e> {
 
     /// An evaluator for places where neither names nor functions may be used.
     pub fn constant(source: &'e Source, scope: &'e Scope<'e>) -> Evaluator<'e> {
-        Evaluator {
-            is_constant: true,
-            ..Evaluator::new(source, scope)
-        }
+        Evaluator { is_constant: true, ..Evaluator::new(source, scope) }
     }
 
     pub fn with_units(mut self, units_left: usize) -> Evaluator<'e> {
@@ -120,10 +117,7 @@ impl<'e> Evaluator<'e> {
         }
         if !self.is_exhausted {
             self.is_exhausted = true;
-            let detail = format!(
-                "The text expands to more than {} values.",
-                self.scope.limits.expansion_units
-            );
+            let detail = format!("The text expands to more than {} values.", self.scope.limits.expansion_units);
             self.problems.push(Problem::new(span, EXPANSION_SUMMARY, detail));
         }
         Err(Failed)
@@ -148,8 +142,7 @@ impl<'e> Evaluator<'e> {
         let mut inside = std::mem::replace(&mut self.problems, before);
         if self.is_exhausted {
             // Running out ends everything; nobody may catch it.
-            self.problems
-                .extend(inside.extract_if(.., |problem| problem.summary == EXPANSION_SUMMARY));
+            self.problems.extend(inside.extract_if(.., |problem| problem.summary == EXPANSION_SUMMARY));
         }
         outcome.map_err(|Failed| inside)
     }

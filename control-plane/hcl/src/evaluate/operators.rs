@@ -15,9 +15,7 @@ impl Evaluator<'_> {
 
     pub(super) fn negate(&mut self, inner: &Expr) -> Outcome {
         let value = self.evaluate(inner)?;
-        Ok(Value::Number(
-            self.operand(value.to_number(), "", inner.span)?.negated(),
-        ))
+        Ok(Value::Number(self.operand(value.to_number(), "", inner.span)?.negated()))
     }
 
     /// Passes an operand on, or notes that it is of the wrong kind.

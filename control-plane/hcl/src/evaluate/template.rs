@@ -57,12 +57,7 @@ impl Evaluator<'_> {
                 let holds = self.condition(condition)?;
                 self.parts(if holds { yes } else { no }, out, span)
             }
-            Part::For {
-                key_name,
-                value_name,
-                collection,
-                body,
-            } => {
+            Part::For { key_name, value_name, collection, body } => {
                 let items = self.items_of(collection)?;
                 for (key, value) in items {
                     self.charge(1, span)?;

@@ -11,11 +11,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let block = Block::parse(text_at(a, 0))?;
         Ok(block.address(block.mask()).to_string().into())
     }),
-    fixed(
-        "cidrsubnet",
-        &[string("prefix"), num("newbits"), num("netnum")],
-        |a, _| subnet(a),
-    ),
+    fixed("cidrsubnet", &[string("prefix"), num("newbits"), num("netnum")], |a, _| subnet(a)),
     open("cidrsubnets", &[string("prefix")], num("newbits"), |a, _| subnets(a)),
 ];
 
@@ -43,10 +39,7 @@ impl Block {
         let is_number = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
         let prefix: u32 = prefix.parse().ok().filter(|prefix| is_number && *prefix <= width)?;
         let block = Block { bits, prefix, width };
-        Some(Block {
-            bits: bits & block.mask(),
-            ..block
-        })
+        Some(Block { bits: bits & block.mask(), ..block })
     }
 
     fn all_ones(self) -> u128 {
@@ -59,11 +52,7 @@ impl Block {
 
     fn host_mask(self) -> u128 {
         // A shift by the full width is no shift, so the full prefix is its own case.
-        if self.prefix == self.width {
-            0
-        } else {
-            self.all_ones() >> self.prefix
-        }
+        if self.prefix == self.width { 0 } else { self.all_ones() >> self.prefix }
     }
 
     fn address(self, bits: u128) -> IpAddr {
@@ -89,10 +78,7 @@ fn host(arguments: &[Value]) -> Answer {
         false => last.checked_sub(distance - 1),
     };
     let Some(offset) = offset else {
-        return Fault::call(format!(
-            "prefix of {} does not accommodate a host numbered {number}",
-            block.prefix
-        ));
+        return Fault::call(format!("prefix of {} does not accommodate a host numbered {number}", block.prefix));
     };
     Ok(block.address(block.bits | offset).to_string().into())
 }
@@ -105,10 +91,7 @@ fn longer(block: Block, new_bits: i64, place: usize) -> Result<u32, Fault> {
     let prefix = block.prefix + new_bits;
     match prefix <= block.width {
         true => Ok(prefix),
-        false => Fault::call(format!(
-            "insufficient address space to extend prefix of {} by {new_bits}",
-            block.prefix
-        )),
+        false => Fault::call(format!("insufficient address space to extend prefix of {} by {new_bits}", block.prefix)),
     }
 }
 
@@ -117,11 +100,8 @@ fn subnet(arguments: &[Value]) -> Answer {
     let new_bits = whole_at(arguments, 1)?;
     let prefix = longer(block, new_bits, 1)?;
     let number = whole_at(arguments, 2)?;
-    let too_large = || {
-        Fault::Call(format!(
-            "prefix extension of {new_bits} does not accommodate a subnet numbered {number}"
-        ))
-    };
+    let too_large =
+        || Fault::Call(format!("prefix extension of {new_bits} does not accommodate a subnet numbered {number}"));
     let net = u128::try_from(number).map_err(|_| too_large())?;
     let extended = prefix - block.prefix;
     if extended < 128 && net >> extended != 0 {
@@ -141,22 +121,13 @@ fn subnets(arguments: &[Value]) -> Answer {
         let prefix = longer(block, whole_at(arguments, place)?, place)?;
         let size_mask = Block { prefix, ..block }.host_mask();
         // The next free address, moved up to where a block of this size may begin.
-        let start = next
-            .and_then(|next| next.checked_add(size_mask))
-            .map(|start| start & !size_mask);
+        let start = next.and_then(|next| next.checked_add(size_mask)).map(|start| start & !size_mask);
         let Some(start) = start.filter(|start| (start | size_mask) <= end) else {
             return Fault::call(format!(
                 "not enough remaining address space for a subnet with a prefix of {prefix} bits"
             ));
         };
-        out.push(Value::String(
-            Block {
-                bits: start,
-                prefix,
-                ..block
-            }
-            .text(),
-        ));
+        out.push(Value::String(Block { bits: start, prefix, ..block }.text()));
         next = (start | size_mask).checked_add(1);
     }
     Ok(Value::List(out))

@@ -10,19 +10,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     open("coalesce", &[], any_or_null("vals"), |a, _| coalesce(a)),
     fixed("contains", &[any("list"), any_or_null("value")], |a, _| contains(a)),
     fixed("index", &[any("collection"), any("key")], |a, _| index(a)),
-    fixed("keys", &[any("inputMap")], |a, _| {
-        Ok(Value::Tuple(entries(a, 0)?.keys().map(Value::text).collect()))
-    }),
+    fixed("keys", &[any("inputMap")], |a, _| Ok(Value::Tuple(entries(a, 0)?.keys().map(Value::text).collect()))),
     fixed("length", &[any("collection")], |a, _| length(&a[0])),
-    fixed(
-        "lookup",
-        &[any("inputMap"), string("key"), any_or_null("default")],
-        |a, _| lookup(a),
-    ),
+    fixed("lookup", &[any("inputMap"), string("key"), any_or_null("default")], |a, _| lookup(a)),
     open("merge", &[], any_or_null("maps"), |a, _| merge(a)),
-    fixed("values", &[any("mapping")], |a, _| {
-        Ok(Value::Tuple(entries(a, 0)?.values().cloned().collect()))
-    }),
+    fixed("values", &[any("mapping")], |a, _| Ok(Value::Tuple(entries(a, 0)?.values().cloned().collect()))),
     fixed("zipmap", &[texts("keys"), any("values")], |a, _| zipmap(a)),
 ];
 
@@ -30,10 +22,7 @@ fn entries(arguments: &[Value], place: usize) -> Result<&BTreeMap<String, Value>
     let argument = arguments.get(place).unwrap_or(&Value::Null);
     match argument.as_entries() {
         Some(entries) => Ok(entries),
-        None => Fault::argument(
-            place,
-            format!("a map or object is required, but have {}", argument.type_name()),
-        ),
+        None => Fault::argument(place, format!("a map or object is required, but have {}", argument.type_name())),
     }
 }
 
@@ -74,10 +63,7 @@ fn index(arguments: &[Value]) -> Answer {
                 None => Fault::call("invalid index"),
             }
         }
-        other => Fault::argument(
-            0,
-            format!("a list, tuple or map is required, but have {}", other.type_name()),
-        ),
+        other => Fault::argument(0, format!("a list, tuple or map is required, but have {}", other.type_name())),
     }
 }
 
@@ -120,11 +106,7 @@ fn merge(arguments: &[Value]) -> Answer {
             }
         }
     }
-    Ok(if is_map {
-        Value::Map(merged)
-    } else {
-        Value::Object(merged)
-    })
+    Ok(if is_map { Value::Map(merged) } else { Value::Object(merged) })
 }
 
 fn zipmap(arguments: &[Value]) -> Answer {
@@ -134,11 +116,7 @@ fn zipmap(arguments: &[Value]) -> Answer {
         return Fault::argument(1, "values parameter must be a list or tuple value");
     }
     if keys.len() != values.len() {
-        let reason = format!(
-            "number of keys ({}) does not match number of values ({})",
-            keys.len(),
-            values.len()
-        );
+        let reason = format!("number of keys ({}) does not match number of values ({})", keys.len(), values.len());
         return Fault::call(reason);
     }
     Ok(Value::Object(keys.into_iter().zip(values.iter().cloned()).collect()))

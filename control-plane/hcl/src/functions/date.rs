@@ -6,13 +6,9 @@ use crate::value::Value;
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("formatdate", &[string("format"), string("time")], |a, _| {
         let time = Time::parse(text_at(a, 1)).map_err(|reason| Fault::Argument(1, reason))?;
-        format_date(text_at(a, 0), &time)
-            .map(Value::String)
-            .map_err(|reason| Fault::Argument(0, reason))
+        format_date(text_at(a, 0), &time).map(Value::String).map_err(|reason| Fault::Argument(0, reason))
     }),
-    fixed("timeadd", &[string("timestamp"), string("duration")], |a, _| {
-        timeadd(text_at(a, 0), text_at(a, 1))
-    }),
+    fixed("timeadd", &[string("timestamp"), string("duration")], |a, _| timeadd(text_at(a, 0), text_at(a, 1))),
 ];
 
 const MONTHS: [&str; 12] = [
@@ -29,15 +25,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const DAY_SECONDS: i64 = 86_400;
 
 /// A moment as its text says it, with the offset of its zone.
@@ -78,10 +66,7 @@ impl Time {
     fn parse_strict(text: &str) -> Option<Time> {
         let number = |range: std::ops::Range<usize>| {
             let digits = text.get(range)?;
-            digits
-                .bytes()
-                .all(|b| b.is_ascii_digit())
-                .then(|| digits.parse::<i64>().ok())?
+            digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<i64>().ok())?
         };
         let mark = |at: usize, c: &str| (text.get(at..at + 1)? == c).then_some(());
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -119,12 +104,7 @@ impl Time {
             }
         };
         let local_seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
-        Some(Time {
-            local_seconds,
-            nanoseconds,
-            offset_minutes,
-            is_utc: rest == "Z" || offset_minutes == 0,
-        })
+        Some(Time { local_seconds, nanoseconds, offset_minutes, is_utc: rest == "Z" || offset_minutes == 0 })
     }
 
     fn zone(&self, colon: &str) -> String {
@@ -135,10 +115,7 @@ impl Time {
 }
 
 fn format_date(layout: &str, time: &Time) -> Result<String, String> {
-    let (days, of_day) = (
-        time.local_seconds.div_euclid(DAY_SECONDS),
-        time.local_seconds.rem_euclid(DAY_SECONDS),
-    );
+    let (days, of_day) = (time.local_seconds.div_euclid(DAY_SECONDS), time.local_seconds.rem_euclid(DAY_SECONDS));
     let (year, month, day) = date_of(days);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     let hour_of_12 = if hour % 12 == 0 { 12 } else { hour % 12 };
@@ -218,10 +195,7 @@ fn timeadd(timestamp: &str, duration: &str) -> Answer {
         return Fault::argument(1, format!("invalid duration \"{duration}\""));
     };
     let nanoseconds = i128::from(time.local_seconds) * 1_000_000_000 + i128::from(time.nanoseconds) + added;
-    let (seconds, fraction) = (
-        nanoseconds.div_euclid(1_000_000_000),
-        nanoseconds.rem_euclid(1_000_000_000),
-    );
+    let (seconds, fraction) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
     let Ok(seconds) = i64::try_from(seconds) else {
         return Fault::call("the time is out of range");
     };
@@ -259,9 +233,7 @@ fn parse_duration(text: &str) -> Option<i128> {
             return None;
         }
         rest = &rest[width..];
-        let unit_width = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let unit_width = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let unit: i128 = match &rest[..unit_width] {
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,

@@ -10,34 +10,22 @@ use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    fixed("base64decode", &[string("str")], |a, _| {
-        match STANDARD.decode(text_at(a, 0)) {
-            Err(_) => Fault::call("failed to decode base64 data"),
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Ok(text.into()),
-                Err(_) => Fault::call("the result of decoding the provided string is not valid UTF-8"),
-            },
-        }
+    fixed("base64decode", &[string("str")], |a, _| match STANDARD.decode(text_at(a, 0)) {
+        Err(_) => Fault::call("failed to decode base64 data"),
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(text.into()),
+            Err(_) => Fault::call("the result of decoding the provided string is not valid UTF-8"),
+        },
     }),
-    fixed("base64encode", &[string("str")], |a, _| {
-        Ok(STANDARD.encode(text_at(a, 0)).into())
-    }),
+    fixed("base64encode", &[string("str")], |a, _| Ok(STANDARD.encode(text_at(a, 0)).into())),
     fixed("csvdecode", &[string("str")], |a, _| csvdecode(text_at(a, 0))),
-    fixed("jsondecode", &[string("str")], |a, _| {
-        match serde_json::from_str(text_at(a, 0)) {
-            Ok(json) => Ok(Value::from_json(&json)),
-            Err(error) if error.is_eof() => Fault::call("EOF"),
-            Err(error) => Fault::call(error.to_string()),
-        }
+    fixed("jsondecode", &[string("str")], |a, _| match serde_json::from_str(text_at(a, 0)) {
+        Ok(json) => Ok(Value::from_json(&json)),
+        Err(error) if error.is_eof() => Fault::call("EOF"),
+        Err(error) => Fault::call(error.to_string()),
     }),
-    fixed("jsonencode", &[any_or_null("val")], |a, _| {
-        json_text(&a[0]).map(Value::String).map_err(Fault::Call)
-    }),
-    fixed(
-        "urlencode",
-        &[string("str")],
-        |a, _| Ok(urlencode(text_at(a, 0)).into()),
-    ),
+    fixed("jsonencode", &[any_or_null("val")], |a, _| json_text(&a[0]).map(Value::String).map_err(Fault::Call)),
+    fixed("urlencode", &[string("str")], |a, _| Ok(urlencode(text_at(a, 0)).into())),
 ];
 
 /// JSON without blanks, with the escapes that make it safe inside HTML.

@@ -10,9 +10,7 @@ use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    fixed("abspath", &[string("path")], |a, files| {
-        Ok(enabled(files)?.absolute(text_at(a, 0)).into())
-    }),
+    fixed("abspath", &[string("path")], |a, files| Ok(enabled(files)?.absolute(text_at(a, 0)).into())),
     fixed("basename", &[string("path")], |a, files| {
         enabled(files)?;
         Ok(basename(text_at(a, 0)).into())
@@ -21,14 +19,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         enabled(files)?;
         Ok(dirname(text_at(a, 0)).into())
     }),
-    fixed("file", &[string("path")], |a, files| {
-        match String::from_utf8(read(enabled(files)?, text_at(a, 0))?) {
-            Ok(text) => Ok(text.into()),
-            Err(_) => Fault::call(format!(
-                "contents of {} are not valid UTF-8; use the filebase64 function to obtain the Base64 encoded contents or the other file functions (e.g. filemd5, filesha256) to obtain file hashing results instead",
-                text_at(a, 0)
-            )),
-        }
+    fixed("file", &[string("path")], |a, files| match String::from_utf8(read(enabled(files)?, text_at(a, 0))?) {
+        Ok(text) => Ok(text.into()),
+        Err(_) => Fault::call(format!(
+            "contents of {} are not valid UTF-8; use the filebase64 function to obtain the Base64 encoded contents or the other file functions (e.g. filemd5, filesha256) to obtain file hashing results instead",
+            text_at(a, 0)
+        )),
     }),
     fixed("filebase64", &[string("path")], |a, files| {
         Ok(STANDARD.encode(read(enabled(files)?, text_at(a, 0))?).into())
@@ -44,9 +40,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("fileset", &[string("path"), string("pattern")], |a, files| {
         fileset(enabled(files)?, text_at(a, 0), text_at(a, 1))
     }),
-    fixed("pathexpand", &[string("path")], |a, files| {
-        Ok(expand(enabled(files)?, text_at(a, 0)).into())
-    }),
+    fixed("pathexpand", &[string("path")], |a, files| Ok(expand(enabled(files)?, text_at(a, 0)).into())),
 ];
 
 fn enabled(files: Option<&dyn Files>) -> Result<&dyn Files, Fault> {

@@ -15,9 +15,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     open("format", &[string("format")], any_or_null("args"), |a, _| {
         format(text_at(a, 0), &a[1..]).map(Value::String).map_err(Fault::Call)
     }),
-    open("formatlist", &[string("format")], any_or_null("args"), |a, _| {
-        format_list(a)
-    }),
+    open("formatlist", &[string("format")], any_or_null("args"), |a, _| format_list(a)),
 ];
 
 fn format_list(arguments: &[Value]) -> Answer {
@@ -146,18 +144,13 @@ fn read_verb(text: &str, offset: usize) -> Result<(Verb, Option<usize>, &str), S
         }
     }
     let Some((at, letter)) = chars.next() else {
-        return Err(format!(
-            "unexpected end of format string in the verb at offset {offset}"
-        ));
+        return Err(format!("unexpected end of format string in the verb at offset {offset}"));
     };
     let end = at + letter.len_utf8();
     verb.letter = letter;
     verb.raw = text[..end].to_string();
     if verb.width.is_some_and(|width| width > WIDTH_MAX) || verb.precision.is_some_and(|digits| digits > WIDTH_MAX) {
-        return Err(format!(
-            "width or precision above {WIDTH_MAX} in \"{}\" at {offset}",
-            verb.raw
-        ));
+        return Err(format!("width or precision above {WIDTH_MAX} in \"{}\" at {offset}", verb.raw));
     }
     if !"vtbdoxXeEfFgGsq".contains(letter) {
         return Err(format!("unsupported format verb '{letter}' at offset {offset}"));
@@ -169,12 +162,7 @@ fn read_verb(text: &str, offset: usize) -> Result<(Verb, Option<usize>, &str), S
 fn digits(chars: &mut Peekable<Skip<CharIndices>>) -> Option<usize> {
     let mut value = None;
     while let Some(digit) = chars.peek().and_then(|(_, c)| c.to_digit(10)) {
-        value = Some(
-            value
-                .unwrap_or(0usize)
-                .saturating_mul(10)
-                .saturating_add(digit as usize),
-        );
+        value = Some(value.unwrap_or(0usize).saturating_mul(10).saturating_add(digit as usize));
         chars.next();
     }
     value
@@ -210,11 +198,7 @@ fn write_verb(verb: &Verb, value: &Value) -> Result<String, String> {
                 _ => 16,
             };
             let digits = number.whole_digits(base).ok_or("an integer is required")?;
-            let digits = if verb.letter == 'X' {
-                digits.to_uppercase()
-            } else {
-                digits
-            };
+            let digits = if verb.letter == 'X' { digits.to_uppercase() } else { digits };
             let prefix = match verb.letter {
                 'x' if verb.has_sharp => "0x",
                 'X' if verb.has_sharp => "0X",
@@ -222,11 +206,7 @@ fn write_verb(verb: &Verb, value: &Value) -> Result<String, String> {
                 'b' if verb.has_sharp => "0b",
                 _ => "",
             };
-            let sign = if number.is_negative() && !number.is_zero() {
-                "-"
-            } else {
-                ""
-            };
+            let sign = if number.is_negative() && !number.is_zero() { "-" } else { "" };
             Ok(write_number(verb, &format!("{sign}{prefix}{digits}")))
         }
         _ => {
@@ -243,11 +223,7 @@ fn float_text(verb: &Verb, value: f64) -> String {
     let text = match verb.letter {
         'e' | 'E' => exponent_text(value, Some(verb.precision.unwrap_or(6))),
         'g' | 'G' => {
-            let exponent = if value == 0.0 {
-                0
-            } else {
-                value.abs().log10().floor() as i32
-            };
+            let exponent = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
             match (-4..6).contains(&exponent) {
                 true => value.to_string(),
                 false => exponent_text(value, None),
@@ -255,11 +231,7 @@ fn float_text(verb: &Verb, value: f64) -> String {
         }
         _ => format!("{value:.*}", verb.precision.unwrap_or(6)),
     };
-    if verb.letter.is_uppercase() {
-        text.to_uppercase()
-    } else {
-        text
-    }
+    if verb.letter.is_uppercase() { text.to_uppercase() } else { text }
 }
 
 /// `1.5e+07`: the exponent has a sign and two digits at least.

@@ -6,17 +6,11 @@ use super::{Answer, Fault, Function, fixed, string, text_at};
 use crate::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    fixed("md5", &[string("str")], |a, _| {
-        Ok(hex(&md5(text_at(a, 0).as_bytes())).into())
-    }),
-    fixed("sha1", &[string("str")], |a, _| {
-        Ok(hash(&SHA1_FOR_LEGACY_USE_ONLY, text_at(a, 0)))
-    }),
+    fixed("md5", &[string("str")], |a, _| Ok(hex(&md5(text_at(a, 0).as_bytes())).into())),
+    fixed("sha1", &[string("str")], |a, _| Ok(hash(&SHA1_FOR_LEGACY_USE_ONLY, text_at(a, 0)))),
     fixed("sha256", &[string("str")], |a, _| Ok(hash(&SHA256, text_at(a, 0)))),
     fixed("sha512", &[string("str")], |a, _| Ok(hash(&SHA512, text_at(a, 0)))),
-    fixed("uuidv5", &[string("namespace"), string("name")], |a, _| {
-        uuidv5(text_at(a, 0), text_at(a, 1))
-    }),
+    fixed("uuidv5", &[string("namespace"), string("name")], |a, _| uuidv5(text_at(a, 0), text_at(a, 1))),
 ];
 
 fn hash(algorithm: &'static Algorithm, text: &str) -> Value {
@@ -38,9 +32,7 @@ fn uuidv5(namespace: &str, name: &str) -> Answer {
         other => other.replace('-', ""),
     };
     let bytes: Option<Vec<u8>> = match digits.len() == 32 && digits.is_ascii() {
-        true => (0..16)
-            .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).ok())
-            .collect(),
+        true => (0..16).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).ok()).collect(),
         false => None,
     };
     let Some(bytes) = bytes else {
@@ -54,15 +46,7 @@ fn uuidv5(namespace: &str, name: &str) -> Answer {
     id[6] = (id[6] & 0x0f) | 0x50;
     id[8] = (id[8] & 0x3f) | 0x80;
     let id = hex(&id);
-    Ok(format!(
-        "{}-{}-{}-{}-{}",
-        &id[..8],
-        &id[8..12],
-        &id[12..16],
-        &id[16..20],
-        &id[20..]
-    )
-    .into())
+    Ok(format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]).into())
 }
 
 /// MD5 (RFC 1321): kept for texts that need it, good for nothing that must be safe.

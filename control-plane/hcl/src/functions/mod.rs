@@ -77,10 +77,7 @@ const fn any(name: &'static str) -> Parameter {
 }
 
 const fn any_or_null(name: &'static str) -> Parameter {
-    Parameter {
-        name,
-        kind: Kind::AnyOrNull,
-    }
+    Parameter { name, kind: Kind::AnyOrNull }
 }
 
 const fn string(name: &'static str) -> Parameter {
@@ -88,17 +85,11 @@ const fn string(name: &'static str) -> Parameter {
 }
 
 const fn num(name: &'static str) -> Parameter {
-    Parameter {
-        name,
-        kind: Kind::Number,
-    }
+    Parameter { name, kind: Kind::Number }
 }
 
 const fn texts(name: &'static str) -> Parameter {
-    Parameter {
-        name,
-        kind: Kind::Texts,
-    }
+    Parameter { name, kind: Kind::Texts }
 }
 
 /// The work of a function, on arguments that its parameters have accepted.
@@ -113,21 +104,11 @@ pub(crate) struct Function {
 }
 
 const fn fixed(name: &'static str, parameters: &'static [Parameter], run: Run) -> Function {
-    Function {
-        name,
-        parameters,
-        rest: None,
-        run,
-    }
+    Function { name, parameters, rest: None, run }
 }
 
 const fn open(name: &'static str, parameters: &'static [Parameter], rest: Parameter, run: Run) -> Function {
-    Function {
-        name,
-        parameters,
-        rest: Some(rest),
-        run,
-    }
+    Function { name, parameters, rest: Some(rest), run }
 }
 
 const FAMILIES: [&[Function]; 12] = [
@@ -147,11 +128,7 @@ const FAMILIES: [&[Function]; 12] = [
 
 /// The function of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    FAMILIES
-        .iter()
-        .copied()
-        .flatten()
-        .find(|function| function.name == name)
+    FAMILIES.iter().copied().flatten().find(|function| function.name == name)
 }
 
 /// All names.
@@ -166,19 +143,13 @@ fn text_at(arguments: &[Value], place: usize) -> &str {
 
 /// The number at a place; a parameter of kind number has made sure of it.
 fn number_at(arguments: &[Value], place: usize) -> Number {
-    arguments
-        .get(place)
-        .and_then(Value::as_number)
-        .cloned()
-        .unwrap_or_else(|| Number::from(0i64))
+    arguments.get(place).and_then(Value::as_number).cloned().unwrap_or_else(|| Number::from(0i64))
 }
 
 /// The whole number at a place, within 64 bits.
 fn whole_at(arguments: &[Value], place: usize) -> Result<i64, Fault> {
     let number = number_at(arguments, place);
-    number
-        .as_i64()
-        .ok_or_else(|| Fault::Argument(place, "value must be a whole number".to_string()))
+    number.as_i64().ok_or_else(|| Fault::Argument(place, "value must be a whole number".to_string()))
 }
 
 /// The items at a place; empty when that is no sequence.

@@ -14,9 +14,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     open("max", &[], num("numbers"), |a, _| pick(a.iter().max())),
     open("min", &[], num("numbers"), |a, _| pick(a.iter().min())),
     fixed("parseint", &[any("number"), num("base")], |a, _| parseint(a)),
-    fixed("pow", &[num("num"), num("power")], |a, _| {
-        float(number_at(a, 0).as_f64().powf(number_at(a, 1).as_f64()))
-    }),
+    fixed("pow", &[num("num"), num("power")], |a, _| float(number_at(a, 0).as_f64().powf(number_at(a, 1).as_f64()))),
     fixed("signum", &[num("num")], |a, _| Ok(whole_at(a, 0)?.signum().into())),
 ];
 
@@ -56,16 +54,9 @@ fn parseint(arguments: &[Value]) -> Answer {
     let mut value = Number::from_digits(false, "0", 10).ok_or_else(invalid)?;
     for c in digits.chars() {
         let digit = digit(c, base <= 36).filter(|digit| *digit < base).ok_or_else(invalid)?;
-        value = value
-            .times(&radix)
-            .and_then(|value| value.plus(&Number::from(digit)))
-            .ok_or_else(invalid)?;
+        value = value.times(&radix).and_then(|value| value.plus(&Number::from(digit))).ok_or_else(invalid)?;
     }
-    Ok(Value::Number(if is_negative && !value.is_zero() {
-        value.negated()
-    } else {
-        value
-    }))
+    Ok(Value::Number(if is_negative && !value.is_zero() { value.negated() } else { value }))
 }
 
 /// Above base 36 the capital letters are digits of their own.

@@ -14,9 +14,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("chunklist", &[any("list"), num("size")], |a, _| chunklist(a)),
     open("coalescelist", &[], any("vals"), |a, _| coalescelist(a)),
     fixed("compact", &[texts("list")], |a, _| {
-        let kept = items_at(a, 0)
-            .iter()
-            .filter(|item| item.as_str().is_some_and(|text| !text.is_empty()));
+        let kept = items_at(a, 0).iter().filter(|item| item.as_str().is_some_and(|text| !text.is_empty()));
         Ok(Value::List(kept.cloned().collect()))
     }),
     open("concat", &[], any("seqs"), |a, _| concat(a)),
@@ -24,9 +22,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("element", &[any("list"), num("index")], |a, _| element(a)),
     fixed("flatten", &[any("list")], |a, _| flatten(a)),
     open("range", &[], super::num("params"), |a, _| range(a)),
-    fixed("slice", &[any("list"), num("start_index"), num("end_index")], |a, _| {
-        slice(a)
-    }),
+    fixed("slice", &[any("list"), num("start_index"), num("end_index")], |a, _| slice(a)),
     fixed("sort", &[texts("list")], |a, _| {
         let mut sorted = super::text::all_texts(a, 0)?;
         sorted.sort();
@@ -47,11 +43,7 @@ fn list_at(arguments: &[Value], place: usize) -> Result<&[Value], Fault> {
 
 /// Items of the same kind of sequence that the first argument is.
 fn same_kind(like: &Value, items: Vec<Value>) -> Value {
-    if matches!(like, Value::List(_)) {
-        Value::List(items)
-    } else {
-        Value::Tuple(items)
-    }
+    if matches!(like, Value::List(_)) { Value::List(items) } else { Value::Tuple(items) }
 }
 
 fn chunklist(arguments: &[Value]) -> Answer {
@@ -60,9 +52,7 @@ fn chunklist(arguments: &[Value]) -> Answer {
         return Fault::argument(1, "the size argument must be positive");
     };
     let size = if size == 0 { items.len().max(1) } else { size };
-    Ok(Value::List(
-        items.chunks(size).map(|chunk| Value::List(chunk.to_vec())).collect(),
-    ))
+    Ok(Value::List(items.chunks(size).map(|chunk| Value::List(chunk.to_vec())).collect()))
 }
 
 fn coalescelist(arguments: &[Value]) -> Answer {
@@ -99,9 +89,7 @@ fn distinct(arguments: &[Value]) -> Answer {
         return Fault::argument(0, "all elements must have the same type");
     };
     let mut seen = BTreeSet::new();
-    Ok(Value::List(
-        items.into_iter().filter(|item| seen.insert(item.clone())).collect(),
-    ))
+    Ok(Value::List(items.into_iter().filter(|item| seen.insert(item.clone())).collect()))
 }
 
 fn element(arguments: &[Value]) -> Answer {
@@ -136,11 +124,7 @@ fn range(arguments: &[Value]) -> Answer {
     let (start, end, step) = match arguments.len() {
         1 => (zero.clone(), number_at(arguments, 0), None),
         2 => (number_at(arguments, 0), number_at(arguments, 1), None),
-        3 => (
-            number_at(arguments, 0),
-            number_at(arguments, 1),
-            Some(number_at(arguments, 2)),
-        ),
+        3 => (number_at(arguments, 0), number_at(arguments, 1), Some(number_at(arguments, 2))),
         _ => return Fault::call("must have one, two, or three arguments"),
     };
     let is_down = end < start;

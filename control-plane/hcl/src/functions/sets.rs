@@ -17,9 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(set_of(common))
     }),
     open("setproduct", &[], any("sets"), |a, _| product(a)),
-    open("setunion", &[any("first_set")], any("other_sets"), |a, _| {
-        Ok(set_of(unified(a)?.into_iter().flatten()))
-    }),
+    open("setunion", &[any("first_set")], any("other_sets"), |a, _| Ok(set_of(unified(a)?.into_iter().flatten()))),
 ];
 
 /// All arguments as sets, with one type over all of them.
@@ -40,10 +38,7 @@ fn unified(arguments: &[Value]) -> Result<Vec<BTreeSet<Value>>, Fault> {
         return Fault::call("given sets must all have compatible element types");
     };
     let mut items = all.into_iter();
-    Ok(sizes
-        .into_iter()
-        .map(|size| items.by_ref().take(size).collect())
-        .collect())
+    Ok(sizes.into_iter().map(|size| items.by_ref().take(size).collect()).collect())
 }
 
 fn product(arguments: &[Value]) -> Answer {
@@ -62,17 +57,9 @@ fn product(arguments: &[Value]) -> Answer {
         }
         rows = rows
             .iter()
-            .flat_map(|row| {
-                items
-                    .iter()
-                    .map(move |item| [row.as_slice(), std::slice::from_ref(item)].concat())
-            })
+            .flat_map(|row| items.iter().map(move |item| [row.as_slice(), std::slice::from_ref(item)].concat()))
             .collect();
     }
     let rows = rows.into_iter().map(Value::Tuple);
-    Ok(if are_sets {
-        set_of(rows)
-    } else {
-        Value::List(rows.collect())
-    })
+    Ok(if are_sets { set_of(rows) } else { Value::List(rows.collect()) })
 }

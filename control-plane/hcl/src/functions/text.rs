@@ -13,35 +13,17 @@ const PATTERN_BYTES_MAX: usize = 256 * 1024;
 const SEARCHED_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    fixed("chomp", &[string("str")], |a, _| {
-        Ok(text_at(a, 0).trim_end_matches(['\r', '\n']).into())
-    }),
+    fixed("chomp", &[string("str")], |a, _| Ok(text_at(a, 0).trim_end_matches(['\r', '\n']).into())),
     fixed("indent", &[num("spaces"), string("str")], |a, _| indent(a)),
     open("join", &[string("separator")], texts("lists"), |a, _| join(a)),
-    fixed("lower", &[string("str")], |a, _| {
-        Ok(map_chars(text_at(a, 0), |c| single(c.to_lowercase(), c)).into())
-    }),
-    fixed(
-        "regex_replace",
-        &[string("str"), string("pattern"), string("replacement")],
-        |a, _| regex_replace(a),
-    ),
-    fixed(
-        "replace",
-        &[string("str"), string("substr"), string("replace")],
-        |a, _| replace(a),
-    ),
+    fixed("lower", &[string("str")], |a, _| Ok(map_chars(text_at(a, 0), |c| single(c.to_lowercase(), c)).into())),
+    fixed("regex_replace", &[string("str"), string("pattern"), string("replacement")], |a, _| regex_replace(a)),
+    fixed("replace", &[string("str"), string("substr"), string("replace")], |a, _| replace(a)),
     fixed("reverse", &[string("str")], |a, _| Ok(reverse(text_at(a, 0)).into())),
-    fixed("split", &[string("separator"), string("str")], |a, _| {
-        Ok(split(text_at(a, 0), text_at(a, 1)))
-    }),
-    fixed("strlen", &[string("str")], |a, _| {
-        Ok(text_at(a, 0).graphemes(true).count().into())
-    }),
+    fixed("split", &[string("separator"), string("str")], |a, _| Ok(split(text_at(a, 0), text_at(a, 1)))),
+    fixed("strlen", &[string("str")], |a, _| Ok(text_at(a, 0).graphemes(true).count().into())),
     fixed("strrev", &[string("str")], |a, _| Ok(reverse(text_at(a, 0)).into())),
-    fixed("substr", &[string("str"), num("offset"), num("length")], |a, _| {
-        substr(a)
-    }),
+    fixed("substr", &[string("str"), num("offset"), num("length")], |a, _| substr(a)),
     fixed("title", &[string("str")], |a, _| Ok(title(text_at(a, 0)).into())),
     fixed("trim", &[string("str"), string("cutset")], |a, _| {
         let cutset = text_at(a, 1);
@@ -56,18 +38,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let text = text_at(a, 0);
         Ok(text.strip_suffix(text_at(a, 1)).unwrap_or(text).into())
     }),
-    fixed("upper", &[string("str")], |a, _| {
-        Ok(map_chars(text_at(a, 0), |c| single(c.to_uppercase(), c)).into())
-    }),
+    fixed("upper", &[string("str")], |a, _| Ok(map_chars(text_at(a, 0), |c| single(c.to_uppercase(), c)).into())),
 ];
 
 /// A case mapping that gives more than one character (as that of `ß`) is not made.
 fn single(mut mapped: impl ExactSizeIterator<Item = char>, c: char) -> char {
-    if mapped.len() == 1 {
-        mapped.next().unwrap_or(c)
-    } else {
-        c
-    }
+    if mapped.len() == 1 { mapped.next().unwrap_or(c) } else { c }
 }
 
 fn map_chars(text: &str, map: impl Fn(char) -> char) -> String {
@@ -91,12 +67,7 @@ fn indent(arguments: &[Value]) -> Answer {
     let Ok(spaces) = usize::try_from(whole_at(arguments, 0)?) else {
         return Fault::argument(0, "the number of spaces must not be negative");
     };
-    bounded(
-        text.matches('\n')
-            .count()
-            .saturating_mul(spaces)
-            .saturating_add(text.len()),
-    )?;
+    bounded(text.matches('\n').count().saturating_mul(spaces).saturating_add(text.len()))?;
     Ok(text.replace('\n', &format!("\n{}", " ".repeat(spaces))).into())
 }
 
@@ -125,12 +96,7 @@ fn join(arguments: &[Value]) -> Answer {
 
 fn replace(arguments: &[Value]) -> Answer {
     let (text, from, to) = (text_at(arguments, 0), text_at(arguments, 1), text_at(arguments, 2));
-    bounded(
-        text.matches(from)
-            .count()
-            .saturating_mul(to.len())
-            .saturating_add(text.len()),
-    )?;
+    bounded(text.matches(from).count().saturating_mul(to.len()).saturating_add(text.len()))?;
     Ok(text.replace(from, to).into())
 }
 
@@ -170,16 +136,8 @@ fn substr(arguments: &[Value]) -> Answer {
     let graphemes: Vec<&str> = text_at(arguments, 0).graphemes(true).collect();
     let (offset, length) = (whole_at(arguments, 1)?, whole_at(arguments, 2)?);
     let count = graphemes.len() as i64;
-    let start = if offset < 0 {
-        offset.saturating_add(count).max(0)
-    } else {
-        offset.min(count)
-    };
-    let end = if length < 0 {
-        count
-    } else {
-        start.saturating_add(length).min(count)
-    };
+    let start = if offset < 0 { offset.saturating_add(count).max(0) } else { offset.min(count) };
+    let end = if length < 0 { count } else { start.saturating_add(length).min(count) };
     // Both lie between 0 and the count, which came from a usize.
     Ok(graphemes[start as usize..end as usize].concat().into())
 }
@@ -196,12 +154,9 @@ fn title(text: &str) -> String {
 
 /// All texts of a list of texts.
 pub(super) fn all_texts(arguments: &[Value], place: usize) -> Result<Vec<String>, Fault> {
-    let texts = items_at(arguments, place)
-        .iter()
-        .enumerate()
-        .map(|(i, item)| match item.as_str() {
-            Some(text) => Ok(text.to_string()),
-            None => Fault::argument(place, format!("element {i} is null")),
-        });
+    let texts = items_at(arguments, place).iter().enumerate().map(|(i, item)| match item.as_str() {
+        Some(text) => Ok(text.to_string()),
+        None => Fault::argument(place, format!("element {i} is null")),
+    });
     texts.collect()
 }

@@ -52,10 +52,8 @@ pub(super) fn resolve(
     variables: &[Variable],
     inputs: &Inputs,
 ) -> (BTreeMap<String, Value>, Vec<Problem>) {
-    let declared: BTreeMap<&str, &Variable> = variables
-        .iter()
-        .map(|variable| (variable.name.as_str(), variable))
-        .collect();
+    let declared: BTreeMap<&str, &Variable> =
+        variables.iter().map(|variable| (variable.name.as_str(), variable)).collect();
     let mut found = Found {
         tried: BTreeSet::new(),
         given: BTreeMap::new(),
@@ -73,11 +71,7 @@ pub(super) fn resolve(
         found.file(&Arc::new(file.clone()), &declared, inputs.is_strict);
     }
     // A bad file hides the flags, as it always did: scripts see the same problems.
-    let flags = if !found.has_bad_file {
-        inputs.var_flags.as_slice()
-    } else {
-        &[]
-    };
+    let flags = if !found.has_bad_file { inputs.var_flags.as_slice() } else { &[] };
     for (name, text) in flags {
         match declared.get(name.as_str()) {
             Some(variable) => found.text(variable, text, Origin::Flag),
@@ -94,11 +88,7 @@ pub(super) fn resolve(
     for variable in variables {
         let given = found.given.remove(&variable.name).or_else(|| {
             let value = variable.default.clone()?;
-            Some(Given {
-                value,
-                origin: Origin::Default,
-                place: Place::At(variable.default_span),
-            })
+            Some(Given { value, origin: Origin::Default, place: Place::At(variable.default_span) })
         });
         let Some(given) = given else {
             if found.tried.contains(&variable.name) {
@@ -137,15 +127,12 @@ impl Found {
         let (value, place) = match &variable.wanted {
             None | Some(Type::String | Type::Number) => (Value::text(text), Place::Unset),
             Some(_) => {
-                let source = Arc::new(Source::new(
-                    format!("<value for var.{} from {from}>", variable.name),
-                    text.trim(),
-                ));
+                let source =
+                    Arc::new(Source::new(format!("<value for var.{} from {from}>", variable.name), text.trim()));
                 match self.constant(&source) {
                     Ok((value, span)) => (value, Place::Other { source, span }),
                     Err(problems) => {
-                        self.problems
-                            .extend(problems.into_iter().map(|problem| problem.in_source(&source)));
+                        self.problems.extend(problems.into_iter().map(|problem| problem.in_source(&source)));
                         return;
                     }
                 }
@@ -158,10 +145,7 @@ impl Found {
 
     fn constant(&self, source: &Source) -> Result<(Value, Span), Vec<Problem>> {
         let expr = syntax::read_expression(source, self.limits)?;
-        let scope = Scope {
-            limits: self.limits,
-            ..Scope::default()
-        };
+        let scope = Scope { limits: self.limits, ..Scope::default() };
         let mut evaluator = Evaluator::constant(source, &scope);
         match evaluator.evaluate(&expr) {
             Ok(value) => Ok((value, expr.span)),
@@ -180,10 +164,7 @@ impl Found {
             }
             Err(problem) => {
                 let detail = format!("{detail} is not compatible with the variable's type constraint: {problem}.");
-                self.problems.push(Problem {
-                    place: given.place,
-                    ..Problem::nowhere(summary, detail)
-                });
+                self.problems.push(Problem { place: given.place, ..Problem::nowhere(summary, detail) });
             }
         }
     }
@@ -195,14 +176,10 @@ impl Found {
         };
         for (name, value, span) in entries.unwrap_or_else(|problems| {
             self.has_bad_file = true;
-            self.problems
-                .extend(problems.into_iter().map(|problem| problem.in_source(file)));
+            self.problems.extend(problems.into_iter().map(|problem| problem.in_source(file)));
             Vec::new()
         }) {
-            let place = Place::Other {
-                source: file.clone(),
-                span,
-            };
+            let place = Place::Other { source: file.clone(), span };
             match declared.get(name.as_str()) {
                 Some(variable) => {
                     self.tried.insert(name.clone());
@@ -223,10 +200,7 @@ impl Found {
 
     fn hcl_entries(&mut self, file: &Source) -> Result<Vec<(String, Value, Span)>, Vec<Problem>> {
         let tree = syntax::read_body(file, self.limits)?;
-        let scope = Scope {
-            limits: self.limits,
-            ..Scope::default()
-        };
+        let scope = Scope { limits: self.limits, ..Scope::default() };
         let mut evaluator = Evaluator::constant(file, &scope);
         for block in &tree.blocks {
             let name = block.labels.first().map_or("<name>", |label| label.text.as_str());
@@ -234,11 +208,7 @@ impl Found {
                 "A .var file is used to assign values to variables that have already been declared in job files, not to declare new variables. To declare variable \"{name}\", place this block in one of your job files\n\nTo set a value for this variable in {}, use the definition syntax instead:\n    {name} = <value>",
                 file.name
             );
-            let _ = evaluator.fail(Problem::new(
-                block.kind_span,
-                "Variable declaration in a .var file",
-                detail,
-            ));
+            let _ = evaluator.fail(Problem::new(block.kind_span, "Variable declaration in a .var file", detail));
         }
         let mut entries = Vec::new();
         for attribute in &tree.attributes {
@@ -249,34 +219,19 @@ impl Found {
                 entries.push((attribute.name.clone(), value, attribute.value.span));
             }
         }
-        if evaluator.problems.is_empty() {
-            Ok(entries)
-        } else {
-            Err(evaluator.problems)
-        }
+        if evaluator.problems.is_empty() { Ok(entries) } else { Err(evaluator.problems) }
     }
 }
 
 fn json_entries(file: &Source) -> Result<Vec<(String, Value, Span)>, Vec<Problem>> {
     let whole = Span::new(0, file.text.len());
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&file.text) {
-        Ok(entries) => Ok(entries
-            .iter()
-            .map(|(name, value)| (name.clone(), Value::from_json(value), whole))
-            .collect()),
+        Ok(entries) => Ok(entries.iter().map(|(name, value)| (name.clone(), Value::from_json(value), whole)).collect()),
         Err(error) => {
-            let line_start: usize = file
-                .text
-                .split_inclusive('\n')
-                .take(error.line().saturating_sub(1))
-                .map(str::len)
-                .sum();
+            let line_start: usize =
+                file.text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
             let at = (line_start + error.column().saturating_sub(1)).min(file.text.len());
-            Err(vec![Problem::new(
-                Span::new(at, at + 1),
-                "Invalid JSON",
-                format!("{error}."),
-            )])
+            Err(vec![Problem::new(Span::new(at, at + 1), "Invalid JSON", format!("{error}."))])
         }
     }
 }

@@ -22,9 +22,7 @@ pub(super) fn evaluate(source: &Source, blocks: &[BlockTree], scope: &mut Scope)
     let (ordered, in_circle) = order(&locals);
     let mut units_left = scope.limits.expansion_units;
     let mut problems = Vec::new();
-    scope
-        .variables
-        .insert("local".to_string(), Value::Object(BTreeMap::new()));
+    scope.variables.insert("local".to_string(), Value::Object(BTreeMap::new()));
     let is_circular = |name: &str| in_circle.contains(name);
     for name in ordered.iter().chain(&in_circle) {
         let mut evaluator = Evaluator::new(source, scope).with_units(units_left);
@@ -46,11 +44,7 @@ pub(super) fn evaluate(source: &Source, blocks: &[BlockTree], scope: &mut Scope)
             })),
         }
     }
-    if problems.is_empty() {
-        Ok(units_left)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(units_left) } else { Err(problems) }
 }
 
 /// Stands for all locals that do not use `local` as a whole object; no real one has an empty name.
@@ -64,9 +58,7 @@ fn order<'t>(locals: &BTreeMap<&'t str, &'t AttributeTree>) -> (Vec<&'t str>, BT
     let whole: BTreeSet<&str> = locals
         .iter()
         .filter(|(_, local)| {
-            references(&local.value)
-                .iter()
-                .any(|reference| reference.name == "local" && reference.member.is_none())
+            references(&local.value).iter().any(|reference| reference.name == "local" && reference.member.is_none())
         })
         .map(|(name, _)| *name)
         .collect();
@@ -80,24 +72,16 @@ fn order<'t>(locals: &BTreeMap<&'t str, &'t AttributeTree>) -> (Vec<&'t str>, BT
                 .map(|(name, _)| *name)
                 .collect(),
         };
-        needs
-            .iter()
-            .for_each(|need| wanted_by.entry(need).or_default().push(name));
+        needs.iter().for_each(|need| wanted_by.entry(need).or_default().push(name));
         waits_for.insert(name, needs);
     }
     if !whole.is_empty() {
         let plain: BTreeSet<&str> = locals.keys().copied().filter(|name| !whole.contains(name)).collect();
-        plain
-            .iter()
-            .for_each(|need| wanted_by.entry(need).or_default().push(ALL_PLAIN));
+        plain.iter().for_each(|need| wanted_by.entry(need).or_default().push(ALL_PLAIN));
         waits_for.insert(ALL_PLAIN, plain);
     }
-    let mut ready: Vec<&str> = waits_for
-        .iter()
-        .filter(|(_, needs)| needs.is_empty())
-        .map(|(name, _)| *name)
-        .rev()
-        .collect();
+    let mut ready: Vec<&str> =
+        waits_for.iter().filter(|(_, needs)| needs.is_empty()).map(|(name, _)| *name).rev().collect();
     let mut ordered = Vec::new();
     while let Some(name) = ready.pop() {
         ordered.push(name);

@@ -52,9 +52,8 @@ impl Default for Inputs<'_> {
 pub fn parse_job_file(source: &Source, inputs: &Inputs) -> Result<Body, Vec<Problem>> {
     let mut tree = syntax::read_body(source, inputs.limits)?;
     let blocks = std::mem::take(&mut tree.blocks);
-    let (declaring, rest): (Vec<_>, Vec<_>) = blocks
-        .into_iter()
-        .partition(|block| ["variable", "variables", "locals"].contains(&block.kind.as_str()));
+    let (declaring, rest): (Vec<_>, Vec<_>) =
+        blocks.into_iter().partition(|block| ["variable", "variables", "locals"].contains(&block.kind.as_str()));
     tree.blocks = rest;
 
     let (variables, mut problems) = variable::declared(source, &declaring, inputs.limits);
@@ -69,20 +68,12 @@ pub fn parse_job_file(source: &Source, inputs: &Inputs) -> Result<Body, Vec<Prob
         return Err(problems);
     }
 
-    let mut scope = Scope {
-        files: inputs.files,
-        limits: inputs.limits,
-        ..Scope::job()
-    };
+    let mut scope = Scope { files: inputs.files, limits: inputs.limits, ..Scope::job() };
     scope.variables.insert("var".to_string(), Value::Object(values));
     let units_left = locals::evaluate(source, &declaring, &mut scope)?;
     let mut evaluator = Evaluator::new(source, &scope).with_units(units_left);
     let body = evaluator.body(&tree, false);
-    if evaluator.problems.is_empty() {
-        Ok(body)
-    } else {
-        Err(evaluator.problems)
-    }
+    if evaluator.problems.is_empty() { Ok(body) } else { Err(evaluator.problems) }
 }
 
 #[cfg(test)]

@@ -13,11 +13,7 @@ use crate::value::Value;
 /// What breaks the rules of a variable, or is wrong with a rule.
 pub(super) fn validate(source: &Source, variable: &Variable, given: &Given, limits: Limits) -> Vec<Problem> {
     let own = Value::Object([(variable.name.clone(), given.value.clone())].into());
-    let scope = Scope {
-        variables: [("var".to_string(), own)].into(),
-        limits,
-        ..Scope::default()
-    };
+    let scope = Scope { variables: [("var".to_string(), own)].into(), limits, ..Scope::default() };
     let mut evaluator = Evaluator::new(source, &scope);
     for rule in &variable.validations {
         check(&mut evaluator, variable, given, rule);
@@ -32,10 +28,7 @@ fn check(evaluator: &mut Evaluator, variable: &Variable, given: &Given, rule: &B
     };
     let missing = |evaluator: &mut Evaluator, name: &str| {
         let detail = format!("The argument \"{name}\" is required, but no definition was found.");
-        fail(
-            evaluator,
-            Problem::new(rule.open_brace_span.at_start(), "Missing required argument", detail),
-        );
+        fail(evaluator, Problem::new(rule.open_brace_span.at_start(), "Missing required argument", detail));
     };
     let Some(condition) = rule.body.attribute("condition").map(|condition| &condition.value) else {
         return missing(evaluator, "condition");
@@ -52,27 +45,18 @@ fn check(evaluator: &mut Evaluator, variable: &Variable, given: &Given, rule: &B
         }
         let detail =
             format!("The condition for variable \"{name}\" can only refer to the variable itself, using var.{name}.");
-        fail(
-            evaluator,
-            Problem::new(reference.span, "Invalid reference in variable validation", detail),
-        );
+        fail(evaluator, Problem::new(reference.span, "Invalid reference in variable validation", detail));
     }
     if !is_own_named {
         let detail =
             format!("The condition for variable \"{name}\" must refer to var.{name} in order to test incoming values.");
-        fail(
-            evaluator,
-            Problem::new(condition.span, "Invalid variable validation condition", detail),
-        );
+        fail(evaluator, Problem::new(condition.span, "Invalid variable validation condition", detail));
     }
     let message = match evaluator.evaluate(message).map(|text| text.to_text()) {
         Ok(Ok(text)) if !text.trim().is_empty() => text,
         Ok(_) => {
             let detail = "At least one full sentence explaining how to make the value valid is required.";
-            return fail(
-                evaluator,
-                Problem::new(message.span, "Invalid validation error message", detail),
-            );
+            return fail(evaluator, Problem::new(message.span, "Invalid validation error message", detail));
         }
         Err(_) => return,
     };
@@ -85,27 +69,15 @@ fn check(evaluator: &mut Evaluator, variable: &Variable, given: &Given, rule: &B
             let summary = format!("Invalid value for {} variable", given.origin.word());
             let place = evaluator.source.range(rule.kind_span);
             let detail = format!("{message}\n\nThis was checked by the validation rule at {place}.");
-            fail(
-                evaluator,
-                Problem {
-                    place: given.place.clone(),
-                    ..Problem::nowhere(summary, detail)
-                },
-            );
+            fail(evaluator, Problem { place: given.place.clone(), ..Problem::nowhere(summary, detail) });
         }
         Err(_) if holds.is_null() => {
             let detail = "Validation condition expression must return either true or false, not null.";
-            fail(
-                evaluator,
-                Problem::new(condition.span, "Invalid variable validation result", detail),
-            );
+            fail(evaluator, Problem::new(condition.span, "Invalid variable validation result", detail));
         }
         Err(problem) => {
             let detail = format!("Invalid validation condition result value: {problem}.");
-            fail(
-                evaluator,
-                Problem::new(condition.span, "Invalid variable validation result", detail),
-            );
+            fail(evaluator, Problem::new(condition.span, "Invalid variable validation result", detail));
         }
     }
 }

@@ -24,22 +24,12 @@ pub(super) fn declared<'t>(
     blocks: &'t [BlockTree],
     limits: Limits,
 ) -> (Vec<Variable<'t>>, Vec<Problem>) {
-    let scope = Scope {
-        limits,
-        ..Scope::default()
-    };
-    let mut reader = Reader {
-        evaluator: Evaluator::constant(source, &scope),
-        variables: Vec::new(),
-    };
+    let scope = Scope { limits, ..Scope::default() };
+    let mut reader = Reader { evaluator: Evaluator::constant(source, &scope), variables: Vec::new() };
     for block in blocks {
         match block.kind.as_str() {
             "variable" => reader.long_form(block),
-            "variables" => block
-                .body
-                .attributes
-                .iter()
-                .for_each(|default| reader.short_form(default)),
+            "variables" => block.body.attributes.iter().for_each(|default| reader.short_form(default)),
             _ => {}
         }
     }
@@ -59,10 +49,8 @@ impl<'t> Reader<'t, '_> {
 
     fn declare(&mut self, variable: Variable<'t>) {
         if self.variables.iter().any(|known| known.name == variable.name) {
-            let _ = self.evaluator.fail(Problem::nowhere(
-                "Duplicate variable",
-                "Duplicate a variable definition found.",
-            ));
+            let _ =
+                self.evaluator.fail(Problem::nowhere("Duplicate variable", "Duplicate a variable definition found."));
             return;
         }
         self.variables.push(variable);

@@ -32,10 +32,7 @@ fn arithmetic_keeps_512_bits() {
 
 #[test]
 fn floats_print_as_floats() {
-    assert_eq!(
-        Number::from_f64(2f64.powi(100)).unwrap().to_string(),
-        "1267650600228229400000000000000"
-    );
+    assert_eq!(Number::from_f64(2f64.powi(100)).unwrap().to_string(), "1267650600228229400000000000000");
     assert_eq!(Number::from_f64(2f64.sqrt()).unwrap().to_string(), "1.4142135623730951");
     assert_eq!(Number::from_f64(0.1).unwrap().to_string(), "0.1");
     assert_eq!(Number::from_f64(-0.0).unwrap().to_string(), "-0");

@@ -26,10 +26,7 @@ pub(super) struct Builder<'s> {
 
 impl Builder<'_> {
     pub fn body(&mut self, body: &Body, span: Span) -> BodyTree {
-        let mut tree = BodyTree {
-            span,
-            ..BodyTree::default()
-        };
+        let mut tree = BodyTree { span, ..BodyTree::default() };
         let mut seen: BTreeMap<String, Span> = BTreeMap::new();
         for structure in body.iter() {
             match structure {
@@ -43,17 +40,11 @@ impl Builder<'_> {
                             "The argument \"{name}\" was already set at {}. Each argument may be set only once.",
                             self.source.range(*first)
                         );
-                        self.problems
-                            .push(Problem::new(name_span, "Attribute redefined", detail));
+                        self.problems.push(Problem::new(name_span, "Attribute redefined", detail));
                         continue;
                     }
                     seen.insert(name.clone(), name_span);
-                    tree.attributes.push(AttributeTree {
-                        name,
-                        name_span,
-                        value,
-                        span,
-                    });
+                    tree.attributes.push(AttributeTree { name, name_span, value, span });
                 }
                 Structure::Block(block) => tree.blocks.push(self.block(block)),
             }
@@ -78,21 +69,10 @@ impl Builder<'_> {
             })
             .collect();
         let header_end = labels.last().map_or(kind_span.end, |label| label.span.end);
-        let gap = self
-            .source
-            .slice(Span::new(header_end, span.end))
-            .find('{')
-            .unwrap_or(0);
+        let gap = self.source.slice(Span::new(header_end, span.end)).find('{').unwrap_or(0);
         let open_brace_span = Span::new(header_end + gap, header_end + gap + 1);
         let body = self.body(&block.body, Span::new(open_brace_span.start, span.end));
-        BlockTree {
-            kind: self.source.slice(kind_span).to_string(),
-            kind_span,
-            labels,
-            open_brace_span,
-            body,
-            span,
-        }
+        BlockTree { kind: self.source.slice(kind_span).to_string(), kind_span, labels, open_brace_span, body, span }
     }
 
     pub fn expression(&mut self, expression: &Expression) -> Expr {
@@ -109,10 +89,7 @@ impl Builder<'_> {
             }
             Expression::Array(items) => ExprKind::Tuple(items.iter().map(|item| self.expression(item)).collect()),
             Expression::Object(object) => ExprKind::Object(
-                object
-                    .iter()
-                    .map(|(key, value)| (self.object_key(key), self.expression(value.expr())))
-                    .collect(),
+                object.iter().map(|(key, value)| (self.object_key(key), self.expression(value.expr()))).collect(),
             ),
             Expression::StringTemplate(template) => {
                 let (kind, inner) = self.quoted(template, span);
@@ -129,17 +106,10 @@ impl Builder<'_> {
             },
             Expression::FuncCall(call) => self.call(call, span),
             Expression::Traversal(traversal) => {
-                let steps = traversal
-                    .operators
-                    .iter()
-                    .map(|step| self.step(step, span_of(step.span())))
-                    .collect();
+                let steps = traversal.operators.iter().map(|step| self.step(step, span_of(step.span()))).collect();
                 match &traversal.expr {
                     Expression::Variable(name) => self.reference(span_of(name.span()), steps),
-                    base => ExprKind::Access {
-                        base: Box::new(self.expression(base)),
-                        steps,
-                    },
+                    base => ExprKind::Access { base: Box::new(self.expression(base)), steps },
                 }
             }
             Expression::UnaryOp(unary) => {
@@ -156,11 +126,7 @@ impl Builder<'_> {
                     span = left.span.to(right.span);
                 }
                 let operator = operator(*binary.operator.value());
-                ExprKind::Binary {
-                    operator,
-                    left: Box::new(left),
-                    right: Box::new(right),
-                }
+                ExprKind::Binary { operator, left: Box::new(left), right: Box::new(right) }
             }
             Expression::ForExpr(tree) => ExprKind::For(Box::new(ForTree {
                 key_name: tree.intro.key_var.as_ref().map(|name| name.as_str().to_string()),
@@ -187,10 +153,8 @@ impl Builder<'_> {
 
     /// A bare word as a key is text; so are the words that are values elsewhere.
     fn object_key(&mut self, key: &ObjectKey) -> Expr {
-        let word = |span: Span, source: &Source| Expr {
-            kind: ExprKind::Literal(Value::text(source.slice(span))),
-            span,
-        };
+        let word =
+            |span: Span, source: &Source| Expr { kind: ExprKind::Literal(Value::text(source.slice(span))), span };
         match key {
             ObjectKey::Ident(_) => word(span_of(key.span()), self.source),
             ObjectKey::Expression(Expression::Null(_) | Expression::Bool(_)) => word(span_of(key.span()), self.source),
@@ -198,8 +162,7 @@ impl Builder<'_> {
                 if let Expression::Traversal(_) = expression {
                     let detail = "Object keys that are references must be in parentheses, or in quotes when a dot belongs to the key.";
                     let span = span_of(expression.span());
-                    self.problems
-                        .push(Problem::new(span, "Ambiguous attribute key", detail));
+                    self.problems.push(Problem::new(span, "Ambiguous attribute key", detail));
                 }
                 self.expression(expression)
             }
@@ -230,24 +193,19 @@ impl Builder<'_> {
     }
 
     fn reference(&mut self, name_span: Span, steps: Vec<Step>) -> ExprKind {
-        ExprKind::Reference {
-            name: self.source.slice(name_span).to_string(),
-            name_span,
-            steps,
-        }
+        ExprKind::Reference { name: self.source.slice(name_span).to_string(), name_span, steps }
     }
 
     fn step(&mut self, operator: &TraversalOperator, span: Span) -> Step {
         let kind = match operator {
             TraversalOperator::GetAttr(name) => StepKind::Attribute(name.as_str().to_string()),
-            TraversalOperator::LegacyIndex(index) => StepKind::Literal(Value::Number(
-                Number::from_text(&index.value().to_string()).unwrap_or(0i64.into()),
-            )),
+            TraversalOperator::LegacyIndex(index) => {
+                StepKind::Literal(Value::Number(Number::from_text(&index.value().to_string()).unwrap_or(0i64.into())))
+            }
             TraversalOperator::Index(index) => match self.expression(index) {
-                Expr {
-                    kind: ExprKind::Literal(value @ (Value::String(_) | Value::Number(_))),
-                    ..
-                } => StepKind::Literal(value),
+                Expr { kind: ExprKind::Literal(value @ (Value::String(_) | Value::Number(_))), .. } => {
+                    StepKind::Literal(value)
+                }
                 index => StepKind::Index(index),
             },
             TraversalOperator::AttrSplat(_) => StepKind::AttributeSplat,

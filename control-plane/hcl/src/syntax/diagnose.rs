@@ -30,42 +30,21 @@ pub(super) fn diagnose(source: &Source, error: &Error, found: &Scan, wanted: Wan
     let (summary, detail) = if says("nesting depth") || says("chained binary operators") {
         ("Nesting too deep", "Expressions or blocks are nested too deep here.")
     } else if says("escape sequence") || says("unicode") {
-        (
-            "Invalid escape sequence",
-            "This is not a valid escape sequence; a single backslash is written as \\\\.",
-        )
+        ("Invalid escape sequence", "This is not a valid escape sequence; a single backslash is written as \\\\.")
     } else if says("invalid block body") || says("invalid attribute; expected `=`") {
         block_body(text, at)
     } else if says("invalid structure") {
-        (
-            "Invalid block definition",
-            "Either a quoted string block label or an opening brace (\"{\") is expected here.",
-        )
+        ("Invalid block definition", "Either a quoted string block label or an opening brace (\"{\") is expected here.")
     } else if says("invalid expression") {
-        (
-            "Invalid expression",
-            "Expected the start of an expression, but found an invalid expression token.",
-        )
+        ("Invalid expression", "Expected the start of an expression, but found an invalid expression token.")
     } else if says("invalid object item") {
-        (
-            "Missing attribute separator",
-            "Expected a newline or comma to mark the beginning of the next attribute.",
-        )
+        ("Missing attribute separator", "Expected a newline or comma to mark the beginning of the next attribute.")
     } else if says("object value assignment") {
-        (
-            "Missing attribute value",
-            "Expected an attribute value, introduced by an equals sign (\"=\").",
-        )
+        ("Missing attribute value", "Expected an attribute value, introduced by an equals sign (\"=\").")
     } else if says("expected newline or eof") {
         match text[..at].trim_end_matches([' ', '\t']).ends_with('}') {
-            true => (
-                "Missing newline after block definition",
-                "A block definition must end with a newline.",
-            ),
-            false => (
-                "Missing newline after argument",
-                "An argument definition must end with a newline.",
-            ),
+            true => ("Missing newline after block definition", "A block definition must end with a newline."),
+            false => ("Missing newline after argument", "An argument definition must end with a newline."),
         }
     } else if wanted == Wanted::Expression && message == "unexpected token" {
         (
@@ -127,25 +106,15 @@ fn block_body(text: &str, at: usize) -> (&'static str, &'static str) {
 fn definition_required(text: &str, at: usize) -> (&'static str, &'static str) {
     match text[at..].starts_with('"') {
         true => ("Invalid argument name", "Argument names must not be quoted."),
-        false => (
-            "Argument or block definition required",
-            "An argument or block definition is required here.",
-        ),
+        false => ("Argument or block definition required", "An argument or block definition is required here."),
     }
 }
 
 /// The word or the single character at a place.
 fn token_at(text: &str, at: usize) -> Span {
     let rest = &text[at..];
-    let word: usize = rest
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '-')
-        .map(char::len_utf8)
-        .sum();
-    let width = if word > 0 {
-        word
-    } else {
-        rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8)
-    };
+    let word: usize =
+        rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '-').map(char::len_utf8).sum();
+    let width = if word > 0 { word } else { rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8) };
     Span::new(at, at + width)
 }

@@ -18,31 +18,17 @@ const REPEATED_NAMES_MAX: usize = 16;
 /// Reads a whole file.
 pub(crate) fn read_body(source: &Source, limits: Limits) -> Result<BodyTree, Vec<Problem>> {
     let body = read(source, limits, parse_body, Wanted::Body)?;
-    let mut builder = Builder {
-        source,
-        problems: Vec::new(),
-    };
+    let mut builder = Builder { source, problems: Vec::new() };
     let tree = builder.body(&body, Span::new(0, source.text.len()));
-    if builder.problems.is_empty() {
-        Ok(tree)
-    } else {
-        Err(builder.problems)
-    }
+    if builder.problems.is_empty() { Ok(tree) } else { Err(builder.problems) }
 }
 
 /// Reads one expression, as in the value of a `-var` flag.
 pub(crate) fn read_expression(source: &Source, limits: Limits) -> Result<Expr, Vec<Problem>> {
     let expression = read(source, limits, parse_expr, Wanted::Expression)?;
-    let mut builder = Builder {
-        source,
-        problems: Vec::new(),
-    };
+    let mut builder = Builder { source, problems: Vec::new() };
     let tree = builder.expression(&expression);
-    if builder.problems.is_empty() {
-        Ok(tree)
-    } else {
-        Err(builder.problems)
-    }
+    if builder.problems.is_empty() { Ok(tree) } else { Err(builder.problems) }
 }
 
 fn read<T>(
@@ -52,11 +38,8 @@ fn read<T>(
     wanted: Wanted,
 ) -> Result<T, Vec<Problem>> {
     if source.text.len() > limits.source_bytes {
-        let detail = format!(
-            "The text has {} bytes, more than the {} allowed.",
-            source.text.len(),
-            limits.source_bytes
-        );
+        let detail =
+            format!("The text has {} bytes, more than the {} allowed.", source.text.len(), limits.source_bytes);
         return Err(vec![Problem::new(Span::default(), "Text too large", detail)]);
     }
     let found = scan(&source.text);
@@ -105,11 +88,7 @@ fn rename(copy: &mut [u8], at: usize, turn: usize) -> bool {
     match copy.get_mut(at) {
         Some(byte) if byte.is_ascii_alphabetic() || *byte == b'_' => {
             let letter = b'A' + (turn % 26) as u8;
-            *byte = if *byte == letter {
-                letter.to_ascii_lowercase()
-            } else {
-                letter
-            };
+            *byte = if *byte == letter { letter.to_ascii_lowercase() } else { letter };
             true
         }
         Some(byte) if byte.is_ascii_digit() => {

@@ -31,13 +31,7 @@ enum Mode<'s> {
 
 /// Looks over a text. Never fails: what is wrong is left for the parser to refuse.
 pub(crate) fn scan(text: &str) -> Scan {
-    let mut scanner = Scanner {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        modes: Vec::new(),
-        found: Scan::default(),
-    };
+    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, modes: Vec::new(), found: Scan::default() };
     while scanner.at < scanner.bytes.len() && scanner.found.too_deep.is_none() {
         scanner.step();
     }
@@ -87,9 +81,7 @@ impl<'s> Scanner<'s> {
     }
 
     fn skip_past(&mut self, end: &str) {
-        self.at = self.text[self.at..]
-            .find(end)
-            .map_or(self.bytes.len(), |found| self.at + found + end.len());
+        self.at = self.text[self.at..].find(end).map_or(self.bytes.len(), |found| self.at + found + end.len());
     }
 
     fn step_code(&mut self) {

@@ -21,11 +21,7 @@ enum Token {
     If(Expr),
     Else,
     EndIf,
-    For {
-        key_name: Option<String>,
-        value_name: String,
-        collection: Expr,
-    },
+    For { key_name: Option<String>, value_name: String, collection: Expr },
     EndFor,
 }
 
@@ -85,16 +81,11 @@ fn escape(text: &str) -> (char, usize) {
 }
 
 fn flatten(builder: &mut Builder, template: &Template, kind: TemplateKind, tokens: &mut Vec<Trimmed>) {
-    let plain = |token| Trimmed {
-        token,
-        strip: Strip::None,
-    };
+    let plain = |token| Trimmed { token, strip: Strip::None };
     for element in template.iter() {
         match element {
             Element::Literal(literal) => {
-                let raw = literal
-                    .span()
-                    .map_or(literal.as_str(), |span| builder.source.slice(span.into()));
+                let raw = literal.span().map_or(literal.as_str(), |span| builder.source.slice(span.into()));
                 match kind {
                     TemplateKind::Quoted => tokens.push(plain(Token::Text(unescape(raw, kind)))),
                     TemplateKind::Heredoc { .. } => {
@@ -107,34 +98,18 @@ fn flatten(builder: &mut Builder, template: &Template, kind: TemplateKind, token
                 let span = element.span().unwrap_or_default().into();
                 let is_trimming = hole.strip != Strip::None;
                 let value = builder.expression(&hole.expr);
-                tokens.push(Trimmed {
-                    token: Token::Hole(Hole {
-                        value,
-                        span,
-                        is_trimming,
-                    }),
-                    strip: hole.strip,
-                });
+                tokens.push(Trimmed { token: Token::Hole(Hole { value, span, is_trimming }), strip: hole.strip });
             }
             Element::Directive(directive) => match directive.as_ref() {
                 Directive::If(directive) => {
                     let condition = builder.expression(&directive.if_expr.cond_expr);
-                    tokens.push(Trimmed {
-                        token: Token::If(condition),
-                        strip: directive.if_expr.strip,
-                    });
+                    tokens.push(Trimmed { token: Token::If(condition), strip: directive.if_expr.strip });
                     flatten(builder, &directive.if_expr.template, kind, tokens);
                     if let Some(otherwise) = &directive.else_expr {
-                        tokens.push(Trimmed {
-                            token: Token::Else,
-                            strip: otherwise.strip,
-                        });
+                        tokens.push(Trimmed { token: Token::Else, strip: otherwise.strip });
                         flatten(builder, &otherwise.template, kind, tokens);
                     }
-                    tokens.push(Trimmed {
-                        token: Token::EndIf,
-                        strip: directive.endif_expr.strip,
-                    });
+                    tokens.push(Trimmed { token: Token::EndIf, strip: directive.endif_expr.strip });
                 }
                 Directive::For(directive) => {
                     let intro = &directive.for_expr;
@@ -143,15 +118,9 @@ fn flatten(builder: &mut Builder, template: &Template, kind: TemplateKind, token
                         value_name: intro.value_var.as_str().to_string(),
                         collection: builder.expression(&intro.collection_expr),
                     };
-                    tokens.push(Trimmed {
-                        token,
-                        strip: intro.strip,
-                    });
+                    tokens.push(Trimmed { token, strip: intro.strip });
                     flatten(builder, &intro.template, kind, tokens);
-                    tokens.push(Trimmed {
-                        token: Token::EndFor,
-                        strip: directive.endfor_expr.strip,
-                    });
+                    tokens.push(Trimmed { token: Token::EndFor, strip: directive.endfor_expr.strip });
                 }
             },
         }
@@ -227,18 +196,9 @@ fn tree(tokens: &mut impl Iterator<Item = Token>) -> (Vec<Part>, End) {
                 let no = if end == End::Else { tree(tokens).0 } else { Vec::new() };
                 parts.push(Part::If { condition, yes, no });
             }
-            Token::For {
-                key_name,
-                value_name,
-                collection,
-            } => {
+            Token::For { key_name, value_name, collection } => {
                 let body = tree(tokens).0;
-                parts.push(Part::For {
-                    key_name,
-                    value_name,
-                    collection,
-                    body,
-                });
+                parts.push(Part::For { key_name, value_name, collection, body });
             }
             Token::Else => return (parts, End::Else),
             Token::EndIf | Token::EndFor => return (parts, End::Closed),

@@ -39,9 +39,7 @@ pub(crate) struct BlockTree {
 
 impl BlockTree {
     pub fn header_span(&self) -> Span {
-        self.labels
-            .last()
-            .map_or(self.kind_span, |label| self.kind_span.to(label.span))
+        self.labels.last().map_or(self.kind_span, |label| self.kind_span.to(label.span))
     }
 }
 
@@ -165,15 +163,6 @@ pub(crate) struct Hole {
 pub(crate) enum Part {
     Text(String),
     Hole(Hole),
-    If {
-        condition: Expr,
-        yes: Vec<Part>,
-        no: Vec<Part>,
-    },
-    For {
-        key_name: Option<String>,
-        value_name: String,
-        collection: Expr,
-        body: Vec<Part>,
-    },
+    If { condition: Expr, yes: Vec<Part>, no: Vec<Part> },
+    For { key_name: Option<String>, value_name: String, collection: Expr, body: Vec<Part> },
 }

@@ -30,11 +30,7 @@ fn walk<'t>(expr: &'t Expr, found: &mut Vec<Reference<'t>>) {
                 Some(StepKind::Attribute(member) | StepKind::Literal(Value::String(member))) => Some(member.as_str()),
                 _ => None,
             };
-            found.push(Reference {
-                name,
-                span: expr.span,
-                member,
-            });
+            found.push(Reference { name, span: expr.span, member });
             walk_steps(steps, found);
         }
         ExprKind::Access { base, steps } => {
@@ -48,12 +44,7 @@ fn walk<'t>(expr: &'t Expr, found: &mut Vec<Reference<'t>>) {
             walk(value, found);
         }),
         ExprKind::For(tree) => {
-            let parts = [
-                Some(&tree.collection),
-                tree.key.as_ref(),
-                Some(&tree.value),
-                tree.condition.as_ref(),
-            ];
+            let parts = [Some(&tree.collection), tree.key.as_ref(), Some(&tree.value), tree.condition.as_ref()];
             parts.into_iter().flatten().for_each(|part| walk(part, found));
         }
         ExprKind::Call(call) => call.arguments.iter().for_each(|argument| walk(argument, found)),

@@ -1,10 +1,7 @@
 //! Runs every job file of the fixture folder: what Nomad understood is beside each, and this crate must agree in
 //! the parts that are its own (values, variables, locals, `dynamic`, and the texts of errors in these).
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests read the fixtures, and play the file system for file functions"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests read the fixtures, and play the file system for file functions")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::collections::BTreeMap;
@@ -56,15 +53,7 @@ impl Files for FixtureFiles {
 fn cases(prefixes: &[&str]) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
-        .filter_map(|entry| {
-            entry
-                .unwrap()
-                .file_name()
-                .to_str()
-                .unwrap()
-                .strip_suffix(".nomad.hcl")
-                .map(String::from)
-        })
+        .filter_map(|entry| entry.unwrap().file_name().to_str().unwrap().strip_suffix(".nomad.hcl").map(String::from))
         .filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
         .collect();
     names.sort();
@@ -81,15 +70,9 @@ fn run(name: &str) -> Result<Body, String> {
     let file = format!("{name}.nomad.hcl");
     let text = std::fs::read_to_string(folder().join(&file)).unwrap();
     // The one function of the cases that this crate does not have.
-    let text: String = text
-        .split_inclusive('\n')
-        .filter(|line| !line.contains("yamldecode("))
-        .collect();
+    let text: String = text.split_inclusive('\n').filter(|line| !line.contains("yamldecode(")).collect();
     let source = Source::new(&file, text);
-    let mut inputs = Inputs {
-        files: Some(&FixtureFiles),
-        ..Inputs::default()
-    };
+    let mut inputs = Inputs { files: Some(&FixtureFiles), ..Inputs::default() };
     let arguments = beside(name, "args").unwrap_or_default();
     let mut arguments = arguments.lines();
     while let Some(argument) = arguments.next() {
@@ -104,11 +87,7 @@ fn run(name: &str) -> Result<Body, String> {
         }
     }
     let env = beside(name, "env").unwrap_or_default();
-    inputs.env = env
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(k, v)| (k.into(), v.into()))
-        .collect();
+    inputs.env = env.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
     parse_job_file(&source, &inputs).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|problem| problem.one_line(&source)).collect();
         format!("{}\n", lines.join("\n"))
@@ -121,10 +100,7 @@ fn meta_of(body: &Body) -> BTreeMap<String, String> {
         Some(meta) => meta.value.as_entries().expect("meta is a map").clone(),
         None => BTreeMap::new(),
     };
-    entries
-        .into_iter()
-        .map(|(name, value)| (name, value.to_text().unwrap_or("null".to_string())))
-        .collect()
+    entries.into_iter().map(|(name, value)| (name, value.to_text().unwrap_or("null".to_string()))).collect()
 }
 
 #[test]
@@ -144,10 +120,7 @@ fn values_are_what_nomad_makes_of_them() {
         let meta = meta_of(&body);
         for (key, value) in expected["Meta"].as_object().unwrap() {
             compared += 1;
-            let (value, ours) = (
-                value.as_str().unwrap(),
-                meta.get(key).map_or("(nothing)", String::as_str),
-            );
+            let (value, ours) = (value.as_str().unwrap(), meta.get(key).map_or("(nothing)", String::as_str));
             if value != ours && !LEFT_OUT.contains(&(name.as_str(), key.as_str())) {
                 wrong.push_str(&format!("{name} {key}:\n  want {value:?}\n  have {ours:?}\n"));
             }
@@ -235,38 +208,18 @@ fn dynamic_blocks_become_blocks() {
         for kind in path {
             at = &at.blocks_of(kind).next().unwrap().body;
         }
-        at.blocks_of(kind)
-            .map(|block| block.label(0).unwrap_or("-").to_string())
-            .collect()
+        at.blocks_of(kind).map(|block| block.label(0).unwrap_or("-").to_string()).collect()
     };
-    assert_eq!(
-        labels("dynamic-list", &["job", "group", "network"], "port"),
-        ["http", "grpc"]
-    );
+    assert_eq!(labels("dynamic-list", &["job", "group", "network"], "port"), ["http", "grpc"]);
     assert_eq!(labels("dynamic-map-iterator", &["job"], "group"), ["g-alpha", "g-beta"]);
     assert_eq!(labels("dynamic-set-nested", &["job", "group"], "task"), ["one", "two"]);
-    assert_eq!(
-        labels("dynamic-set-nested", &["job", "group", "task"], "template"),
-        ["-", "-"]
-    );
-    assert_eq!(
-        labels("dynamic-empty-and-driver-config", &["job", "group"], "constraint"),
-        [""; 0]
-    );
+    assert_eq!(labels("dynamic-set-nested", &["job", "group", "task"], "template"), ["-", "-"]);
+    assert_eq!(labels("dynamic-empty-and-driver-config", &["job", "group"], "constraint"), [""; 0]);
     // A driver's own configuration keeps the block as it is.
-    let kept = labels(
-        "dynamic-empty-and-driver-config",
-        &["job", "group", "task", "config"],
-        "dynamic",
-    );
+    let kept = labels("dynamic-empty-and-driver-config", &["job", "group", "task", "config"], "dynamic");
     assert_eq!(kept, ["mount"]);
     let body = run("dynamic-list").unwrap();
     let network = &body.blocks[0].body.blocks[0].body.blocks[0];
-    let ports: Vec<&Value> = network
-        .body
-        .blocks
-        .iter()
-        .map(|port| &port.body.attributes[0].value)
-        .collect();
+    let ports: Vec<&Value> = network.body.blocks.iter().map(|port| &port.body.attributes[0].value).collect();
     assert_eq!(ports, [&Value::from(8000i64), &Value::from(8001i64)]);
 }

@@ -56,29 +56,13 @@ fn policies(group: &mut Map<String, Value>, job: &Map<String, Value>, kind: &str
     group.insert("RestartPolicy".to_owned(), restart);
     let inherit = |key: &str, outer: &str, defaults: Value, always: bool, group: &Map<String, Value>| {
         let (inner, outer) = (&group[key], &job[outer]);
-        if always || !inner.is_null() || !outer.is_null() {
-            merged(&[inner, outer], &defaults)
-        } else {
-            Value::Null
-        }
+        if always || !inner.is_null() || !outer.is_null() { merged(&[inner, outer], &defaults) } else { Value::Null }
     };
     let is_service = kind == "service";
-    let update = inherit(
-        "Update",
-        "Update",
-        update_defaults(),
-        is_service || kind == "system",
-        group,
-    );
+    let update = inherit("Update", "Update", update_defaults(), is_service || kind == "system", group);
     group.insert("Update".to_owned(), update);
     let reschedules = is_service || kind == "batch";
-    let reschedule = inherit(
-        "ReschedulePolicy",
-        "Reschedule",
-        reschedule_defaults(kind),
-        reschedules,
-        group,
-    );
+    let reschedule = inherit("ReschedulePolicy", "Reschedule", reschedule_defaults(kind), reschedules, group);
     group.insert("ReschedulePolicy".to_owned(), reschedule);
     let migrate = inherit("Migrate", "Migrate", migrate_defaults(), is_service, group);
     group.insert("Migrate".to_owned(), migrate);

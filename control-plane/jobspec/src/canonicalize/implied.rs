@@ -127,11 +127,7 @@ fn cni(group: &Map<String, Value>, list: &mut Vec<Value>) {
     let is_transparent = items(group, "Services")
         .any(|service| service["Connect"]["SidecarService"]["Proxy"]["TransparentProxy"].is_object());
     if is_transparent {
-        list.push(constraint(
-            "${attr.plugins.cni.version.consul-cni}",
-            "semver",
-            ">= 1.4.2",
-        ));
+        list.push(constraint("${attr.plugins.cni.version.consul-cni}", "semver", ">= 1.4.2"));
         list.push(constraint("${attr.nomad.version}", "semver", ">= 1.8.0-dev"));
     }
 }
@@ -150,15 +146,8 @@ fn has_identity(service: &Value) -> bool {
 
 fn partitions(group: &mut Map<String, Value>) {
     let of = |body: &Map<String, Value>| {
-        let partition = body
-            .get("Consul")
-            .map(|consul| text(consul, "Partition"))
-            .unwrap_or_default();
-        if partition.is_empty() {
-            vec![]
-        } else {
-            vec![constraint("${attr.consul.partition}", "=", partition)]
-        }
+        let partition = body.get("Consul").map(|consul| text(consul, "Partition")).unwrap_or_default();
+        if partition.is_empty() { vec![] } else { vec![constraint("${attr.consul.partition}", "=", partition)] }
     };
     for task in group.get_mut("Tasks").into_iter().flat_map(objects) {
         let more = of(task);

@@ -81,9 +81,7 @@ fn check_restart(mut inner: Value, outer: &Value) -> Value {
 /// What a stored service has beyond the table's keys.
 pub fn close(group: &mut Map<String, Value>) {
     let mut tasks = group.remove("Tasks").unwrap_or_default();
-    let of_tasks = objects(&mut tasks)
-        .filter_map(|task| task.get_mut("Services"))
-        .flat_map(objects);
+    let of_tasks = objects(&mut tasks).filter_map(|task| task.get_mut("Services")).flat_map(objects);
     for service in group.get_mut("Services").into_iter().flat_map(objects).chain(of_tasks) {
         service.insert("Namespace".to_owned(), json!("default"));
     }

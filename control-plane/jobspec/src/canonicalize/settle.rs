@@ -38,16 +38,11 @@ fn settled(value: Value, field: &Field) -> Value {
             Value::Object(body)
         }
         (Kind::Many(shape), Value::Array(mut items)) => {
-            items
-                .iter_mut()
-                .filter_map(Value::as_object_mut)
-                .for_each(|body| settle(body, shape));
+            items.iter_mut().filter_map(Value::as_object_mut).for_each(|body| settle(body, shape));
             Value::Array(items)
         }
         (Kind::Named(shape), Value::Object(mut map)) => {
-            map.values_mut()
-                .filter_map(Value::as_object_mut)
-                .for_each(|body| settle(body, shape));
+            map.values_mut().filter_map(Value::as_object_mut).for_each(|body| settle(body, shape));
             Value::Object(map)
         }
         (_, value) => value,
@@ -76,10 +71,7 @@ pub fn merged(levels: &[&Value], defaults: &Value) -> Value {
         return Value::Null;
     };
     let field = |key: &String, default: &Value| {
-        let written = levels
-            .iter()
-            .map(|level| &level[key.as_str()])
-            .find(|value| !value.is_null());
+        let written = levels.iter().map(|level| &level[key.as_str()]).find(|value| !value.is_null());
         (key.clone(), written.unwrap_or(default).clone())
     };
     Value::Object(defaults.iter().map(|(key, default)| field(key, default)).collect())

@@ -9,21 +9,12 @@ use super::{objects, service};
 /// Fills a task of a group whose policies are settled.
 pub fn fill(task: &mut Map<String, Value>, group: &Map<String, Value>, job: &Map<String, Value>) {
     let kind = job["Type"].as_str().unwrap_or_default();
-    let restart = merged(
-        &[&task["RestartPolicy"], &group["RestartPolicy"]],
-        &restart_defaults(kind),
-    );
+    let restart = merged(&[&task["RestartPolicy"], &group["RestartPolicy"]], &restart_defaults(kind));
     task.insert("RestartPolicy".to_owned(), restart);
     identity(task);
     resources(task);
-    task.get_mut("Templates")
-        .into_iter()
-        .flat_map(objects)
-        .for_each(template);
-    task.get_mut("Artifacts")
-        .into_iter()
-        .flat_map(objects)
-        .for_each(artifact);
+    task.get_mut("Templates").into_iter().flat_map(objects).for_each(template);
+    task.get_mut("Artifacts").into_iter().flat_map(objects).for_each(artifact);
     if let Some(Value::Array(mounts)) = task.get_mut("VolumeMounts") {
         // A mount of nothing is lost without a word, as it ever was.
         mounts.retain(|mount| mount["Volume"].as_str().is_some_and(|volume| !volume.is_empty()));
@@ -63,10 +54,7 @@ fn identity(task: &mut Map<String, Value>) {
 /// A share of MHz is the default only where whole cores were not asked for.
 fn resources(task: &mut Map<String, Value>) {
     if task["Resources"].is_null() {
-        task.insert(
-            "Resources".to_owned(),
-            Value::Object(crate::shapes::task::RESOURCES.empty()),
-        );
+        task.insert("Resources".to_owned(), Value::Object(crate::shapes::task::RESOURCES.empty()));
     }
     if let Some(Value::Object(resources)) = task.get_mut("Resources")
         && resources["CPU"].is_null()
@@ -78,11 +66,7 @@ fn resources(task: &mut Map<String, Value>) {
 
 fn template(template: &mut Map<String, Value>) {
     if is_unset(template, "ChangeSignal") {
-        let signal = if template["ChangeMode"] == "signal" {
-            "SIGHUP"
-        } else {
-            ""
-        };
+        let signal = if template["ChangeMode"] == "signal" { "SIGHUP" } else { "" };
         template.insert("ChangeSignal".to_owned(), json!(signal));
     }
     upper_case(template, "ChangeSignal");

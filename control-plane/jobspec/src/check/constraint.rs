@@ -10,50 +10,32 @@ use crate::multierror::nested;
 /// Those of a job or group; of a task too, where `is_task` forbids what counts allocs per node.
 pub fn all(body: &Map<String, Value>, kind: &str, is_task: bool, problems: &mut Vec<String>) {
     for (place, constraint) in items_of(body, "Constraints").enumerate() {
-        nested(
-            problems,
-            format!("Constraint {} validation failed: ", place + 1),
-            constraint_problems(constraint),
-        );
+        nested(problems, format!("Constraint {} validation failed: ", place + 1), constraint_problems(constraint));
         let operand = text(constraint, "Operand");
         if is_task && operand.starts_with("distinct_") {
-            problems.push(format!(
-                "Constraint {} has disallowed Operand at task level: {operand}",
-                place + 1
-            ));
+            problems.push(format!("Constraint {} has disallowed Operand at task level: {operand}", place + 1));
         }
     }
     if kind == "system" && items_of(body, "Affinities").next().is_some() {
         problems.push("System jobs may not have an affinity block".to_owned());
     } else {
         for (place, affinity) in items_of(body, "Affinities").enumerate() {
-            nested(
-                problems,
-                format!("Affinity {} validation failed: ", place + 1),
-                affinity_problems(affinity),
-            );
+            nested(problems, format!("Affinity {} validation failed: ", place + 1), affinity_problems(affinity));
         }
     }
     if kind == "system" && items_of(body, "Spreads").next().is_some() {
         problems.push("System jobs may not have a spread block".to_owned());
     } else {
         for (place, spread) in items_of(body, "Spreads").enumerate() {
-            nested(
-                problems,
-                format!("Spread {} validation failed: ", place + 1),
-                spread_problems(spread),
-            );
+            nested(problems, format!("Spread {} validation failed: ", place + 1), spread_problems(spread));
         }
     }
 }
 
 fn constraint_problems(constraint: &Value) -> Vec<String> {
     let mut problems = Vec::new();
-    let (left, operand, right) = (
-        text(constraint, "LTarget"),
-        text(constraint, "Operand"),
-        text(constraint, "RTarget"),
-    );
+    let (left, operand, right) =
+        (text(constraint, "LTarget"), text(constraint, "Operand"), text(constraint, "RTarget"));
     let mut needs_left = true;
     match operand {
         "distinct_hosts" => needs_left = false,
@@ -87,21 +69,13 @@ fn is_known_attribute(left: &str) -> bool {
     let Some(name) = left.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
         return true;
     };
-    matches!(
-        name,
-        "node.unique.id" | "node.datacenter" | "node.unique.name" | "node.class" | "node.pool"
-    ) || ["attr.", "meta.", "device."]
-        .iter()
-        .any(|start| name.starts_with(start))
+    matches!(name, "node.unique.id" | "node.datacenter" | "node.unique.name" | "node.class" | "node.pool")
+        || ["attr.", "meta.", "device."].iter().any(|start| name.starts_with(start))
 }
 
 fn affinity_problems(affinity: &Value) -> Vec<String> {
     let mut problems = Vec::new();
-    let (left, operand, right) = (
-        text(affinity, "LTarget"),
-        text(affinity, "Operand"),
-        text(affinity, "RTarget"),
-    );
+    let (left, operand, right) = (text(affinity, "LTarget"), text(affinity, "Operand"), text(affinity, "RTarget"));
     match operand {
         "is_set" | "is_not_set" | "distinct_hosts" | "distinct_property" => {
             problems.push(format!("Unknown affinity operator {operand:?}"));
@@ -122,17 +96,17 @@ fn affinity_problems(affinity: &Value) -> Vec<String> {
 /// The operators that constraints and affinities share.
 fn comparison(what: &str, unknown: &str, operand: &str, right: &str) -> Option<String> {
     match operand {
-        "=" | "==" | "is" | "!=" | "not" | "<" | "<=" | ">" | ">=" => right
-            .is_empty()
-            .then(|| format!("Operator {operand:?} requires an RTarget")),
+        "=" | "==" | "is" | "!=" | "not" | "<" | "<=" | ">" | ">=" => {
+            right.is_empty().then(|| format!("Operator {operand:?} requires an RTarget"))
+        }
         "regexp" => regexp(right).map(|e| format!("Regular expression failed to compile: {e}")),
         "version" => malformed(right, &["~>", ">=", "<=", "!=", "=", ">", "<"], false)
             .map(|part| format!("Version {what} is invalid: malformed constraint: {part}")),
         "semver" => malformed(right, &[">=", "<=", "!=", "=", ">", "<"], true)
             .map(|part| format!("Semver {what} is invalid: Malformed constraint: {part}")),
-        "set_contains" | "set_contains_all" | "set_contains_any" => right
-            .is_empty()
-            .then(|| format!("Set contains {what} requires an RTarget")),
+        "set_contains" | "set_contains_all" | "set_contains_any" => {
+            right.is_empty().then(|| format!("Set contains {what} requires an RTarget"))
+        }
         _ => Some(format!("{unknown} {operand:?}")),
     }
 }
@@ -140,12 +114,7 @@ fn comparison(what: &str, unknown: &str, operand: &str, right: &str) -> Option<S
 /// Why a pattern does not compile.
 fn regexp(pattern: &str) -> Option<String> {
     let error = regex::Regex::new(pattern).err()?.to_string();
-    let reason = error
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned();
+    let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
     Some(match reason.as_str() {
         "unclosed group" => format!("error parsing regexp: missing closing ): `{pattern}`"),
         "unopened group" => format!("error parsing regexp: unexpected ): `{pattern}`"),
@@ -157,11 +126,7 @@ fn regexp(pattern: &str) -> Option<String> {
 /// The first part of a comma list that is no operator with a version.
 fn malformed<'t>(text: &'t str, operators: &[&str], is_strict: bool) -> Option<&'t str> {
     text.split(',').map(str::trim).find(|part| {
-        let version = operators
-            .iter()
-            .find_map(|operator| part.strip_prefix(operator))
-            .unwrap_or(part)
-            .trim();
+        let version = operators.iter().find_map(|operator| part.strip_prefix(operator)).unwrap_or(part).trim();
         !is_version(version, is_strict)
     })
 }
@@ -169,9 +134,7 @@ fn malformed<'t>(text: &'t str, operators: &[&str], is_strict: bool) -> Option<&
 /// `1.2.3-rc1+build`; a strict one has all three numbers or fewer, and nothing else.
 fn is_version(text: &str, is_strict: bool) -> bool {
     let text = text.strip_prefix('v').unwrap_or(text);
-    let core_end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let core_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (core, tail) = text.split_at(core_end);
     let numbers: Vec<&str> = core.split('.').collect();
     let is_tail = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '+' | '~');
@@ -197,16 +160,12 @@ fn spread_problems(spread: &Value) -> Vec<String> {
             problems.push(format!("Spread target value {value:?} already defined"));
         }
         if percent > 100 {
-            problems.push(format!(
-                "Spread target percentage for value {value:?} must be between 0 and 100"
-            ));
+            problems.push(format!("Spread target percentage for value {value:?} must be between 0 and 100"));
         }
         sum += percent;
     }
     if sum > 100 {
-        problems.push(format!(
-            "Sum of spread target percentages must not be greater than 100%; got {sum}%"
-        ));
+        problems.push(format!("Sum of spread target percentages must not be greater than 100%; got {sum}%"));
     }
     problems
 }

@@ -39,11 +39,7 @@ pub fn volumes(group: &Map<String, Value>, kind: &str, problems: &mut Vec<String
             _ => csi_volume(volume, &mut inner),
         }
         // A volume without a name or source alone is told in one go with the rest.
-        nested(
-            problems,
-            format!("Task group volume validation for {name} failed: "),
-            inner,
-        );
+        nested(problems, format!("Task group volume validation for {name} failed: "), inner);
     }
 }
 
@@ -95,9 +91,7 @@ fn csi_volume(volume: &Value, problems: &mut Vec<String>) {
 pub fn volume_mounts(task: &Map<String, Value>, group: &Map<String, Value>, problems: &mut Vec<String>) {
     for (place, mount) in items_of(task, "VolumeMounts").enumerate() {
         let volume = text(mount, "Volume");
-        let is_known = group["Volumes"]
-            .as_object()
-            .is_some_and(|volumes| volumes.contains_key(volume));
+        let is_known = group["Volumes"].as_object().is_some_and(|volumes| volumes.contains_key(volume));
         if !is_known {
             problems.push(format!("Volume Mount ({place}) references undefined volume {volume}"));
         }
@@ -124,9 +118,7 @@ pub fn artifacts(task: &Map<String, Value>, problems: &mut Vec<String>) {
         }
         let mode = text(artifact, "GetterMode");
         if !matches!(mode, "any" | "file" | "dir") {
-            inner.push(format!(
-                "invalid artifact mode {mode:?}; must be one of: any, file, dir"
-            ));
+            inner.push(format!("invalid artifact mode {mode:?}; must be one of: any, file, dir"));
         }
         if escapes(text(artifact, "RelativeDest")) {
             inner.push("destination escapes allocation directory".to_owned());
@@ -159,11 +151,7 @@ pub fn templates(task: &Map<String, Value>, problems: &mut Vec<String>) {
     let mut destinations: BTreeMap<&str, usize> = BTreeMap::new();
     for (place, template) in items_of(task, "Templates").enumerate() {
         let place = place + 1;
-        nested(
-            problems,
-            format!("Template {place} validation failed: "),
-            template_problems(template),
-        );
+        nested(problems, format!("Template {place} validation failed: "), template_problems(template));
         let destination = text(template, "DestPath");
         match destinations.get(destination) {
             _ if destination.is_empty() => {}
@@ -209,9 +197,8 @@ fn template_problems(template: &Value) -> Vec<String> {
     }
     let perms = text(template, "Perms");
     if !perms.is_empty() && !perms.chars().all(|c| c.is_digit(8)) {
-        problems.push(format!(
-            "Failed to parse {perms:?} as octal: strconv.ParseUint: parsing {perms:?}: invalid syntax"
-        ));
+        problems
+            .push(format!("Failed to parse {perms:?} as octal: strconv.ParseUint: parsing {perms:?}: invalid syntax"));
     }
     wait(&template["Wait"], &mut problems);
     problems

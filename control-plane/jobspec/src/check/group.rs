@@ -14,19 +14,16 @@ pub fn names(groups: &[&Value], kind: &str, problems: &mut Vec<String>) {
         let (name, count) = (text(group, "Name"), int(group, "Count"));
         match seen.get(name) {
             _ if name.is_empty() => {}
-            Some(first) => problems.push(format!(
-                "Job task group {} redefines '{name}' from group {}",
-                place + 1,
-                first + 1
-            )),
+            Some(first) => {
+                problems.push(format!("Job task group {} redefines '{name}' from group {}", place + 1, first + 1))
+            }
             None => {
                 seen.insert(name, place);
             }
         }
         if kind == "system" && count > 1 {
-            problems.push(format!(
-                "Job task group {name} has count {count}. Count cannot exceed 1 with system scheduler"
-            ));
+            problems
+                .push(format!("Job task group {name} has count {count}. Count cannot exceed 1 with system scheduler"));
         }
         if kind == "system" && group["Scaling"].is_object() {
             problems.push("Task groups with job type system do not support scaling blocks".to_owned());
@@ -54,17 +51,9 @@ pub fn problems(group: &Map<String, Value>, kind: &str) -> Vec<String> {
     constraint::all(group, kind, false, &mut problems);
     policies(group, kind, &mut problems);
     task_names(name, &tasks, &mut problems);
-    nested(
-        &mut problems,
-        "Task group network validation failed: ",
-        network::problems(group),
-    );
+    nested(&mut problems, "Task group network validation failed: ", network::problems(group));
     files::volumes(group, kind, &mut problems);
-    nested(
-        &mut problems,
-        "Task group service validation failed: ",
-        service::of_group(group),
-    );
+    nested(&mut problems, "Task group service validation failed: ", service::of_group(group));
     if let Some(scaling @ Value::Object(_)) = group.get("Scaling") {
         let inner = policy::scaling(scaling, int_of(group, "Count"));
         nested(&mut problems, "Task group scaling policy validation failed: ", inner);

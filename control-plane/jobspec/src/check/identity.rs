@@ -11,11 +11,7 @@ use crate::multierror::nested;
 pub fn identities(task: &Map<String, Value>, problems: &mut Vec<String>) {
     for identity in items_of(task, "Identities").chain(task.get("Identity")) {
         let name = text(identity, "Name");
-        nested(
-            problems,
-            format!("Identity {name:?} is invalid: "),
-            identity_problems(identity),
-        );
+        nested(problems, format!("Identity {name:?} is invalid: "), identity_problems(identity));
     }
 }
 
@@ -27,9 +23,7 @@ fn identity_problems(identity: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let name = text(identity, "Name");
     if !is_name(name, "-_") {
-        problems.push(format!(
-            "invalid name {name:?}. Must match regex ^[a-zA-Z0-9-_]{{1,128}}$"
-        ));
+        problems.push(format!("invalid name {name:?}. Must match regex ^[a-zA-Z0-9-_]{{1,128}}$"));
     }
     for (place, audience) in items(identity, "Audience").enumerate() {
         if audience == "" {
@@ -43,9 +37,7 @@ fn identity_problems(identity: &Value) -> Vec<String> {
         }
         ("" | "noop" | "restart", "") | ("signal", _) => {}
         ("" | "noop" | "restart", _) => {
-            problems.push(format!(
-                "can only use change_signal={signal:?} with change_mode=\"signal\""
-            ));
+            problems.push(format!("can only use change_signal={signal:?} with change_mode=\"signal\""));
         }
         _ => problems.push(format!("invalid change_mode: {mode}")),
     }

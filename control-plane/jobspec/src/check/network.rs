@@ -22,9 +22,7 @@ pub fn problems(group: &Map<String, Value>) -> Vec<String> {
             mapping(port, &mut problems);
             let mode = text(network, "Mode");
             if flag(port, "IgnoreCollision") && !matches!(mode, "" | "host") {
-                problems.push(format!(
-                    "Port {label:?} collision may not be ignored on non-host network mode {mode:?}"
-                ));
+                problems.push(format!("Port {label:?} collision may not be ignored on non-host network mode {mode:?}"));
             }
         }
         for (name, value) in network["CNI"]["Args"].as_object().into_iter().flatten() {
@@ -51,9 +49,7 @@ fn fixed(port: &Value, statics: &mut BTreeMap<(String, i64), String>, problems: 
     let place = (text(port, "HostNetwork").to_owned(), number);
     match statics.get(&place) {
         Some(other) => {
-            problems.push(format!(
-                "Static port {number} already reserved by taskgroup network:{other}"
-            ));
+            problems.push(format!("Static port {number} already reserved by taskgroup network:{other}"));
         }
         None => {
             statics.insert(place, label.to_owned());
@@ -69,8 +65,6 @@ fn mapping(port: &Value, problems: &mut Vec<String>) {
     if to < -1 {
         problems.push(format!("Port {label:?} cannot be mapped to negative value {to}"));
     } else if to > 65_535 {
-        problems.push(format!(
-            "Port {label:?} cannot be mapped to a port ({to}) greater than 65535"
-        ));
+        problems.push(format!("Port {label:?} cannot be mapped to a port ({to}) greater than 65535"));
     }
 }

@@ -46,15 +46,7 @@ fn periodic_problems(periodic: &Value) -> Vec<String> {
 
 /// What is plainly wrong with a cron line: too few fields, or a number outside its field's range.
 fn cron_problem(spec: &str) -> Option<String> {
-    const MACROS: [&str; 7] = [
-        "@hourly",
-        "@daily",
-        "@weekly",
-        "@monthly",
-        "@yearly",
-        "@annually",
-        "@midnight",
-    ];
+    const MACROS: [&str; 7] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually", "@midnight"];
     const FIELDS: [(&str, u32, u32); 7] = [
         ("second", 0, 59),
         ("minute", 0, 59),
@@ -88,10 +80,8 @@ fn parameterized_problems(parameterized: &Value) -> Vec<String> {
         problems.push(format!("Unknown payload requirement: {payload:?}"));
     }
     let required: Vec<&str> = items(parameterized, "MetaRequired").filter_map(Value::as_str).collect();
-    let both: Vec<&str> = items(parameterized, "MetaOptional")
-        .filter_map(Value::as_str)
-        .filter(|key| required.contains(key))
-        .collect();
+    let both: Vec<&str> =
+        items(parameterized, "MetaOptional").filter_map(Value::as_str).filter(|key| required.contains(key)).collect();
     if !both.is_empty() {
         problems.push(format!(
             "Required and optional meta keys should be disjoint. Following keys exist in both: [{}]",

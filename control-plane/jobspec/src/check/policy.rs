@@ -63,11 +63,7 @@ pub fn reschedule(policy: &Value, kind: &str) -> Vec<String> {
             problems.push(format!("Max Delay cannot be less than 5s (got {})", show(delay)));
         }
         if max_delay < delay {
-            problems.push(format!(
-                "Max Delay cannot be less than Delay {} (got {})",
-                show(delay),
-                show(max_delay)
-            ));
+            problems.push(format!("Max Delay cannot be less than Delay {} (got {})", show(delay), show(max_delay)));
         }
     }
     if !unlimited && problems.is_empty() {
@@ -113,10 +109,7 @@ fn room_for_attempts(attempts: i64, interval: i64, delay: i64, max_delay: i64, f
             show(interval),
             show(delay)
         ),
-        format!(
-            "Set the interval to at least {} to accommodate {attempts} attempts",
-            show(round_up(needed))
-        ),
+        format!("Set the interval to at least {} to accommodate {attempts} attempts", show(round_up(needed))),
     ]
 }
 
@@ -146,16 +139,10 @@ pub fn update(update: &Value) -> Vec<String> {
         problems.push("Auto Promote requires a Canary count greater than zero".to_owned());
     }
     if healthy < 0 {
-        problems.push(format!(
-            "Minimum healthy time may not be less than zero: {}",
-            show(healthy)
-        ));
+        problems.push(format!("Minimum healthy time may not be less than zero: {}", show(healthy)));
     }
     if deadline <= 0 {
-        problems.push(format!(
-            "Healthy deadline must be greater than zero: {}",
-            show(deadline)
-        ));
+        problems.push(format!("Healthy deadline must be greater than zero: {}", show(deadline)));
     }
     if progress < 0 {
         problems.push(format!("Progress deadline must be zero or greater: {}", show(progress)));
@@ -224,10 +211,7 @@ pub fn disconnect(disconnect: &Value, kind: &str) -> Vec<String> {
         }
     }
     let reconcile = text(disconnect, "Reconcile");
-    if !matches!(
-        reconcile,
-        "" | "best_score" | "keep_original" | "keep_replacement" | "longest_running"
-    ) {
+    if !matches!(reconcile, "" | "best_score" | "keep_original" | "keep_replacement" | "longest_running") {
         problems.push(format!("reconcile option is invalid: {reconcile}"));
     }
     problems

@@ -19,18 +19,12 @@ pub fn of_group(group: &Map<String, Value>) -> Vec<String> {
                 "service {name:?} cannot use address_mode=\"driver\", only services defined in a \"task\" block can use this mode"
             ));
         }
-        nested(
-            &mut problems,
-            format!("Service[{place}] {name} validation failed: "),
-            service_problems(service),
-        );
+        nested(&mut problems, format!("Service[{place}] {name} validation failed: "), service_problems(service));
     }
     unique(group, &mut problems);
     let of_tasks = items_of(group, "Tasks").flat_map(|task| items(task, "Services"));
-    let providers: BTreeSet<&str> = items_of(group, "Services")
-        .chain(of_tasks)
-        .map(|service| text(service, "Provider"))
-        .collect();
+    let providers: BTreeSet<&str> =
+        items_of(group, "Services").chain(of_tasks).map(|service| text(service, "Provider")).collect();
     if providers.len() > 1 {
         problems.push("Multiple service providers used: task group services must use the same provider".to_owned());
     }
@@ -64,11 +58,7 @@ pub fn of_task(task: &Map<String, Value>, group: &Map<String, Value>) -> Vec<Str
         .map(|port| text(port, "Label"))
         .collect();
     for (place, service) in items_of(task, "Services").enumerate() {
-        let (name, port, mode) = (
-            text(service, "Name"),
-            text(service, "PortLabel"),
-            text(service, "AddressMode"),
-        );
+        let (name, port, mode) = (text(service, "Name"), text(service, "PortLabel"), text(service, "AddressMode"));
         let mut inner = service_problems(service);
         if service["Connect"].is_object() {
             problems.push(format!(
@@ -84,16 +74,10 @@ pub fn of_task(task: &Map<String, Value>, group: &Map<String, Value>) -> Vec<Str
         if owner != task_name {
             inner.push(format!("may only specify task the service belongs to, got {owner:?}"));
         }
-        nested(
-            &mut problems,
-            format!("service[{place}] {name} validation failed: "),
-            inner,
-        );
+        nested(&mut problems, format!("service[{place}] {name} validation failed: "), inner);
         let is_number = mode == "driver" && port.parse::<u16>().is_ok();
         if !port.is_empty() && !is_number && !labels.contains(port) {
-            problems.push(format!(
-                "port label {port:?} referenced by services {name} does not exist"
-            ));
+            problems.push(format!("port label {port:?} referenced by services {name} does not exist"));
         }
     }
     problems
@@ -117,9 +101,7 @@ fn service_problems(service: &Value) -> Vec<String> {
     }
     let mode = text(service, "AddressMode");
     if !matches!(mode, "auto" | "host" | "driver" | "alloc" | "alloc_ipv6") {
-        problems.push(format!(
-            "Service address_mode must be \"auto\", \"host\", or \"driver\"; not {mode:?}"
-        ));
+        problems.push(format!("Service address_mode must be \"auto\", \"host\", or \"driver\"; not {mode:?}"));
     }
     if !text(service, "Address").is_empty() && mode != "auto" {
         problems.push("Service address_mode must be \"auto\" if address is set".to_owned());
@@ -131,9 +113,7 @@ fn service_problems(service: &Value) -> Vec<String> {
         ));
     }
     if !matches!(provider, "consul" | "nomad") {
-        problems.push(format!(
-            "Service provider must be \"consul\", or \"nomad\"; not {provider:?}"
-        ));
+        problems.push(format!("Service provider must be \"consul\", or \"nomad\"; not {provider:?}"));
     }
     if provider == "nomad" && service["Connect"].is_object() {
         problems.push("Service with provider nomad cannot include Connect blocks".to_owned());
@@ -151,11 +131,7 @@ fn service_problems(service: &Value) -> Vec<String> {
 fn check_problem(check: &Value, service: &Value, provider: &str) -> Option<String> {
     let kind = text(check, "Type");
     let is_nomad = provider == "nomad";
-    let kinds = if is_nomad {
-        "tcp, http"
-    } else {
-        "tcp, http, grpc, script"
-    };
+    let kinds = if is_nomad { "tcp, http" } else { "tcp, http, grpc, script" };
     if !kinds.split(", ").any(|known| known == kind) {
         return Some(format!("invalid check type ({kind:?}), must be one of {kinds}"));
     }
@@ -168,10 +144,7 @@ fn check_problem(check: &Value, service: &Value, provider: &str) -> Option<Strin
     match int(check, "Timeout") {
         0 => return Some("missing required value timeout. Timeout cannot be less than 1s".to_owned()),
         timeout if timeout < SECOND => {
-            return Some(format!(
-                "timeout ({}) is lower than required minimum timeout 1s",
-                show(timeout)
-            ));
+            return Some(format!("timeout ({}) is lower than required minimum timeout 1s", show(timeout)));
         }
         _ => {}
     }
@@ -188,9 +161,7 @@ fn check_problem(check: &Value, service: &Value, provider: &str) -> Option<Strin
     let needs_port = kind != "script" && text(check, "PortLabel").is_empty() && text(service, "PortLabel").is_empty();
     if needs_port {
         let name = text(service, "Name");
-        return Some(format!(
-            "check requires a port but neither check nor service {name:?} have a port"
-        ));
+        return Some(format!("check requires a port but neither check nor service {name:?} have a port"));
     }
     limits(check, kind, is_nomad)
 }
@@ -235,9 +206,7 @@ fn limits(check: &Value, kind: &str, is_nomad: bool) -> Option<String> {
         return Some(format!("limit must be greater than or equal to 0 but found {limit}"));
     }
     if grace < 0 {
-        return Some(format!(
-            "grace period must be greater than or equal to 0 but found {grace}"
-        ));
+        return Some(format!("grace period must be greater than or equal to 0 but found {grace}"));
     }
     if is_nomad && restart["IgnoreWarnings"] == true {
         return Some("ignore_warnings on check_restart only supported for Consul service checks".to_owned());

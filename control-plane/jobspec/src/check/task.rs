@@ -79,11 +79,8 @@ fn resources(task: &Map<String, Value>) -> Vec<String> {
     let mut problems = Vec::new();
     let resources = &task["Resources"];
     let (mhz, cores) = (int(resources, "CPU"), int(resources, "Cores"));
-    let (memory, memory_max, secrets) = (
-        int(resources, "MemoryMB"),
-        int(resources, "MemoryMaxMB"),
-        int(resources, "SecretsMB"),
-    );
+    let (memory, memory_max, secrets) =
+        (int(resources, "MemoryMB"), int(resources, "MemoryMaxMB"), int(resources, "SecretsMB"));
     if mhz > 0 && cores > 0 {
         problems.push("Task can only ask for 'cpu' or 'cores' resource, not both.".to_owned());
     }
@@ -101,16 +98,12 @@ fn resources(task: &Map<String, Value>) -> Vec<String> {
         problems.push(multierror(&least));
     }
     if !matches!(memory_max, -1 | 0) && memory_max < memory {
-        problems.push(format!(
-            "MemoryMaxMB value ({memory_max}) should be larger than MemoryMB value ({memory})"
-        ));
+        problems.push(format!("MemoryMaxMB value ({memory_max}) should be larger than MemoryMB value ({memory})"));
     }
     if secrets < 0 {
         problems.push(format!("SecretsMB value ({secrets}) cannot be negative"));
     } else if secrets > memory {
-        problems.push(format!(
-            "SecretsMB value ({secrets}) cannot be larger than MemoryMB value ({memory})"
-        ));
+        problems.push(format!("SecretsMB value ({secrets}) cannot be larger than MemoryMB value ({memory})"));
     }
     for (place, device) in items(resources, "Devices").enumerate() {
         let name = text(device, "Name");
@@ -122,10 +115,7 @@ fn resources(task: &Map<String, Value>) -> Vec<String> {
         for constraint in items(device, "Constraints") {
             let operand = text(constraint, "Operand");
             if operand.starts_with("distinct_") {
-                problems.push(format!(
-                    "device {} failed validation: using unsupported operand {operand:?}",
-                    place + 1
-                ));
+                problems.push(format!("device {} failed validation: using unsupported operand {operand:?}", place + 1));
             }
         }
     }
@@ -149,10 +139,7 @@ fn numa(resources: &Value, problems: &mut Vec<String>) {
 
 fn logs(task: &Map<String, Value>, disk: i64) -> Vec<String> {
     let mut problems = Vec::new();
-    let (files, size) = (
-        int(&task["LogConfig"], "MaxFiles"),
-        int(&task["LogConfig"], "MaxFileSizeMB"),
-    );
+    let (files, size) = (int(&task["LogConfig"], "MaxFiles"), int(&task["LogConfig"], "MaxFileSizeMB"));
     if files < 1 {
         problems.push(format!("minimum number of files is 1; got {files}"));
     }
@@ -161,9 +148,7 @@ fn logs(task: &Map<String, Value>, disk: i64) -> Vec<String> {
     }
     let total = files.saturating_mul(size);
     if total >= disk {
-        problems.push(format!(
-            "log storage ({total} MB) must be less than requested disk capacity ({disk} MB)"
-        ));
+        problems.push(format!("log storage ({total} MB) must be less than requested disk capacity ({disk} MB)"));
     }
     // The model keeps both as 32 bits.
     if files > i64::from(u32::MAX) || size > i64::from(u32::MAX) {
@@ -178,9 +163,7 @@ fn proxy_kind(task: &Map<String, Value>, group: &Map<String, Value>, problems: &
         let is_there =
             items_of(group, "Services").any(|other| other["Connect"].is_object() && text(other, "Name") == service);
         if !is_there {
-            problems.push(format!(
-                "No Connect services in task group with Connect proxy ({service:?})"
-            ));
+            problems.push(format!("No Connect services in task group with Connect proxy ({service:?})"));
         }
     }
 }

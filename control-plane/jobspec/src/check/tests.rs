@@ -18,18 +18,12 @@ fn in_group(inside: &str) -> String {
 
 #[test]
 fn several_errors_come_in_one_answer() {
-    assert_eq!(
-        refusals("job \"a b\" {}"),
-        ["Job ID contains a space", "Missing job task groups"]
-    );
+    assert_eq!(refusals("job \"a b\" {}"), ["Job ID contains a space", "Missing job task groups"]);
 }
 
 #[test]
 fn an_unknown_driver_is_no_error() {
-    assert_eq!(
-        refusals("job \"a\" {\n group \"g\" {\n task \"t\" {\n driver = \"nonesuch\"\n}\n}\n}\n"),
-        [""; 0]
-    );
+    assert_eq!(refusals("job \"a\" {\n group \"g\" {\n task \"t\" {\n driver = \"nonesuch\"\n}\n}\n}\n"), [""; 0]);
 }
 
 #[test]
@@ -46,18 +40,9 @@ fn policies_name_their_limits() {
         "restart {\n attempts = 0\n mode = \"delay\"\n}",
         &[r#"Restart policy "delay" with 0 attempts is ambiguous"#],
     );
-    check(
-        "restart {\n interval = \"1s\"\n attempts = 0\n}",
-        &["Interval can not be less than 5s (got 1s)"],
-    );
-    check(
-        "reschedule {\n delay = \"1s\"\n}",
-        &["Delay cannot be less than 5s (got 1s)"],
-    );
-    check(
-        "reschedule {\n delay_function = \"x\"\n}",
-        &[r#"Invalid delay function "x""#],
-    );
+    check("restart {\n interval = \"1s\"\n attempts = 0\n}", &["Interval can not be less than 5s (got 1s)"]);
+    check("reschedule {\n delay = \"1s\"\n}", &["Delay cannot be less than 5s (got 1s)"]);
+    check("reschedule {\n delay_function = \"x\"\n}", &[r#"Invalid delay function "x""#]);
     check(
         "update {\n healthy_deadline = \"20s\"\n progress_deadline = \"8s\"\n}",
         &["Healthy deadline must be less than progress deadline: 20s > 8s"],
@@ -74,8 +59,5 @@ fn what_can_not_be_scheduled_is_refused_in_own_words() {
     let text = "job \"a\" {\n type = \"batch\"\n periodic {\n crons = [\"@daily\"]\n}\n group \"g\" {\n task \"t\" {\n driver = \"exec\"\n}\n}\n}\n";
     let job = crate::parse_hcl(&Source::new("a", text), &Inputs::default()).unwrap();
     let job = crate::canonicalize(job, "global").unwrap().job;
-    assert_eq!(
-        crate::unsupported(&job),
-        ["periodic is not supported by this version of drover"]
-    );
+    assert_eq!(crate::unsupported(&job), ["periodic is not supported by this version of drover"]);
 }

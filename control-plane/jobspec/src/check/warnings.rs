@@ -16,25 +16,16 @@ pub fn all(job: &Map<String, Value>) -> Vec<String> {
         services(group, &mut warnings);
     }
     for group in &groups {
-        nested(
-            &mut warnings,
-            format!("Group {:?} has warnings: ", text_of(group, "Name")),
-            of_group(group),
-        );
+        nested(&mut warnings, format!("Group {:?} has warnings: ", text_of(group, "Name")), of_group(group));
     }
-    let promoting = groups
-        .iter()
-        .filter(|group| group["Update"]["AutoPromote"] == true)
-        .count();
+    let promoting = groups.iter().filter(|group| group["Update"]["AutoPromote"] == true).count();
     if promoting > 0 && promoting < groups.len() {
         warnings.push("auto_promote must be true for all groups to enable automatic promotion".to_owned());
     }
     for group in &groups {
         oversubscription(group, &mut warnings);
     }
-    warnings
-        .iter_mut()
-        .for_each(|warning| warning.truncate(warning.trim_end().len()));
+    warnings.iter_mut().for_each(|warning| warning.truncate(warning.trim_end().len()));
     warnings
 }
 
@@ -51,14 +42,9 @@ fn services(group: &Map<String, Value>, warnings: &mut Vec<String>) {
             ));
         }
     }
-    for task in tasks
-        .iter()
-        .filter(|task| items(task, "Services").next().is_some() && !has_delay(task))
-    {
+    for task in tasks.iter().filter(|task| items(task, "Services").next().is_some() && !has_delay(task)) {
         let task = text(task, "Name");
-        warnings.push(format!(
-            "task {task:?} in group {name:?} defines services, but has no shutdown_delay set"
-        ));
+        warnings.push(format!("task {task:?} in group {name:?} defines services, but has no shutdown_delay set"));
     }
     let is_covered = group["ShutdownDelay"].as_i64().is_some_and(|delay| delay > 0);
     if items_of(group, "Services").next().is_some() && !is_covered && !tasks.iter().any(|task| has_delay(task)) {
@@ -87,11 +73,7 @@ fn of_group(group: &Map<String, Value>) -> Vec<String> {
         }
     }
     for task in items_of(group, "Tasks") {
-        nested(
-            &mut warnings,
-            format!("Task {:?} has warnings: ", text(task, "Name")),
-            of_task(task),
-        );
+        nested(&mut warnings, format!("Task {:?} has warnings: ", text(task, "Name")), of_task(task));
     }
     warnings
 }

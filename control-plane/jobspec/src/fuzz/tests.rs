@@ -68,20 +68,14 @@ fn damage(text: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
 #[test]
 fn damaged_job_files_do_not_panic() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/jobspec-cases");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let is_text = |path: &Path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         path.is_file() && (name.ends_with(".nomad.hcl") || name.ends_with(".json")) && !name.starts_with("fn-hash")
     };
-    let texts: Vec<Vec<u8>> = files
-        .iter()
-        .filter(|path| is_text(path))
-        .map(|path| std::fs::read(path).unwrap())
-        .collect();
+    let texts: Vec<Vec<u8>> =
+        files.iter().filter(|path| is_text(path)).map(|path| std::fs::read(path).unwrap()).collect();
     assert!(texts.len() > 100);
     let mut random = Random(7);
     for round in 0..3000 {

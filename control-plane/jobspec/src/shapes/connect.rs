@@ -25,10 +25,7 @@ static PROXY: Shape = Shape::plain(&[
     text("local_service_address", "LocalServiceAddress"),
     int("local_service_port", "LocalServicePort"),
     one("expose", "Expose", &EXPOSE),
-    Field {
-        stored: Stored::Gone,
-        ..one("", "ExposeConfig", &EXPOSE)
-    },
+    Field { stored: Stored::Gone, ..one("", "ExposeConfig", &EXPOSE) },
     many("upstreams", "Upstreams", &UPSTREAM),
     one("transparent_proxy", "TransparentProxy", &TRANSPARENT_PROXY),
     nullable("config", "Config", Kind::Opaque),
@@ -36,10 +33,7 @@ static PROXY: Shape = Shape::plain(&[
 
 static EXPOSE: Shape = Shape::plain(&[
     many("path", "Paths", &EXPOSE_PATH),
-    Field {
-        stored: Stored::Gone,
-        ..many("", "Path", &EXPOSE_PATH)
-    },
+    Field { stored: Stored::Gone, ..many("", "Path", &EXPOSE_PATH) },
 ]);
 
 static EXPOSE_PATH: Shape = Shape::plain(&[
@@ -102,11 +96,7 @@ static GATEWAY: Shape = Shape::plain(&[
 static GATEWAY_PROXY: Shape = Shape::plain(&[
     optional_duration("connect_timeout", "ConnectTimeout").stored(Stored::Int(5_000_000_000)),
     flag("envoy_gateway_bind_tagged_addresses", "EnvoyGatewayBindTaggedAddresses"),
-    nullable(
-        "envoy_gateway_bind_addresses",
-        "EnvoyGatewayBindAddresses",
-        Kind::Named(&BIND_ADDRESS),
-    ),
+    nullable("envoy_gateway_bind_addresses", "EnvoyGatewayBindAddresses", Kind::Named(&BIND_ADDRESS)),
     flag("envoy_gateway_no_default_bind", "EnvoyGatewayNoDefaultBind"),
     text("envoy_dns_discovery_type", "EnvoyDNSDiscoveryType"),
     nullable("config", "Config", Kind::Opaque),
@@ -121,10 +111,7 @@ static BIND_ADDRESS: Shape = Shape::labelled(
     ],
 );
 
-static INGRESS: Shape = Shape::plain(&[
-    one("tls", "TLS", &GATEWAY_TLS),
-    many("listener", "Listeners", &LISTENER),
-]);
+static INGRESS: Shape = Shape::plain(&[one("tls", "TLS", &GATEWAY_TLS), many("listener", "Listeners", &LISTENER)]);
 
 static GATEWAY_TLS: Shape = Shape::plain(&[
     flag("enabled", "Enabled"),
@@ -134,16 +121,10 @@ static GATEWAY_TLS: Shape = Shape::plain(&[
     one("sds", "SDS", &SDS),
 ]);
 
-static SDS: Shape = Shape::plain(&[
-    text("cluster_name", "ClusterName"),
-    text("cert_resource", "CertResource"),
-]);
+static SDS: Shape = Shape::plain(&[text("cluster_name", "ClusterName"), text("cert_resource", "CertResource")]);
 
-static LISTENER: Shape = Shape::plain(&[
-    int("port", "Port"),
-    text("protocol", "Protocol"),
-    many("service", "Services", &INGRESS_SERVICE),
-]);
+static LISTENER: Shape =
+    Shape::plain(&[int("port", "Port"), text("protocol", "Protocol"), many("service", "Services", &INGRESS_SERVICE)]);
 
 const LIMIT: Kind = Kind::Int(0, u32::MAX as i64);
 

@@ -14,10 +14,7 @@ pub static CONSTRAINT: Shape = Shape::plain(&[
     shorthand("regexp"),
     shorthand("set_contains"),
     shorthand("distinct_property"),
-    Field {
-        kind: Kind::Bool,
-        ..shorthand("distinct_hosts")
-    },
+    Field { kind: Kind::Bool, ..shorthand("distinct_hosts") },
     shorthand("set_contains_all"),
     shorthand("set_contains_any"),
     shorthand("is_set"),
@@ -51,36 +48,20 @@ pub static AFFINITY: Shape = Shape::plain(&[
     shorthand("set_contains_any"),
 ])
 .finished_by(|body, _, _| {
-    spread_shorthands(
-        body,
-        &[
-            "version",
-            "semver",
-            "regexp",
-            "set_contains",
-            "set_contains_all",
-            "set_contains_any",
-        ],
-    );
+    spread_shorthands(body, &["version", "semver", "regexp", "set_contains", "set_contains_all", "set_contains_any"]);
     default_operand(body);
 });
 
 /// `spread { ... }`.
 pub static SPREAD: Shape = Shape::plain(&[
     text("attribute", "Attribute"),
-    optional_int("weight", "Weight")
-        .within(-128, 127)
-        .stored(Stored::Int(50)),
+    optional_int("weight", "Weight").within(-128, 127).stored(Stored::Int(50)),
     many("target", "SpreadTarget", &SPREAD_TARGET),
 ]);
 
 static SPREAD_TARGET: Shape = Shape::labelled(
     "Value",
-    &[Field {
-        kind: Kind::Int(0, 255),
-        parsed: Parsed::Zero,
-        ..optional_int("percent", "Percent")
-    }],
+    &[Field { kind: Kind::Int(0, 255), parsed: Parsed::Zero, ..optional_int("percent", "Percent") }],
 );
 
 fn spread_shorthands(body: &mut Map<String, Value>, names: &[&str]) {

@@ -36,16 +36,8 @@ pub static GROUP: Shape = Shape::labelled(
         one("scaling", "Scaling", &GROUP_SCALING),
         one("consul", "Consul", &CONSUL),
         optional_flag("prevent_reschedule_on_lost", "PreventRescheduleOnLost").stored(Stored::Dropped),
-        Field {
-            hcl: "vault",
-            kind: Kind::One(&VAULT),
-            ..ABSENT
-        },
-        Field {
-            hcl: "secret",
-            kind: Kind::Many(&SECRET),
-            ..ABSENT
-        },
+        Field { hcl: "vault", kind: Kind::One(&VAULT), ..ABSENT },
+        Field { hcl: "secret", kind: Kind::Many(&SECRET), ..ABSENT },
     ],
 );
 

@@ -34,24 +34,9 @@ pub static JOB: Shape = Shape {
         one("migrate", "Migrate", &MIGRATE),
         nullable("meta", "Meta", Kind::TextMapEither),
         one("ui", "UI", &UI),
-        Field {
-            hcl: "task",
-            json: "",
-            kind: Kind::Many(&TASK),
-            ..ABSENT
-        },
-        Field {
-            hcl: "vault",
-            json: "",
-            kind: Kind::One(&VAULT),
-            ..ABSENT
-        },
-        Field {
-            hcl: "secret",
-            json: "",
-            kind: Kind::Many(&SECRET),
-            ..ABSENT
-        },
+        Field { hcl: "task", json: "", kind: Kind::Many(&TASK), ..ABSENT },
+        Field { hcl: "vault", json: "", kind: Kind::One(&VAULT), ..ABSENT },
+        Field { hcl: "secret", json: "", kind: Kind::Many(&SECRET), ..ABSENT },
         json_only("Stop").stored(Stored::Bool(false)),
         json_only("ParentID").stored(Stored::Text("")),
         field_json("Dispatched", Kind::Bool, Parsed::Zero),
@@ -74,14 +59,8 @@ pub static JOB: Shape = Shape {
 };
 
 /// A block that is dealt out to what is below and leaves no key.
-pub const ABSENT: Field = Field {
-    hcl: "",
-    json: "",
-    kind: Kind::Json,
-    is_required: false,
-    parsed: Parsed::Absent,
-    stored: Stored::Gone,
-};
+pub const ABSENT: Field =
+    Field { hcl: "", json: "", kind: Kind::Json, is_required: false, parsed: Parsed::Absent, stored: Stored::Gone };
 
 static UI: Shape = Shape::plain(&[text("description", "Description"), many("link", "Links", &LINK)]);
 static LINK: Shape = Shape::plain(&[text("label", "Label"), text("url", "URL")]);
@@ -106,14 +85,9 @@ static PARAMETERIZED: Shape = Shape::plain(&[
     texts("meta_optional", "MetaOptional"),
 ]);
 
-static MULTIREGION: Shape = Shape::plain(&[
-    one("strategy", "Strategy", &STRATEGY),
-    many("region", "Regions", &REGION),
-]);
-static STRATEGY: Shape = Shape::plain(&[
-    optional_int("max_parallel", "MaxParallel"),
-    optional_text("on_failure", "OnFailure"),
-]);
+static MULTIREGION: Shape = Shape::plain(&[one("strategy", "Strategy", &STRATEGY), many("region", "Regions", &REGION)]);
+static STRATEGY: Shape =
+    Shape::plain(&[optional_int("max_parallel", "MaxParallel"), optional_text("on_failure", "OnFailure")]);
 static REGION: Shape = Shape::labelled(
     "Name",
     &[

@@ -13,21 +13,15 @@ pub static NETWORK: Shape = Shape::plain(&[
     one("dns", "DNS", &DNS),
     many("reserved_ports", "ReservedPorts", &PORT),
     many("", "DynamicPorts", &PORT),
-    Field {
-        kind: Kind::Many(&PORT),
-        ..shorthand("port")
-    },
+    Field { kind: Kind::Many(&PORT), ..shorthand("port") },
     text("hostname", "Hostname"),
     optional_int("mbits", "MBits"),
     one("cni", "CNI", &CNI),
 ])
 .finished_by(|body, _, _| deal_ports(body));
 
-static DNS: Shape = Shape::plain(&[
-    texts("servers", "Servers"),
-    texts("searches", "Searches"),
-    texts("options", "Options"),
-]);
+static DNS: Shape =
+    Shape::plain(&[texts("servers", "Servers"), texts("searches", "Searches"), texts("options", "Options")]);
 
 static CNI: Shape = Shape::plain(&[nullable("args", "Args", Kind::TextMap)]);
 
@@ -37,10 +31,7 @@ static PORT: Shape = Shape::labelled(
         int("static", "Value"),
         int("to", "To"),
         text("host_network", "HostNetwork").stored(Stored::TextOrEmpty("default")),
-        Field {
-            kind: Kind::Bool,
-            ..int("ignore_collision", "IgnoreCollision")
-        },
+        Field { kind: Kind::Bool, ..int("ignore_collision", "IgnoreCollision") },
     ],
 );
 
@@ -50,9 +41,8 @@ fn deal_ports(body: &mut Map<String, Value>) {
     let Some(Value::Array(ports)) = body.remove("port") else {
         return;
     };
-    let (reserved, dynamic): (Vec<Value>, Vec<Value>) = ports
-        .into_iter()
-        .partition(|port| port["Value"].as_i64().unwrap_or(0) > 0);
+    let (reserved, dynamic): (Vec<Value>, Vec<Value>) =
+        ports.into_iter().partition(|port| port["Value"].as_i64().unwrap_or(0) > 0);
     let list = |ports: Vec<Value>| if ports.is_empty() { Value::Null } else { json!(ports) };
     body.insert("ReservedPorts".to_owned(), list(reserved));
     body.insert("DynamicPorts".to_owned(), list(dynamic));

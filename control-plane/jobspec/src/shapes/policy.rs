@@ -106,12 +106,7 @@ pub static TASK_SCALING: Shape = Shape {
     ],
     finish: Some(|body, block, problems| {
         let label = body.remove("label");
-        let kind = match label
-            .as_ref()
-            .and_then(|label| label.as_str())
-            .map(str::to_lowercase)
-            .as_deref()
-        {
+        let kind = match label.as_ref().and_then(|label| label.as_str()).map(str::to_lowercase).as_deref() {
             Some("cpu") => "vertical_cpu",
             Some("mem") => "vertical_mem",
             _ => {
@@ -136,8 +131,5 @@ const SCALING_NAMESPACE: Field = field_json("Namespace", Kind::Text, Parsed::Zer
 fn whole_value(attribute: &Attribute) -> Span {
     let value = attribute.value_span;
     let quotes = attribute.span.end.saturating_sub(value.end);
-    Span {
-        start: value.start.saturating_sub(quotes),
-        end: value.end + quotes,
-    }
+    Span { start: value.start.saturating_sub(quotes), end: value.end + quotes }
 }

@@ -49,10 +49,7 @@ static CHECK: Shape = Shape::plain(&[
     text("port", "PortLabel"),
     flag("expose", "Expose"),
     text("address_mode", "AddressMode"),
-    Field {
-        stored: Stored::Gone,
-        ..text("advertise", "Advertise")
-    },
+    Field { stored: Stored::Gone, ..text("advertise", "Advertise") },
     duration("interval", "Interval"),
     duration("timeout", "Timeout"),
     text("initial_status", "InitialStatus"),

@@ -66,18 +66,14 @@ pub static RESOURCES: Shape = Shape::plain(&[
 static DEVICE: Shape = Shape::labelled(
     "Name",
     &[
-        optional_int("count", "Count")
-            .within(0, i64::MAX)
-            .stored(Stored::Int(1)),
+        optional_int("count", "Count").within(0, i64::MAX).stored(Stored::Int(1)),
         many("constraint", "Constraints", &CONSTRAINT),
         many("affinity", "Affinities", &AFFINITY),
     ],
 );
 
-static NUMA: Shape = Shape::plain(&[
-    text("affinity", "Affinity").stored(Stored::TextOrEmpty("none")),
-    texts("devices", "Devices"),
-]);
+static NUMA: Shape =
+    Shape::plain(&[text("affinity", "Affinity").stored(Stored::TextOrEmpty("none")), texts("devices", "Devices")]);
 
 /// `logs { ... }`.
 pub static LOGS: Shape = Shape::plain(&[
@@ -103,18 +99,12 @@ static TEMPLATE: Shape = Shape::plain(&[
     optional_text("source", "SourcePath"),
     optional_text("destination", "DestPath"),
     optional_text("data", "EmbeddedTmpl"),
-    optional_text("change_mode", "ChangeMode")
-        .parsed(Parsed::Text("restart"))
-        .stored(Stored::TextOrEmpty("restart")),
+    optional_text("change_mode", "ChangeMode").parsed(Parsed::Text("restart")).stored(Stored::TextOrEmpty("restart")),
     one("change_script", "ChangeScript", &CHANGE_SCRIPT),
     optional_text("change_signal", "ChangeSignal").stored(Stored::Keep),
     optional_flag("once", "Once"),
-    optional_duration("splay", "Splay")
-        .parsed(Parsed::Int(5_000_000_000))
-        .stored(Stored::Int(5_000_000_000)),
-    optional_text("perms", "Perms")
-        .parsed(Parsed::Text("0644"))
-        .stored(Stored::Text("0644")),
+    optional_duration("splay", "Splay").parsed(Parsed::Int(5_000_000_000)).stored(Stored::Int(5_000_000_000)),
+    optional_text("perms", "Perms").parsed(Parsed::Text("0644")).stored(Stored::Text("0644")),
     nullable("uid", "Uid", Kind::Int(i64::MIN, i64::MAX)),
     nullable("gid", "Gid", Kind::Int(i64::MIN, i64::MAX)),
     optional_text("left_delimiter", "LeftDelim").stored(Stored::Text("{{")),
@@ -128,9 +118,7 @@ static TEMPLATE: Shape = Shape::plain(&[
 static CHANGE_SCRIPT: Shape = Shape::plain(&[
     optional_text("command", "Command"),
     texts("args", "Args"),
-    optional_duration("timeout", "Timeout")
-        .parsed(Parsed::Int(5_000_000_000))
-        .stored(Stored::Int(5_000_000_000)),
+    optional_duration("timeout", "Timeout").parsed(Parsed::Int(5_000_000_000)).stored(Stored::Int(5_000_000_000)),
     optional_flag("fail_on_error", "FailOnError").parsed(Parsed::Bool(false)),
     optional_flag("run_on_first_render", "RunOnFirstRender").parsed(Parsed::Bool(false)),
 ])
@@ -151,13 +139,9 @@ pub static VAULT: Shape = Shape::plain(&[
     text("role", "Role"),
     optional_text("namespace", "Namespace"),
     text("cluster", "Cluster").stored(Stored::TextOrEmpty("default")),
-    optional_flag("env", "Env")
-        .parsed(Parsed::Bool(true))
-        .stored(Stored::Bool(true)),
+    optional_flag("env", "Env").parsed(Parsed::Bool(true)).stored(Stored::Bool(true)),
     optional_flag("disable_file", "DisableFile").parsed(Parsed::Bool(false)),
-    optional_text("change_mode", "ChangeMode")
-        .parsed(Parsed::Text("restart"))
-        .stored(Stored::TextOrEmpty("restart")),
+    optional_text("change_mode", "ChangeMode").parsed(Parsed::Text("restart")).stored(Stored::TextOrEmpty("restart")),
     optional_text("change_signal", "ChangeSignal"),
     optional_flag("allow_token_expiration", "AllowTokenExpiration"),
 ]);

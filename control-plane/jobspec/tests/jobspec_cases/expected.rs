@@ -14,10 +14,7 @@ pub const NOT_REGISTERED: &[(&str, &str)] = &[
     ("connect-sidecar", CONNECT),
     ("connect-sidecar-minimal", CONNECT),
     ("connect-transparent-proxy", CONNECT),
-    (
-        "volume-unknown-type-dropped",
-        "an empty map of volumes is stored as null",
-    ),
+    ("volume-unknown-type-dropped", "an empty map of volumes is stored as null"),
 ];
 const CONNECT: &str = "services are left out, so no proxy task and port are added for them";
 
@@ -31,17 +28,8 @@ pub const REFUSALS_LEAST: usize = 62;
 /// Refused jobs whose errors are not.
 pub const OTHER_REFUSALS: &[(&str, &str)] = &[
     ("invalid-job-namespace", "the server knows the namespaces"),
-    (
-        "invalid-multiregion",
-        "the server refuses what is not supported, in own words",
-    ),
+    ("invalid-multiregion", "the server refuses what is not supported, in own words"),
     ("invalid-schedule", "a schedule fails the setup of its task instead"),
-    (
-        "invalid-secret-group-and-task",
-        "a task beside the group's secrets gets both, nothing is doubled",
-    ),
-    (
-        "invalid-system-scaling",
-        "it is one error among others, not an answer of its own",
-    ),
+    ("invalid-secret-group-and-task", "a task beside the group's secrets gets both, nothing is doubled"),
+    ("invalid-system-scaling", "it is one error among others, not an answer of its own"),
 ];

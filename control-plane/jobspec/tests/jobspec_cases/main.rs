@@ -1,10 +1,7 @@
 //! Runs every job file of the fixture folder: what the reference parsed, registered, warned of and refused is beside
 //! each. The numbers below may only grow; what is not reached is named with its reason.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests read the fixtures, and play the file system for file functions"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests read the fixtures, and play the file system for file functions")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::path::{Path, PathBuf};
@@ -66,15 +63,7 @@ fn cases(ending: &str) -> Vec<String> {
     let ending = format!(".{ending}");
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
-        .filter_map(|entry| {
-            entry
-                .unwrap()
-                .file_name()
-                .to_str()
-                .unwrap()
-                .strip_suffix(&ending)
-                .map(str::to_owned)
-        })
+        .filter_map(|entry| entry.unwrap().file_name().to_str().unwrap().strip_suffix(&ending).map(str::to_owned))
         .filter(|name| !name.ends_with(".registered") && !name.ends_with(".nomad"))
         .collect();
     names.sort();
@@ -84,18 +73,11 @@ fn cases(ending: &str) -> Vec<String> {
 
 /// Parses a case with its arguments and environment.
 fn parse(name: &str) -> Result<Value, (Source, Vec<Problem>)> {
-    let ending = if folder().join(format!("{name}.nomad.hcl")).exists() {
-        "hcl"
-    } else {
-        "json"
-    };
+    let ending = if folder().join(format!("{name}.nomad.hcl")).exists() { "hcl" } else { "json" };
     let file = format!("{name}.nomad.{ending}");
     let text = std::fs::read_to_string(folder().join(&file)).unwrap();
     let source = Source::new(&file, text);
-    let mut inputs = Inputs {
-        files: Some(&FixtureFiles),
-        ..Inputs::default()
-    };
+    let mut inputs = Inputs { files: Some(&FixtureFiles), ..Inputs::default() };
     let arguments = beside(name, "args").unwrap_or_default();
     let mut arguments = arguments.lines();
     while let Some(argument) = arguments.next() {
@@ -139,11 +121,9 @@ fn difference(path: &str, a: &Value, b: &Value) -> Option<String> {
                 (x, y) => Some(format!("{path}.{key}: {x:?} instead of {y:?}")),
             })
         }
-        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => x
-            .iter()
-            .zip(y)
-            .enumerate()
-            .find_map(|(i, (x, y))| difference(&format!("{path}[{i}]"), x, y)),
+        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+            x.iter().zip(y).enumerate().find_map(|(i, (x, y))| difference(&format!("{path}[{i}]"), x, y))
+        }
         (a, b) if same(a, b) => None,
         (a, b) => Some(format!("{path}: {a} instead of {b}")),
     }
@@ -165,16 +145,10 @@ fn check_all(
     }
     let good = names.len() - failed.len();
     println!("{kind}: {good} of {} cases as recorded", names.len());
-    let unexpected: Vec<_> = failed
-        .iter()
-        .filter(|(name, _)| !known.iter().any(|(other, _)| other == name))
-        .collect();
+    let unexpected: Vec<_> = failed.iter().filter(|(name, _)| !known.iter().any(|(other, _)| other == name)).collect();
     assert!(unexpected.is_empty(), "{kind}: {unexpected:#?}");
     for (name, reason) in known {
-        assert!(
-            failed.iter().any(|(other, _)| other == name),
-            "{kind}: {name} passes now, take it out ({reason})"
-        );
+        assert!(failed.iter().any(|(other, _)| other == name), "{kind}: {name} passes now, take it out ({reason})");
     }
     assert!(good >= least, "{kind}: {good} cases pass, {least} did before");
 }
@@ -203,30 +177,20 @@ fn json_jobs_read_to_what_they_say() {
 #[test]
 fn jobs_register_as_recorded() {
     let names = cases("registered.json");
-    check_all(
-        "register",
-        &names,
-        expected::NOT_REGISTERED,
-        expected::REGISTERED_LEAST,
-        |name| {
-            let job = parse_json(&beside(name, "json").unwrap()).map_err(|e| e.to_string())?;
-            let canonical = canonicalize_with(job, "global", Implied::All).map_err(|texts| multierror(&texts))?;
-            let mut registered = serde_json::to_value(&canonical.job).unwrap();
-            // The fixtures have these emptied.
-            registered["Status"] = "".into();
-            let expected: Value = serde_json::from_str(&beside(name, "registered.json").unwrap()).unwrap();
-            if let Some(difference) = difference("Job", &registered, &expected) {
-                return Err(difference);
-            }
-            let warnings = warnings_text(&canonical.warnings);
-            let expected = beside(name, "warnings.txt").unwrap_or_default();
-            if warnings.trim_end() == expected.trim_end() {
-                Ok(())
-            } else {
-                Err(warnings)
-            }
-        },
-    );
+    check_all("register", &names, expected::NOT_REGISTERED, expected::REGISTERED_LEAST, |name| {
+        let job = parse_json(&beside(name, "json").unwrap()).map_err(|e| e.to_string())?;
+        let canonical = canonicalize_with(job, "global", Implied::All).map_err(|texts| multierror(&texts))?;
+        let mut registered = serde_json::to_value(&canonical.job).unwrap();
+        // The fixtures have these emptied.
+        registered["Status"] = "".into();
+        let expected: Value = serde_json::from_str(&beside(name, "registered.json").unwrap()).unwrap();
+        if let Some(difference) = difference("Job", &registered, &expected) {
+            return Err(difference);
+        }
+        let warnings = warnings_text(&canonical.warnings);
+        let expected = beside(name, "warnings.txt").unwrap_or_default();
+        if warnings.trim_end() == expected.trim_end() { Ok(()) } else { Err(warnings) }
+    });
 }
 
 #[test]
@@ -243,62 +207,34 @@ fn a_registered_job_registers_again_as_itself() {
 
 #[test]
 fn broken_job_files_are_told_as_recorded() {
-    let names: Vec<String> = cases("error.txt")
-        .into_iter()
-        .filter(|name| name.starts_with("err-"))
-        .collect();
-    check_all(
-        "errors of job files",
-        &names,
-        expected::OTHER_ERRORS,
-        expected::ERRORS_LEAST,
-        |name| {
-            let (source, problems) = match parse(name) {
-                Ok(_) => return Err("parses".to_owned()),
-                Err(found) => found,
-            };
-            let found: Vec<String> = problems.iter().map(|problem| problem.one_line(&source)).collect();
-            let found = found.join("\n");
-            let recorded = beside(name, "error.txt").unwrap();
-            let expected: Vec<&str> = recorded.lines().skip(2).collect();
-            if found.trim_end() == expected.join("\n").trim_end() {
-                Ok(())
-            } else {
-                Err(found)
-            }
-        },
-    );
+    let names: Vec<String> = cases("error.txt").into_iter().filter(|name| name.starts_with("err-")).collect();
+    check_all("errors of job files", &names, expected::OTHER_ERRORS, expected::ERRORS_LEAST, |name| {
+        let (source, problems) = match parse(name) {
+            Ok(_) => return Err("parses".to_owned()),
+            Err(found) => found,
+        };
+        let found: Vec<String> = problems.iter().map(|problem| problem.one_line(&source)).collect();
+        let found = found.join("\n");
+        let recorded = beside(name, "error.txt").unwrap();
+        let expected: Vec<&str> = recorded.lines().skip(2).collect();
+        if found.trim_end() == expected.join("\n").trim_end() { Ok(()) } else { Err(found) }
+    });
 }
 
 #[test]
 fn refused_jobs_are_told_as_recorded() {
-    let names: Vec<String> = cases("error.txt")
-        .into_iter()
-        .filter(|name| name.starts_with("invalid-"))
-        .collect();
-    check_all(
-        "refusals",
-        &names,
-        expected::OTHER_REFUSALS,
-        expected::REFUSALS_LEAST,
-        |name| {
-            let job = parse(name).map_err(|(source, problems)| problems[0].one_line(&source))?;
-            let texts = match canonicalize_with(job, "global", Implied::All) {
-                Ok(_) => return Err("is accepted".to_owned()),
-                Err(texts) => texts,
-            };
-            let found = multierror(&texts);
-            let recorded = beside(name, "error.txt").unwrap();
-            let (_, expected) = recorded
-                .split_once("code: 500 (")
-                .ok_or("is answered with another code")?;
-            let expected = expected.trim_end().trim_end_matches(')').trim_end();
-            // A text may itself end in the bracket that closes the recorded line.
-            if found.trim_end().trim_end_matches(')').trim_end() == expected {
-                Ok(())
-            } else {
-                Err(found)
-            }
-        },
-    );
+    let names: Vec<String> = cases("error.txt").into_iter().filter(|name| name.starts_with("invalid-")).collect();
+    check_all("refusals", &names, expected::OTHER_REFUSALS, expected::REFUSALS_LEAST, |name| {
+        let job = parse(name).map_err(|(source, problems)| problems[0].one_line(&source))?;
+        let texts = match canonicalize_with(job, "global", Implied::All) {
+            Ok(_) => return Err("is accepted".to_owned()),
+            Err(texts) => texts,
+        };
+        let found = multierror(&texts);
+        let recorded = beside(name, "error.txt").unwrap();
+        let (_, expected) = recorded.split_once("code: 500 (").ok_or("is answered with another code")?;
+        let expected = expected.trim_end().trim_end_matches(')').trim_end();
+        // A text may itself end in the bracket that closes the recorded line.
+        if found.trim_end().trim_end_matches(')').trim_end() == expected { Ok(()) } else { Err(found) }
+    });
 }

@@ -12,10 +12,7 @@ use crate::region::{Region, alloc, alloc_id, at, job, node_id, report};
 
 fn triggers(region: &Region, updates: &[AllocUpdate]) -> Vec<(String, EvalTrigger)> {
     let evals = evals(&region.snapshot(), node_id(1), updates, at(1000), 7);
-    evals
-        .iter()
-        .map(|eval| (eval.job_id.to_string(), eval.triggered_by))
-        .collect()
+    evals.iter().map(|eval| (eval.job_id.to_string(), eval.triggered_by)).collect()
 }
 
 #[test]
@@ -32,10 +29,7 @@ fn a_failure_makes_one_eval_per_job() {
     let failed = |number| report(number, ClientStatus::Failed);
     check(&[failed(1), failed(2), failed(3)], &["db", "web"]);
     check(&[failed(9)], &[]);
-    check(
-        &[report(1, ClientStatus::Running), report(2, ClientStatus::Complete)],
-        &[],
-    );
+    check(&[report(1, ClientStatus::Running), report(2, ClientStatus::Complete)], &[]);
     let other_node = evals(&region.snapshot(), node_id(2), &[failed(1)], at(1000), 7);
     assert!(other_node.is_empty());
 }
@@ -47,28 +41,15 @@ fn nothing_is_looked_at_that_can_not_be_replaced() {
         let mut job: Job = job("web", 1);
         job.task_groups[0].reschedule_policy = policy;
         region.register(job);
-        let event = RescheduleEvent {
-            reschedule_time: at(900),
-            ..RescheduleEvent::default()
-        };
-        let tracker = RescheduleTracker {
-            events: vec![event],
-            ..RescheduleTracker::default()
-        };
-        region.place(vec![Alloc {
-            reschedule_tracker: Some(tracker),
-            ..alloc(1, "web")
-        }]);
+        let event = RescheduleEvent { reschedule_time: at(900), ..RescheduleEvent::default() };
+        let tracker = RescheduleTracker { events: vec![event], ..RescheduleTracker::default() };
+        region.place(vec![Alloc { reschedule_tracker: Some(tracker), ..alloc(1, "web") }]);
         change(&mut region);
         let found = triggers(&region, &[report(1, ClientStatus::Failed)]);
         assert_eq!(!found.is_empty(), expected);
     };
     let limited = |attempts: i64, interval: u64| {
-        Some(ReschedulePolicy {
-            attempts,
-            interval: Duration::from_secs(interval),
-            ..ReschedulePolicy::default()
-        })
+        Some(ReschedulePolicy { attempts, interval: Duration::from_secs(interval), ..ReschedulePolicy::default() })
     };
     let unlimited = || Some(crate::region::unlimited());
     check(&|_| {}, unlimited(), true);
@@ -78,20 +59,10 @@ fn nothing_is_looked_at_that_can_not_be_replaced() {
     check(&|_| {}, limited(2, 600), true);
     check(&|_| {}, limited(1, 50), true);
     check(&|region| drop(region.stop("web")), unlimited(), false);
-    check(
-        &|region| drop(region.report(vec![report(1, ClientStatus::Failed)])),
-        unlimited(),
-        false,
-    );
+    check(&|region| drop(region.report(vec![report(1, ClientStatus::Failed)])), unlimited(), false);
     let stop = |region: &mut Region| {
-        let stops = vec![PlanStop {
-            alloc_id: alloc_id(1),
-            ..PlanStop::default()
-        }];
-        region.plan(Plan {
-            stops,
-            ..Plan::default()
-        });
+        let stops = vec![PlanStop { alloc_id: alloc_id(1), ..PlanStop::default() }];
+        region.plan(Plan { stops, ..Plan::default() });
     };
     check(&stop, unlimited(), false);
 }
@@ -103,10 +74,7 @@ fn an_alloc_that_was_cut_off_is_back() {
     region.place(vec![alloc(1, "web")]);
     region.report(vec![report(1, ClientStatus::Unknown)]);
     let check = |status: ClientStatus, expected: Option<EvalTrigger>| {
-        assert_eq!(
-            triggers(&region, &[report(1, status)]).first().map(|found| found.1),
-            expected
-        );
+        assert_eq!(triggers(&region, &[report(1, status)]).first().map(|found| found.1), expected);
     };
     check(ClientStatus::Running, Some(EvalTrigger::Reconnect));
     check(ClientStatus::Unknown, None);

@@ -12,16 +12,10 @@ fn numbers(evals: &[Arc<Eval>]) -> Vec<u8> {
 #[test]
 fn order_is_by_priority_then_age_with_one_eval_per_job() {
     let mut region = Region::new();
-    let priority = |number, job, priority| Eval {
-        priority,
-        ..eval(number, job, EvalStatus::Pending)
-    };
+    let priority = |number, job, priority| Eval { priority, ..eval(number, job, EvalStatus::Pending) };
     region.evals(vec![priority(5, "a", 50)]);
     region.evals(vec![priority(1, "b", 50), priority(2, "a", 50), priority(3, "c", 90)]);
-    region.evals(vec![
-        eval(4, "d", EvalStatus::Complete),
-        eval(6, "d", EvalStatus::Blocked),
-    ]);
+    region.evals(vec![eval(4, "d", EvalStatus::Complete), eval(6, "d", EvalStatus::Blocked)]);
     let mut broker = EvalBroker::rebuild(&region.snapshot(), at(0));
     assert_eq!(numbers(&broker.take(2)), [3, 5]);
     assert_eq!(numbers(&broker.take(9)), [1]);
@@ -34,10 +28,7 @@ fn order_is_by_priority_then_age_with_one_eval_per_job() {
 fn events_bring_and_take_away() {
     let mut region = Region::new();
     let mut broker = EvalBroker::default();
-    let event = region.evals(vec![
-        eval(1, "a", EvalStatus::Pending),
-        eval(2, "b", EvalStatus::Pending),
-    ]);
+    let event = region.evals(vec![eval(1, "a", EvalStatus::Pending), eval(2, "b", EvalStatus::Pending)]);
     broker.on_events(&region.snapshot(), &event, at(0));
     broker.on_events(&region.snapshot(), &event, at(0));
     let event = region.evals(vec![eval(2, "b", EvalStatus::Canceled)]);
@@ -55,10 +46,7 @@ fn events_bring_and_take_away() {
 #[test]
 fn evals_wait_for_their_time() {
     let mut region = Region::new();
-    let waiting = |number, seconds| Eval {
-        wait_until: at(seconds),
-        ..eval(number, "a", EvalStatus::Pending)
-    };
+    let waiting = |number, seconds| Eval { wait_until: at(seconds), ..eval(number, "a", EvalStatus::Pending) };
     region.evals(vec![waiting(1, 30), waiting(2, 20), waiting(3, 5)]);
     let mut broker = EvalBroker::rebuild(&region.snapshot(), at(10));
     assert_eq!(numbers(&broker.take(9)), [3]);
@@ -70,10 +58,7 @@ fn evals_wait_for_their_time() {
     assert_eq!(numbers(&broker.take(9)), [2]);
     assert_eq!(broker.next_deadline(), Some(at(30)));
     // A stop cancels the last one.
-    region.register(Job {
-        priority: 1,
-        ..job("a", 1)
-    });
+    region.register(Job { priority: 1, ..job("a", 1) });
     let events = region.stop("a");
     broker.on_events(&region.snapshot(), &events, at(21));
     assert_eq!(broker.next_deadline(), None);
@@ -81,15 +66,9 @@ fn evals_wait_for_their_time() {
 
 #[test]
 fn an_eval_without_attempts_left_is_tried_again_after_a_rest() {
-    let mut region = Region {
-        seconds: 100,
-        ..Region::new()
-    };
+    let mut region = Region { seconds: 100, ..Region::new() };
     let triggered_by = EvalTrigger::MaxPlanAttempts;
-    region.evals(vec![Eval {
-        triggered_by,
-        ..eval(1, "a", EvalStatus::Blocked)
-    }]);
+    region.evals(vec![Eval { triggered_by, ..eval(1, "a", EvalStatus::Blocked) }]);
     let mut broker = EvalBroker::rebuild(&region.snapshot(), at(100));
     assert_eq!(broker.next_deadline(), Some(at(160)));
     broker.tick(at(160));

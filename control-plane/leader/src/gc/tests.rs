@@ -13,26 +13,15 @@ fn left(region: &mut Region, seconds: u64) -> [usize; 4] {
     }
     assert_eq!(step(&region.snapshot(), at(seconds)), [], "twice is once");
     let state = &region.state;
-    [
-        state.evals().count(),
-        state.allocs().count(),
-        state.jobs().count(),
-        state.nodes().count(),
-    ]
+    [state.evals().count(), state.allocs().count(), state.jobs().count(), state.nodes().count()]
 }
 
 /// Job `j` of that type with one eval and one alloc of it, which ended at 0 s.
 fn ended(kind: JobType, status: ClientStatus) -> Region {
     let mut region = Region::new();
     region.register(Job { kind, ..job("j", 1) });
-    region.evals(vec![Eval {
-        kind,
-        ..eval(1, "j", EvalStatus::Complete)
-    }]);
-    region.place(vec![Alloc {
-        eval_id: Some(eval_id(1)),
-        ..alloc(1, "j")
-    }]);
+    region.evals(vec![Eval { kind, ..eval(1, "j", EvalStatus::Complete) }]);
+    region.place(vec![Alloc { eval_id: Some(eval_id(1)), ..alloc(1, "j") }]);
     region.report(vec![report(1, status)]);
     region
 }
@@ -42,11 +31,7 @@ const HOURS: u64 = 3600;
 #[test]
 fn ended_things_go_by_age() {
     let check = |kind: JobType, status: ClientStatus, seconds: u64, expected: [usize; 4]| {
-        assert_eq!(
-            left(&mut ended(kind, status), seconds),
-            expected,
-            "{kind:?} {status:?} {seconds}"
-        );
+        assert_eq!(left(&mut ended(kind, status), seconds), expected, "{kind:?} {status:?} {seconds}");
     };
     use ClientStatus::{Complete, Failed, Running};
     use JobType::{Batch, Service};
@@ -63,25 +48,15 @@ fn ended_things_go_by_age() {
 #[test]
 fn what_may_be_replaced_is_kept() {
     let mut region = ended(JobType::Service, ClientStatus::Failed);
-    region.evals(vec![Eval {
-        wait_until: at(9),
-        ..eval(2, "j", EvalStatus::Pending)
-    }]);
+    region.evals(vec![Eval { wait_until: at(9), ..eval(2, "j", EvalStatus::Pending) }]);
     assert_eq!(left(&mut region, 100 * HOURS), [2, 1, 1, 1]);
 }
 
 #[test]
 fn old_versions_of_batch_work_go() {
     let mut region = ended(JobType::Batch, ClientStatus::Complete);
-    region.register(Job {
-        kind: JobType::Batch,
-        ..job("j", 2)
-    });
-    let second = Alloc {
-        eval_id: Some(eval_id(1)),
-        job_version: 1,
-        ..alloc(2, "j")
-    };
+    region.register(Job { kind: JobType::Batch, ..job("j", 2) });
+    let second = Alloc { eval_id: Some(eval_id(1)), job_version: 1, ..alloc(2, "j") };
     region.place(vec![second]);
     assert_eq!(left(&mut region, 23 * HOURS), [1, 2, 1, 1]);
     assert_eq!(left(&mut region, 24 * HOURS), [1, 1, 1, 1]);
@@ -91,10 +66,7 @@ fn old_versions_of_batch_work_go() {
 #[test]
 fn standing_jobs_stay_until_they_are_stopped() {
     let mut region = Region::new();
-    region.register(Job {
-        periodic: Some(true.into()),
-        ..job("cron", 1)
-    });
+    region.register(Job { periodic: Some(true.into()), ..job("cron", 1) });
     assert_eq!(left(&mut region, 100 * HOURS)[2], 1);
     region.stop("cron");
     assert_eq!(left(&mut region, 100 * HOURS)[2], 0);
@@ -106,13 +78,7 @@ fn nodes_go_when_they_were_down_for_a_day() {
         let mut region = ended(JobType::Service, alloc_status);
         let event = String::new();
         let evals = Vec::new();
-        region.run(Command::UpdateNodeStatus {
-            node_id: node_id(1),
-            status,
-            event,
-            evals,
-            at: at(0),
-        });
+        region.run(Command::UpdateNodeStatus { node_id: node_id(1), status, event, evals, at: at(0) });
         assert_eq!(left(&mut region, seconds)[3], expected);
     };
     check(NodeStatus::Down, ClientStatus::Complete, 24 * HOURS - 1, 1);
@@ -128,10 +94,7 @@ fn much_is_collected_in_several_commands() {
     let many = (0..COLLECTED_PER_COMMAND_MAX as u32 + 1).map(|number| {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&number.to_le_bytes());
-        Eval {
-            id: EvalId::from(bytes),
-            ..eval(1, "j", EvalStatus::Complete)
-        }
+        Eval { id: EvalId::from(bytes), ..eval(1, "j", EvalStatus::Complete) }
     });
     region.evals(many.collect());
     let commands = step(&region.snapshot(), at(HOURS));

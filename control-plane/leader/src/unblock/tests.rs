@@ -11,10 +11,7 @@ use crate::region::{Region, alloc, at, eval, evals_of, job, node_id, report};
 fn woken(commands: &[Command]) -> Vec<u8> {
     let evals = commands.iter().flat_map(evals_of);
     let numbers = evals.map(|eval| {
-        assert_eq!(
-            (eval.status, eval.status_description.as_str()),
-            (EvalStatus::Pending, "")
-        );
+        assert_eq!((eval.status, eval.status_description.as_str()), (EvalStatus::Pending, ""));
         eval.id.as_bytes()[0]
     });
     numbers.collect()
@@ -29,26 +26,11 @@ fn blocked() -> Vec<Eval> {
     };
     let classes = |a: bool| BTreeMap::from([("a".to_owned(), a)]);
     vec![
-        Eval {
-            class_eligibility: classes(true),
-            ..blocked(1, "may")
-        },
-        Eval {
-            class_eligibility: classes(false),
-            ..blocked(2, "may-not")
-        },
-        Eval {
-            class_eligibility: classes(false),
-            escaped_computed_class: true,
-            ..blocked(3, "escaped")
-        },
-        Eval {
-            node_id: Some(node_id(2)),
-            ..blocked(4, "on-2")
-        },
-        Eval {
-            ..blocked(5, "anywhere")
-        },
+        Eval { class_eligibility: classes(true), ..blocked(1, "may") },
+        Eval { class_eligibility: classes(false), ..blocked(2, "may-not") },
+        Eval { class_eligibility: classes(false), escaped_computed_class: true, ..blocked(3, "escaped") },
+        Eval { node_id: Some(node_id(2)), ..blocked(4, "on-2") },
+        Eval { ..blocked(5, "anywhere") },
         eval(6, "done", EvalStatus::Complete),
     ]
 }
@@ -96,10 +78,7 @@ fn room_that_came_before_the_eval_was_blocked_is_not_missed() {
         region.register(job("web", 1));
         region.place(vec![alloc(1, "web")]);
         region.report(vec![report(1, ClientStatus::Complete)]);
-        let late = Eval {
-            snapshot_index,
-            ..eval(1, "late", EvalStatus::Blocked)
-        };
+        let late = Eval { snapshot_index, ..eval(1, "late", EvalStatus::Blocked) };
         let events = region.evals(vec![late]);
         assert_eq!(woken(&step(&region.snapshot(), &events, at(1))), expected);
         assert_eq!(woken(&missed(&region.snapshot(), at(1))), expected);

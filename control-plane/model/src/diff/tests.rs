@@ -33,11 +33,7 @@ fn without_scaling(diff: &mut Value) {
                 group["Objects"] = Value::Null;
             }
         }
-        let is_task_edited = group["Tasks"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|task| task["Type"] != "None");
+        let is_task_edited = group["Tasks"].as_array().unwrap().iter().any(|task| task["Type"] != "None");
         if group["Fields"].is_null() && group["Objects"].is_null() && !is_task_edited {
             group["Type"] = json!("None");
         }
@@ -88,10 +84,7 @@ fn job(config: Value, constraints: Value) -> Job {
 #[test]
 fn driver_settings_are_told_with_what_did_not_change() {
     let old = job(json!({ "command": "a", "args": ["x", "y"] }), json!(null));
-    let new = job(
-        json!({ "command": "a", "args": ["x", "z"], "mount": [{ "type": "bind" }] }),
-        json!(null),
-    );
+    let new = job(json!({ "command": "a", "args": ["x", "z"], "mount": [{ "type": "bind" }] }), json!(null));
     let diff = job_diff(Some(&old), Some(&new));
     let fields: Vec<_> = diff.task_groups[0].tasks[0].objects[0]
         .fields
@@ -115,15 +108,8 @@ fn nameless_blocks_are_the_same_or_not() {
     let old = job(json!(null), json!([constraint("a"), constraint("b")]));
     let new = job(json!(null), json!([constraint("b"), constraint("c")]));
     let diff = job_diff(Some(&old), Some(&new));
-    let kinds: Vec<_> = diff.task_groups[0]
-        .objects
-        .iter()
-        .map(|object| (object.name.as_str(), object.kind))
-        .collect();
-    assert_eq!(
-        kinds,
-        [("Constraint", DiffType::Added), ("Constraint", DiffType::Deleted)]
-    );
+    let kinds: Vec<_> = diff.task_groups[0].objects.iter().map(|object| (object.name.as_str(), object.kind)).collect();
+    assert_eq!(kinds, [("Constraint", DiffType::Added), ("Constraint", DiffType::Deleted)]);
 }
 
 #[test]
@@ -131,15 +117,7 @@ fn equal_and_missing_jobs() {
     let one = job(json!({ "command": "a" }), json!(null));
     assert_eq!(job_diff(Some(&one), Some(&one)).kind, DiffType::None);
     assert_eq!(job_diff(Some(&one), None).kind, DiffType::Deleted);
-    assert_eq!(
-        job_diff(Some(&one), None).task_groups[0].tasks[0].kind,
-        DiffType::Deleted
-    );
-    let bookkeeping = Job {
-        version: 7,
-        modify_index: 9,
-        stable: true,
-        ..one.clone()
-    };
+    assert_eq!(job_diff(Some(&one), None).task_groups[0].tasks[0].kind, DiffType::Deleted);
+    let bookkeeping = Job { version: 7, modify_index: 9, stable: true, ..one.clone() };
     assert_eq!(job_diff(Some(&one), Some(&bookkeeping)).kind, DiffType::None);
 }

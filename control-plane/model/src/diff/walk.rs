@@ -7,16 +7,8 @@ use serde_json::{Map, Value};
 use super::{DiffType, FieldDiff, ObjectDiff};
 
 /// Keys whose objects are maps with free names: their entries are fields of the block around them.
-const MAPS: &[&str] = &[
-    "Meta",
-    "CanaryMeta",
-    "Env",
-    "TaggedAddresses",
-    "GetterOptions",
-    "GetterHeaders",
-    "Header",
-    "Args",
-];
+const MAPS: &[&str] =
+    &["Meta", "CanaryMeta", "Env", "TaggedAddresses", "GetterOptions", "GetterHeaders", "Header", "Args"];
 /// Objects whose inside is free: it becomes one level of fields.
 const FREE: &[&str] = &["Config", "Policy"];
 /// Keys inside blocks that are not shown: bookkeeping, and what stands elsewhere.
@@ -58,17 +50,11 @@ const NAMES: &[(&str, &str)] = &[
 ];
 
 fn entry_name(key: &str) -> &str {
-    NAMES
-        .iter()
-        .find(|(list, _)| *list == key)
-        .map_or(key, |(_, name)| name)
+    NAMES.iter().find(|(list, _)| *list == key).map_or(key, |(_, name)| name)
 }
 
 fn lookup<'t, T>(table: &'t [(&str, &'t [T])], name: &str) -> &'t [T] {
-    table
-        .iter()
-        .find(|(block, _)| *block == name)
-        .map_or(&[], |(_, entries)| entries)
+    table.iter().find(|(block, _)| *block == name).map_or(&[], |(_, entries)| entries)
 }
 
 /// The plain values of two objects. With `is_contextual` unchanged ones are told too.
@@ -125,10 +111,8 @@ pub fn sort(fields: &mut [FieldDiff]) {
 
 /// The changed blocks under a key: none or one for a block or a list of values, any number for a list of blocks.
 pub fn objects(key: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDiff> {
-    let list_of_blocks = |side: Option<&Value>| {
-        side.and_then(Value::as_array)
-            .is_some_and(|items| items.iter().any(Value::is_object))
-    };
+    let list_of_blocks =
+        |side: Option<&Value>| side.and_then(Value::as_array).is_some_and(|items| items.iter().any(Value::is_object));
     if list_of_blocks(old) || list_of_blocks(new) {
         return blocks(entry_name(key), old, new);
     }
@@ -145,9 +129,7 @@ pub fn objects(key: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<Objec
             .collect();
     }
     let wrap = |map: Option<&Map<String, Value>>| map.map(|map| Value::Object(map.clone()));
-    object(key, wrap(old).as_ref(), wrap(new).as_ref())
-        .into_iter()
-        .collect()
+    object(key, wrap(old).as_ref(), wrap(new).as_ref()).into_iter().collect()
 }
 
 /// One block on both sides; none when it did not change.
@@ -170,12 +152,7 @@ fn object(name: &str, old: Option<&Value>, new: Option<&Value>) -> Option<Object
             texts
         };
         let fields = compare(&flat(old), &flat(new), true);
-        return Some(ObjectDiff {
-            kind,
-            name: name.to_owned(),
-            fields,
-            objects: Vec::new(),
-        });
+        return Some(ObjectDiff { kind, name: name.to_owned(), fields, objects: Vec::new() });
     }
     let (old, new) = (old.map(|map| completed(name, map)), new.map(|map| completed(name, map)));
     let hidden = lookup(HIDDEN, name);
@@ -194,19 +171,12 @@ fn object(name: &str, old: Option<&Value>, new: Option<&Value>) -> Option<Object
     // Lists of values come before blocks.
     objects.sort_by_key(|object| !keys_hold(&object.name, old.as_ref(), new.as_ref()));
     let is_changed = fields.iter().any(|field| field.kind != DiffType::None) || !objects.is_empty();
-    is_changed.then(|| ObjectDiff {
-        kind,
-        name: name.to_owned(),
-        fields,
-        objects,
-    })
+    is_changed.then(|| ObjectDiff { kind, name: name.to_owned(), fields, objects })
 }
 
 /// True for a key that holds a list of plain values on either side.
 fn keys_hold(key: &str, old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>) -> bool {
-    old.into_iter()
-        .chain(new)
-        .any(|map| map.get(key).is_some_and(Value::is_array))
+    old.into_iter().chain(new).any(|map| map.get(key).is_some_and(Value::is_array))
 }
 
 /// With the keys that are left out of the stored form.
@@ -233,37 +203,18 @@ fn values(key: &str, old: Option<&Value>, new: Option<&Value>) -> Option<ObjectD
         _ => DiffType::Edited,
     };
     let field = |value: &String| {
-        let old = if was.contains(value) {
-            value.clone()
-        } else {
-            String::new()
-        };
-        let new = if is.contains(value) {
-            value.clone()
-        } else {
-            String::new()
-        };
+        let old = if was.contains(value) { value.clone() } else { String::new() };
+        let new = if is.contains(value) { value.clone() } else { String::new() };
         let kind = match (old.is_empty(), new.is_empty()) {
             (true, _) => DiffType::Added,
             (_, true) => DiffType::Deleted,
             _ => DiffType::None,
         };
-        FieldDiff {
-            kind,
-            name: key.to_owned(),
-            old,
-            new,
-            annotations: Vec::new(),
-        }
+        FieldDiff { kind, name: key.to_owned(), old, new, annotations: Vec::new() }
     };
     let mut fields: Vec<FieldDiff> = was.union(&is).map(field).collect();
     sort(&mut fields);
-    Some(ObjectDiff {
-        kind,
-        name: key.to_owned(),
-        fields,
-        objects: Vec::new(),
-    })
+    Some(ObjectDiff { kind, name: key.to_owned(), fields, objects: Vec::new() })
 }
 
 /// A list of blocks: those with a name are matched by it, others are the same or not.
@@ -291,14 +242,9 @@ fn blocks(name: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDif
 /// `key[inner][0]` to text.
 fn flatten(key: &str, value: &Value, texts: &mut BTreeMap<String, String>) {
     match value {
-        Value::Object(map) => map
-            .iter()
-            .for_each(|(inner, value)| flatten(&format!("{key}[{inner}]"), value, texts)),
+        Value::Object(map) => map.iter().for_each(|(inner, value)| flatten(&format!("{key}[{inner}]"), value, texts)),
         Value::Array(items) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(place, value)| flatten(&format!("{key}[{place}]"), value, texts));
+            items.iter().enumerate().for_each(|(place, value)| flatten(&format!("{key}[{place}]"), value, texts));
         }
         Value::Null => {}
         plain => {

@@ -22,10 +22,7 @@ fn bare(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let skipped = |key: &str| matches!(key, "ScoreMetaData" | "NodePool" | "AllocationTime");
-            let kept = map
-                .iter()
-                .filter(|(key, _)| !skipped(key))
-                .map(|(key, value)| (key.clone(), bare(value)));
+            let kept = map.iter().filter(|(key, _)| !skipped(key)).map(|(key, value)| (key.clone(), bare(value)));
             Value::Object(kept.filter(|(_, value)| !is_nothing(value)).collect::<Map<_, _>>())
         }
         other => other.clone(),
@@ -56,17 +53,8 @@ pub fn plan(recorded: &Value, outcome: &Outcome) -> Vec<String> {
     if recorded.is_null() || recorded.get("error").is_some() {
         return out;
     }
-    let desired = outcome
-        .plan
-        .annotations
-        .as_ref()
-        .map(|annotations| json!(annotations.desired_group_updates));
-    differ(
-        "plan",
-        &recorded["DesiredTGUpdates"],
-        &desired.unwrap_or_default(),
-        &mut out,
-    );
+    let desired = outcome.plan.annotations.as_ref().map(|annotations| json!(annotations.desired_group_updates));
+    differ("plan", &recorded["DesiredTGUpdates"], &desired.unwrap_or_default(), &mut out);
     let words: BTreeMap<&String, _> = outcome
         .plan
         .annotations
@@ -76,29 +64,17 @@ pub fn plan(recorded: &Value, outcome: &Outcome) -> Vec<String> {
         .collect();
     differ("plan words", &recorded["GroupUpdates"], &json!(words), &mut out);
     let mut failed = recorded["FailedTGAllocs"].clone();
-    for filtered in failed
-        .as_object_mut()
-        .into_iter()
-        .flat_map(|groups| groups.values_mut())
-    {
+    for filtered in failed.as_object_mut().into_iter().flat_map(|groups| groups.values_mut()) {
         name_reasons(&mut filtered["ConstraintFiltered"]);
     }
-    differ(
-        "plan failed",
-        &failed,
-        &json!(outcome.eval.failed_group_allocs),
-        &mut out,
-    );
+    differ("plan failed", &failed, &json!(outcome.eval.failed_group_allocs), &mut out);
     out
 }
 
 /// A class that was refused once is counted there as `computed class ineligible`; drover keeps the reason.
 fn name_reasons(filtered: &mut Value) {
     let Some(counts) = filtered.as_object_mut() else { return };
-    let unnamed = counts
-        .remove("computed class ineligible")
-        .and_then(|count| count.as_i64())
-        .unwrap_or(0);
+    let unnamed = counts.remove("computed class ineligible").and_then(|count| count.as_i64()).unwrap_or(0);
     if let Some(count) = counts.values_mut().next() {
         *count = json!(count.as_i64().unwrap_or(0) + unnamed);
     }
@@ -108,23 +84,13 @@ fn name_reasons(filtered: &mut Value) {
 pub fn system(step: &Value, outcome: &Outcome) -> Vec<String> {
     let mut out = Vec::new();
     if step["placed_on"].is_array() {
-        let mut nodes: Vec<&str> = outcome
-            .plan
-            .placements
-            .iter()
-            .map(|alloc| alloc.node_name.as_str())
-            .collect();
+        let mut nodes: Vec<&str> = outcome.plan.placements.iter().map(|alloc| alloc.node_name.as_str()).collect();
         nodes.sort_unstable();
         let job = step["job"]["ID"].as_str().unwrap_or_default();
         differ(&format!("{job} placed on"), &step["placed_on"], &json!(nodes), &mut out);
         let filtered = |metrics: &Value| metrics["g"]["ConstraintFiltered"].clone();
         let ours = json!(outcome.eval.failed_group_allocs);
-        differ(
-            job,
-            &filtered(&step["eval"]["FailedTGAllocs"]),
-            &filtered(&ours),
-            &mut out,
-        );
+        differ(job, &filtered(&step["eval"]["FailedTGAllocs"]), &filtered(&ours), &mut out);
     }
     out
 }
@@ -132,12 +98,8 @@ pub fn system(step: &Value, outcome: &Outcome) -> Vec<String> {
 /// The evals and allocs that changed since an index.
 pub fn changes(replay: &Replay, before: u64, evals: &[Value], allocs: &[Value]) -> Vec<String> {
     let mut out = Vec::new();
-    let changed: Vec<&Eval> = replay
-        .state
-        .evals()
-        .filter(|eval| eval.modify_index > before)
-        .map(|eval| &**eval)
-        .collect();
+    let changed: Vec<&Eval> =
+        replay.state.evals().filter(|eval| eval.modify_index > before).map(|eval| &**eval).collect();
     for recorded in evals {
         // Watchers and per-node chains come at another time here.
         if recorded["TriggeredBy"] == "deployment-watcher" || recorded.get("node").is_some() {
@@ -173,24 +135,9 @@ pub fn changes(replay: &Replay, before: u64, evals: &[Value], allocs: &[Value]) 
 
 fn eval(replay: &Replay, recorded: &Value, ours: &Eval, out: &mut Vec<String>) {
     let what = format!("eval {} {}", ours.triggered_by.as_str(), ours.status.as_str());
-    differ(
-        &what,
-        &recorded["FailedTGAllocs"],
-        &json!(ours.failed_group_allocs),
-        out,
-    );
-    differ(
-        &what,
-        &recorded["QueuedAllocations"],
-        &json!(ours.queued_allocations),
-        out,
-    );
-    differ(
-        &what,
-        &recorded["EscapedComputedClass"],
-        &json!(ours.escaped_computed_class),
-        out,
-    );
+    differ(&what, &recorded["FailedTGAllocs"], &json!(ours.failed_group_allocs), out);
+    differ(&what, &recorded["QueuedAllocations"], &json!(ours.queued_allocations), out);
+    differ(&what, &recorded["EscapedComputedClass"], &json!(ours.escaped_computed_class), out);
     if recorded["Status"] == "blocked" {
         let eligible = ours.class_eligibility.values().filter(|eligible| **eligible).count();
         let counts = json!({
@@ -198,26 +145,13 @@ fn eval(replay: &Replay, recorded: &Value, ours: &Eval, out: &mut Vec<String>) {
             "ineligible_classes": ours.class_eligibility.len() - eligible,
         });
         differ(&what, &recorded["ClassEligibility"], &counts, out);
-        differ(
-            &what,
-            &recorded["StatusDescription"],
-            &json!(ours.status_description),
-            out,
-        );
+        differ(&what, &recorded["StatusDescription"], &json!(ours.status_description), out);
     }
     // The blocked evals of system jobs are one per node there, one per job here.
-    let is_system = replay
-        .state
-        .job(&ours.job_key())
-        .is_some_and(|job| job.kind == JobType::System);
+    let is_system = replay.state.job(&ours.job_key()).is_some_and(|job| job.kind == JobType::System);
     if recorded["Status"] == "complete" && !is_system {
         let is_blocked = json!(ours.blocked_eval.is_some());
-        differ(
-            &format!("{what} blocked eval"),
-            &recorded["BlockedEval"],
-            &is_blocked,
-            out,
-        );
+        differ(&format!("{what} blocked eval"), &recorded["BlockedEval"], &is_blocked, out);
     }
 }
 
@@ -254,28 +188,16 @@ fn ports(label: &str, recorded: &Value, ours: &Alloc, out: &mut Vec<String>) {
     };
     let view = |label: &str, value: i64, to: i64, address: &str| {
         let is_dynamic = (20_000..=32_000).contains(&value);
-        json!([
-            label,
-            if is_dynamic { 0 } else { value },
-            if to == value { -1 } else { to },
-            address
-        ])
+        json!([label, if is_dynamic { 0 } else { value }, if to == value { -1 } else { to }, address])
     };
     let read = |port: &Value| {
         let number = |key: &str| port[key].as_i64().unwrap_or(0);
-        view(
-            port["Label"].as_str().unwrap(),
-            number("Value"),
-            number("To"),
-            port["HostIP"].as_str().unwrap(),
-        )
+        view(port["Label"].as_str().unwrap(), number("Value"), number("To"), port["HostIP"].as_str().unwrap())
     };
     let recorded: Vec<Value> = recorded.iter().map(read).collect();
     let given = &ours.allocated_resources.shared.ports;
-    let ours: Vec<Value> = given
-        .iter()
-        .map(|port| view(&port.label, port.value.into(), port.to.into(), &port.host_ip))
-        .collect();
+    let ours: Vec<Value> =
+        given.iter().map(|port| view(&port.label, port.value.into(), port.to.into(), &port.host_ip)).collect();
     if recorded != ours {
         out.push(format!("{label} ports\n  recorded {recorded:?}\n  ours     {ours:?}"));
     }
@@ -292,11 +214,7 @@ fn scores(label: &str, recorded: &Value, ours: &AllocMetric, out: &mut Vec<Strin
             (row["NormScore"].as_f64().unwrap(), parts(scores))
         })
         .collect();
-    let ours: Scores = ours
-        .score_meta_data
-        .iter()
-        .map(|row| (row.norm_score, parts(row.scores.clone())))
-        .collect();
+    let ours: Scores = ours.score_meta_data.iter().map(|row| (row.norm_score, parts(row.scores.clone()))).collect();
     let near = |a: f64, b: f64| (a - b).abs() < SCORE_TOLERANCE;
     let same = recorded.len() == ours.len()
         && recorded

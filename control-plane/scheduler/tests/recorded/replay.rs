@@ -41,11 +41,7 @@ pub fn replay(text: &str) -> Vec<String> {
     let mut before = replay.index;
     for (place, step) in steps.iter().enumerate() {
         let found = replay.step(step);
-        differences.extend(
-            found
-                .into_iter()
-                .map(|difference| format!("step {place}: {difference}")),
-        );
+        differences.extend(found.into_iter().map(|difference| format!("step {place}: {difference}")));
         let rows = |key: &str| step[key].as_array().cloned().unwrap_or_default();
         expected.0.extend(rows("evals"));
         expected.1.extend(rows("allocs"));
@@ -53,11 +49,7 @@ pub fn replay(text: &str) -> Vec<String> {
         let goes_on = steps.get(place + 1).is_some_and(|next| next["action"] == "observe");
         if !goes_on {
             let found = compare::changes(&replay, before, &expected.0, &expected.1);
-            differences.extend(
-                found
-                    .into_iter()
-                    .map(|difference| format!("step {place}: {difference}")),
-            );
+            differences.extend(found.into_iter().map(|difference| format!("step {place}: {difference}")));
             expected = (Vec::new(), Vec::new());
             replay.settle();
             before = replay.index;
@@ -83,59 +75,32 @@ pub fn replay_failures(text: &str) -> Vec<String> {
         }
         replay.run_due();
         let allocs = step["allocs"].as_array().cloned().unwrap_or_default();
-        let made = replay
-            .labels
-            .values()
-            .filter(|id| replay.state.alloc(**id).unwrap().create_index > before)
-            .count();
+        let made = replay.labels.values().filter(|id| replay.state.alloc(**id).unwrap().create_index > before).count();
         if made != usize::from(!allocs.is_empty()) {
             differences.push(format!("step {place}: {made} replacements"));
         }
         let found = compare::changes(&replay, before, &[], &allocs);
-        differences.extend(
-            found
-                .into_iter()
-                .map(|difference| format!("step {place}: {difference}")),
-        );
+        differences.extend(found.into_iter().map(|difference| format!("step {place}: {difference}")));
     }
     differences
 }
 
 impl Replay {
     fn new() -> Self {
-        let mut replay = Self {
-            state: State::default(),
-            index: 0,
-            labels: BTreeMap::new(),
-            created: BTreeMap::new(),
-            evals: 0,
-        };
+        let mut replay =
+            Self { state: State::default(), index: 0, labels: BTreeMap::new(), created: BTreeMap::new(), evals: 0 };
         replay.register_nodes();
         replay
     }
 
     /// What runs fails, and its job is looked at.
     fn fail_all(&mut self) {
-        let open: Vec<_> = self
-            .state
-            .allocs()
-            .filter(|alloc| !alloc.is_terminal())
-            .cloned()
-            .collect();
+        let open: Vec<_> = self.state.allocs().filter(|alloc| !alloc.is_terminal()).cloned().collect();
         for alloc in open {
             let client_status = ClientStatus::Failed;
-            let update = AllocUpdate {
-                alloc_id: alloc.id,
-                client_status,
-                ..AllocUpdate::default()
-            };
+            let update = AllocUpdate { alloc_id: alloc.id, client_status, ..AllocUpdate::default() };
             let at = self.now();
-            self.apply(Command::UpdateAllocs {
-                node_id: alloc.node_id,
-                updates: vec![update],
-                evals: Vec::new(),
-                at,
-            });
+            self.apply(Command::UpdateAllocs { node_id: alloc.node_id, updates: vec![update], evals: Vec::new(), at });
             self.evaluate(&alloc.job_key(), EvalTrigger::AllocFailure);
         }
     }
@@ -165,11 +130,7 @@ impl Replay {
         for (place, raw) in nodes.as_array().unwrap().iter().enumerate() {
             let node = Box::new(node(raw, place as u8));
             let at = self.now();
-            self.apply(Command::RegisterNode {
-                node,
-                evals: Vec::new(),
-                at,
-            });
+            self.apply(Command::RegisterNode { node, evals: Vec::new(), at });
         }
     }
 
@@ -188,10 +149,7 @@ impl Replay {
                 let outcome = self.dry_run(&job(&step["job"]));
                 let edit = step["edit"].as_str().unwrap_or_default();
                 let found = compare::plan(&step["plan"], &outcome);
-                found
-                    .into_iter()
-                    .map(|difference| format!("{edit}: {difference}"))
-                    .collect()
+                found.into_iter().map(|difference| format!("{edit}: {difference}")).collect()
             }
             "eligibility" => {
                 let name = step["node"].as_str().unwrap();
@@ -201,12 +159,7 @@ impl Replay {
                     false => Eligibility::Ineligible,
                 };
                 let at = self.now();
-                self.apply(Command::UpdateNodeEligibility {
-                    node_id,
-                    eligibility,
-                    evals: Vec::new(),
-                    at,
-                });
+                self.apply(Command::UpdateNodeEligibility { node_id, eligibility, evals: Vec::new(), at });
                 self.unblock();
                 Vec::new()
             }
@@ -214,12 +167,7 @@ impl Replay {
                 let key = JobKey::new("default", step["job_id"].as_str().unwrap());
                 let at = self.now();
                 let purge = step["purge"].as_bool().unwrap_or(false);
-                self.apply(Command::DeregisterJob {
-                    key: key.clone(),
-                    purge,
-                    eval: None,
-                    at,
-                });
+                self.apply(Command::DeregisterJob { key: key.clone(), purge, eval: None, at });
                 self.evaluate(&key, EvalTrigger::JobDeregister);
                 self.settle();
                 self.unblock();
@@ -250,25 +198,13 @@ impl Replay {
 
     fn dry_run(&mut self, job: &Job) -> Outcome {
         let eval = self.eval(&job.key(), EvalTrigger::JobRegister);
-        dry_run(
-            &self.state.snapshot(),
-            job,
-            &eval,
-            &Context {
-                now: self.now(),
-                seed: 1,
-            },
-        )
+        dry_run(&self.state.snapshot(), job, &eval, &Context { now: self.now(), seed: 1 })
     }
 
     fn register(&mut self, job: Job) -> Outcome {
         let key = job.key();
         let at = self.now();
-        self.apply(Command::RegisterJob(Box::new(RegisterJob {
-            job: Arc::new(job),
-            at,
-            ..RegisterJob::default()
-        })));
+        self.apply(Command::RegisterJob(Box::new(RegisterJob { job: Arc::new(job), at, ..RegisterJob::default() })));
         self.evaluate(&key, EvalTrigger::JobRegister)
     }
 
@@ -280,41 +216,20 @@ impl Replay {
     /// Schedules an eval and commits what comes of it.
     fn run(&mut self, eval: &Eval) -> Outcome {
         let snapshot = self.state.snapshot();
-        let context = Context {
-            now: self.now(),
-            seed: 7,
-        };
+        let context = Context { now: self.now(), seed: 7 };
         let outcome = schedule(&snapshot, eval, &context);
         let again = schedule(&snapshot, eval, &context);
-        assert_eq!(
-            (&outcome.plan, &outcome.eval),
-            (&again.plan, &again.eval),
-            "the same seed gives the same plan"
-        );
+        assert_eq!((&outcome.plan, &outcome.eval), (&again.plan, &again.eval), "the same seed gives the same plan");
         let verified = verify(&snapshot, outcome.plan.clone());
-        assert_eq!(
-            verified.rejected, 0,
-            "the snapshot it was made on takes every placement"
-        );
+        assert_eq!(verified.rejected, 0, "the snapshot it was made on takes every placement");
         for alloc in &verified.plan.placements {
             let created = self.created.entry(alloc.name.clone()).or_default();
             self.labels.insert(format!("{}#{created}", alloc.name), alloc.id);
             *created += 1;
         }
-        let evals = outcome
-            .new_evals
-            .iter()
-            .cloned()
-            .chain([outcome.eval.clone()])
-            .collect();
+        let evals = outcome.new_evals.iter().cloned().chain([outcome.eval.clone()]).collect();
         let at = self.now();
-        self.apply(Command::ApplyPlans {
-            plans: vec![AcceptedPlan {
-                plan: verified.plan,
-                evals,
-            }],
-            at,
-        });
+        self.apply(Command::ApplyPlans { plans: vec![AcceptedPlan { plan: verified.plan, evals }], at });
         outcome
     }
 
@@ -324,10 +239,7 @@ impl Replay {
             .state
             .evals()
             .filter(|eval| eval.status == EvalStatus::Blocked)
-            .map(|eval| Eval {
-                status: EvalStatus::Pending,
-                ..Eval::clone(eval)
-            })
+            .map(|eval| Eval { status: EvalStatus::Pending, ..Eval::clone(eval) })
             .collect();
         for eval in blocked {
             self.run(&eval);
@@ -336,20 +248,11 @@ impl Replay {
 
     /// What shall run runs and is healthy, batch work is done, what shall stop has stopped.
     fn settle(&mut self) {
-        let allocs: Vec<_> = self
-            .state
-            .allocs()
-            .filter(|alloc| !alloc.is_client_terminal())
-            .cloned()
-            .collect();
+        let allocs: Vec<_> = self.state.allocs().filter(|alloc| !alloc.is_client_terminal()).cloned().collect();
         for alloc in allocs {
             let is_batch = self.state.job(&alloc.job_key()).is_some_and(|job| job.kind.is_batch());
             let ends = alloc.desired_status != DesiredStatus::Run || is_batch;
-            let client_status = if ends {
-                ClientStatus::Complete
-            } else {
-                ClientStatus::Running
-            };
+            let client_status = if ends { ClientStatus::Complete } else { ClientStatus::Running };
             let update = AllocUpdate {
                 alloc_id: alloc.id,
                 client_status,
@@ -358,12 +261,7 @@ impl Replay {
                 ..AllocUpdate::default()
             };
             let at = self.now();
-            self.apply(Command::UpdateAllocs {
-                node_id: alloc.node_id,
-                updates: vec![update],
-                evals: Vec::new(),
-                at,
-            });
+            self.apply(Command::UpdateAllocs { node_id: alloc.node_id, updates: vec![update], evals: Vec::new(), at });
         }
     }
 
@@ -425,16 +323,9 @@ fn node(raw: &Value, place: u8) -> Node {
     node.node_resources.min_dynamic_port = raw["MinDynamicPort"].as_u64().unwrap() as u16;
     node.node_resources.max_dynamic_port = raw["MaxDynamicPort"].as_u64().unwrap() as u16;
     let addresses = raw["Addresses"].as_array().unwrap().iter().map(address).collect();
-    node.node_resources.node_networks = vec![NodeNetwork {
-        addresses,
-        ..NodeNetwork::default()
-    }];
+    node.node_resources.node_networks = vec![NodeNetwork { addresses, ..NodeNetwork::default() }];
     for driver in raw["HealthyDrivers"].as_array().unwrap() {
-        let info = DriverInfo {
-            detected: true,
-            healthy: true,
-            ..DriverInfo::default()
-        };
+        let info = DriverInfo { detected: true, healthy: true, ..DriverInfo::default() };
         node.drivers.insert(driver.as_str().unwrap().to_owned(), info);
     }
     node.computed_class = computed_class(&node);

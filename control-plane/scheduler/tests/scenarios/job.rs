@@ -20,41 +20,25 @@ pub fn job(name: &str, options: &BTreeMap<&str, &str>) -> Job {
         "sysbatch" => JobType::SysBatch,
         _ => JobType::Service,
     };
-    let mut task = Task {
-        name: "t".to_owned(),
-        driver: text("driver").unwrap_or("raw_exec").to_owned(),
-        ..Task::default()
-    };
+    let mut task =
+        Task { name: "t".to_owned(), driver: text("driver").unwrap_or("raw_exec").to_owned(), ..Task::default() };
     task.resources.cpu_mhz = number("cpu", 100);
     task.resources.memory_mib = number("memory", 100);
     task.env = BTreeMap::from([("V".to_owned(), text("env").unwrap_or_default().to_owned())]);
     task.kill_timeout = Duration::from_secs(number("kill_timeout", 5) as u64);
     let constraints = match text("class") {
-        Some(class) => vec![Constraint {
-            left: "${node.class}".to_owned(),
-            operand: "=".to_owned(),
-            right: class.to_owned(),
-        }],
-        None if text("distinct").is_some() => vec![Constraint {
-            operand: "distinct_hosts".to_owned(),
-            ..Constraint::default()
-        }],
+        Some(class) => {
+            vec![Constraint { left: "${node.class}".to_owned(), operand: "=".to_owned(), right: class.to_owned() }]
+        }
+        None if text("distinct").is_some() => {
+            vec![Constraint { operand: "distinct_hosts".to_owned(), ..Constraint::default() }]
+        }
         None => Vec::new(),
     };
-    let port = |value| Port {
-        label: "http".to_owned(),
-        value,
-        ..Port::default()
-    };
+    let port = |value| Port { label: "http".to_owned(), value, ..Port::default() };
     let networks = match text("port") {
-        Some("dynamic") => vec![Network {
-            dynamic_ports: vec![port(0)],
-            ..Network::default()
-        }],
-        Some(value) => vec![Network {
-            reserved_ports: vec![port(value.parse().unwrap())],
-            ..Network::default()
-        }],
+        Some("dynamic") => vec![Network { dynamic_ports: vec![port(0)], ..Network::default() }],
+        Some(value) => vec![Network { reserved_ports: vec![port(value.parse().unwrap())], ..Network::default() }],
         None => Vec::new(),
     };
     let policy = ReschedulePolicy {

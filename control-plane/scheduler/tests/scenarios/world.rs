@@ -55,41 +55,20 @@ impl World {
             "register" => self.register(first, &options),
             "stop" | "purge" => {
                 let (purge, at) = (verb == "purge", self.now);
-                self.apply(Command::DeregisterJob {
-                    key: key.clone(),
-                    purge,
-                    eval: None,
-                    at,
-                });
+                self.apply(Command::DeregisterJob { key: key.clone(), purge, eval: None, at });
                 self.evaluate(&key, EvalTrigger::JobDeregister)
             }
             "eval" => self.evaluate(&key, EvalTrigger::JobRegister),
             "lose" => self.node_status(first, NodeStatus::Down),
             "return" => self.node_status(first, NodeStatus::Ready),
-            "fail" => self.report(
-                first,
-                ClientStatus::Failed,
-                options.contains_key("unhealthy").then_some(false),
-            ),
+            "fail" => self.report(first, ClientStatus::Failed, options.contains_key("unhealthy").then_some(false)),
             "crash" => {
                 let alloc = self.alloc(first);
                 self.update(&alloc, ClientStatus::Failed, None);
                 Vec::new()
             }
-            "move" => self.transition(
-                first,
-                DesiredTransition {
-                    migrate: Some(true),
-                    ..Default::default()
-                },
-            ),
-            "allow" => self.transition(
-                first,
-                DesiredTransition {
-                    reschedule: Some(true),
-                    ..Default::default()
-                },
-            ),
+            "move" => self.transition(first, DesiredTransition { migrate: Some(true), ..Default::default() }),
+            "allow" => self.transition(first, DesiredTransition { reschedule: Some(true), ..Default::default() }),
             "settle" => self.settle(),
             "wait" => self.wait(Duration::from_secs(first.parse().unwrap())),
             "promote" => self.promote(&key),
@@ -106,29 +85,17 @@ impl World {
             for alloc in self.state.allocs_of_node(node.id).filter(|alloc| !alloc.is_terminal()) {
                 used.add(alloc.allocated_resources.totals());
             }
-            assert_eq!(
-                fit::overrun(&fit::capacity(node), &used),
-                None,
-                "{} is over its capacity",
-                node.name
-            );
+            assert_eq!(fit::overrun(&fit::capacity(node), &used), None, "{} is over its capacity", node.name);
         }
         let mut names = BTreeMap::new();
-        for alloc in self
-            .state
-            .allocs()
-            .filter(|alloc| !alloc.is_terminal() && !alloc.is_canary())
-        {
+        for alloc in self.state.allocs().filter(|alloc| !alloc.is_terminal() && !alloc.is_canary()) {
             let is_system = self
                 .state
                 .job(&alloc.job_key())
                 .is_some_and(|job| matches!(job.kind, JobType::System | JobType::SysBatch));
             let slot = (alloc.name.clone(), is_system.then_some(alloc.node_id));
             let other = names.insert(slot, alloc.id);
-            let is_beside_canary = self
-                .state
-                .allocs()
-                .any(|other| other.is_canary() && other.name == alloc.name);
+            let is_beside_canary = self.state.allocs().any(|other| other.is_canary() && other.name == alloc.name);
             assert!(other.is_none() || is_beside_canary, "two allocs are {}", alloc.name);
         }
         for alloc in self.state.allocs() {
@@ -157,28 +124,14 @@ impl World {
             node.node_resources.cpu.mhz = number("cpu", 1000);
             node.node_resources.memory.mib = number("memory", 1000);
             node.node_resources.disk.mib = 10_000;
-            let address = NodeAddress {
-                alias: "default".to_owned(),
-                address: "10.0.0.1".to_owned(),
-                ..NodeAddress::default()
-            };
-            node.node_resources.node_networks = vec![NodeNetwork {
-                addresses: vec![address],
-                ..Default::default()
-            }];
-            let info = DriverInfo {
-                detected: true,
-                healthy: true,
-                ..DriverInfo::default()
-            };
+            let address =
+                NodeAddress { alias: "default".to_owned(), address: "10.0.0.1".to_owned(), ..NodeAddress::default() };
+            node.node_resources.node_networks = vec![NodeNetwork { addresses: vec![address], ..Default::default() }];
+            let info = DriverInfo { detected: true, healthy: true, ..DriverInfo::default() };
             node.drivers.insert("raw_exec".to_owned(), info);
             node.computed_class = computed_class(&node);
             let at = self.now;
-            self.apply(Command::RegisterNode {
-                node: Box::new(node),
-                evals: Vec::new(),
-                at,
-            });
+            self.apply(Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at });
         }
         let systems = self.system_jobs();
         let mut trace: Vec<String> = Vec::new();
@@ -190,39 +143,21 @@ impl World {
     }
 
     fn system_jobs(&self) -> Vec<JobKey> {
-        self.state
-            .jobs()
-            .filter(|job| job.kind == JobType::System)
-            .map(|job| job.key())
-            .collect()
+        self.state.jobs().filter(|job| job.kind == JobType::System).map(|job| job.key()).collect()
     }
 
     fn register(&mut self, name: &str, options: &BTreeMap<&str, &str>) -> Vec<String> {
         let job = job(name, options);
         let (key, at) = (job.key(), self.now);
-        self.apply(Command::RegisterJob(Box::new(RegisterJob {
-            job: Arc::new(job),
-            at,
-            ..Default::default()
-        })));
+        self.apply(Command::RegisterJob(Box::new(RegisterJob { job: Arc::new(job), at, ..Default::default() })));
         self.evaluate(&key, EvalTrigger::JobRegister)
     }
 
     fn node_status(&mut self, name: &str, status: NodeStatus) -> Vec<String> {
         let node_id = self.state.nodes().find(|node| node.name == name).unwrap().id;
         let (event, at) = (String::new(), self.now);
-        self.apply(Command::UpdateNodeStatus {
-            node_id,
-            status,
-            event,
-            evals: Vec::new(),
-            at,
-        });
-        let mut jobs: Vec<JobKey> = self
-            .state
-            .allocs_of_node(node_id)
-            .map(|alloc| alloc.job_key())
-            .collect();
+        self.apply(Command::UpdateNodeStatus { node_id, status, event, evals: Vec::new(), at });
+        let mut jobs: Vec<JobKey> = self.state.allocs_of_node(node_id).map(|alloc| alloc.job_key()).collect();
         jobs.extend(self.system_jobs());
         jobs.sort();
         jobs.dedup();
@@ -235,30 +170,15 @@ impl World {
     }
 
     fn alloc(&self, label: &str) -> Arc<Alloc> {
-        let id = self
-            .labels
-            .iter()
-            .find(|(_, known)| *known == label)
-            .unwrap_or_else(|| panic!("no alloc {label}"))
-            .0;
+        let id = self.labels.iter().find(|(_, known)| *known == label).unwrap_or_else(|| panic!("no alloc {label}")).0;
         Arc::clone(self.state.alloc(*id).unwrap())
     }
 
     fn update(&mut self, alloc: &Alloc, client_status: ClientStatus, healthy: Option<bool>) {
-        let mut update = AllocUpdate {
-            alloc_id: alloc.id,
-            client_status,
-            healthy,
-            ..AllocUpdate::default()
-        };
+        let mut update = AllocUpdate { alloc_id: alloc.id, client_status, healthy, ..AllocUpdate::default() };
         update.health_at = self.now;
         let at = self.now;
-        self.apply(Command::UpdateAllocs {
-            node_id: alloc.node_id,
-            updates: vec![update],
-            evals: Vec::new(),
-            at,
-        });
+        self.apply(Command::UpdateAllocs { node_id: alloc.node_id, updates: vec![update], evals: Vec::new(), at });
     }
 
     fn report(&mut self, label: &str, status: ClientStatus, healthy: Option<bool>) -> Vec<String> {
@@ -270,34 +190,20 @@ impl World {
     fn transition(&mut self, label: &str, transition: DesiredTransition) -> Vec<String> {
         let alloc = self.alloc(label);
         let (transitions, at) = (vec![(alloc.id, transition)], self.now);
-        self.apply(Command::UpdateAllocTransitions {
-            transitions,
-            evals: Vec::new(),
-            at,
-        });
+        self.apply(Command::UpdateAllocTransitions { transitions, evals: Vec::new(), at });
         self.evaluate(&alloc.job_key(), EvalTrigger::AllocStop)
     }
 
     /// Edges do what is wanted: tasks run and are healthy, batch work is done, stopped allocs are gone.
     fn settle(&mut self) -> Vec<String> {
-        let is_reachable = |alloc: &Alloc| {
-            self.state
-                .node(alloc.node_id)
-                .is_some_and(|n| n.status == NodeStatus::Ready)
-        };
-        let open = self
-            .state
-            .allocs()
-            .filter(|alloc| !alloc.is_client_terminal() && is_reachable(alloc));
+        let is_reachable =
+            |alloc: &Alloc| self.state.node(alloc.node_id).is_some_and(|n| n.status == NodeStatus::Ready);
+        let open = self.state.allocs().filter(|alloc| !alloc.is_client_terminal() && is_reachable(alloc));
         let mut jobs = Vec::new();
         for alloc in open.cloned().collect::<Vec<_>>() {
             let is_batch = self.state.job(&alloc.job_key()).is_some_and(|job| job.kind.is_batch());
             let ends = alloc.desired_status != DesiredStatus::Run || is_batch;
-            let status = if ends {
-                ClientStatus::Complete
-            } else {
-                ClientStatus::Running
-            };
+            let status = if ends { ClientStatus::Complete } else { ClientStatus::Running };
             let healthy = (!ends && alloc.deployment_id.is_some()).then_some(true);
             if healthy.is_some() && alloc.health().is_none() {
                 jobs.push(alloc.job_key());
@@ -318,22 +224,14 @@ impl World {
         let Some(deployment) = self.state.latest_deployment(key).filter(|d| d.status.is_active()) else {
             return;
         };
-        let is_done = deployment
-            .task_groups
-            .values()
-            .all(|group| group.healthy_allocs >= group.desired_total);
+        let is_done = deployment.task_groups.values().all(|group| group.healthy_allocs >= group.desired_total);
         if is_done && !deployment.requires_promotion() {
             let update = DeploymentUpdate {
                 deployment_id: deployment.id,
                 status: DeploymentStatus::Successful,
                 status_description: "Deployment completed successfully".to_owned(),
             };
-            let change = ChangeDeployment {
-                update,
-                mark_stable: true,
-                at: self.now,
-                ..Default::default()
-            };
+            let change = ChangeDeployment { update, mark_stable: true, at: self.now, ..Default::default() };
             self.apply(Command::UpdateDeployment(Box::new(change)));
         }
     }
@@ -344,11 +242,7 @@ impl World {
             group.promoted = true;
         }
         let at = self.now;
-        self.apply(Command::UpsertDeployment {
-            deployment: Box::new(deployment),
-            eval: None,
-            at,
-        });
+        self.apply(Command::UpsertDeployment { deployment: Box::new(deployment), eval: None, at });
         self.evaluate(key, EvalTrigger::DeploymentWatcher)
     }
 
@@ -383,12 +277,8 @@ impl World {
 
     fn unblock(&mut self) -> Vec<String> {
         let blocked = self.state.evals().filter(|eval| eval.status == EvalStatus::Blocked);
-        let blocked: Vec<Eval> = blocked
-            .map(|eval| Eval {
-                status: EvalStatus::Pending,
-                ..Eval::clone(eval)
-            })
-            .collect();
+        let blocked: Vec<Eval> =
+            blocked.map(|eval| Eval { status: EvalStatus::Pending, ..Eval::clone(eval) }).collect();
         blocked.iter().flat_map(|eval| self.process(eval)).collect()
     }
 
@@ -410,11 +300,7 @@ impl World {
         let snapshot = self.state.snapshot();
         let context = Context { now: self.now, seed: 1 };
         let outcome = schedule(&snapshot, eval, &context);
-        assert_eq!(
-            outcome.plan,
-            schedule(&snapshot, eval, &context).plan,
-            "the same seed gives the same plan"
-        );
+        assert_eq!(outcome.plan, schedule(&snapshot, eval, &context).plan, "the same seed gives the same plan");
         let verified = verify(&snapshot, outcome.plan.clone());
         assert_eq!((verified.rejected, &verified.plan), (0, &outcome.plan));
         for alloc in &verified.plan.placements {
@@ -425,13 +311,7 @@ impl World {
         let trace = self.trace(eval, &outcome);
         let evals = outcome.new_evals.into_iter().chain([outcome.eval]).collect();
         let at = self.now;
-        self.apply(Command::ApplyPlans {
-            plans: vec![AcceptedPlan {
-                plan: verified.plan,
-                evals,
-            }],
-            at,
-        });
+        self.apply(Command::ApplyPlans { plans: vec![AcceptedPlan { plan: verified.plan, evals }], at });
         trace
     }
 
@@ -442,27 +322,13 @@ impl World {
             "{} {}: {}",
             eval.triggered_by.as_str(),
             eval.job_id,
-            [outcome.eval.status.as_str(), &outcome.eval.status_description]
-                .join(" ")
-                .trim_end()
+            [outcome.eval.status.as_str(), &outcome.eval.status_description].join(" ").trim_end()
         )];
         let mut rows = Vec::new();
         for stop in &plan.stops {
-            let node = self
-                .state
-                .alloc(stop.alloc_id)
-                .map(|alloc| alloc.node_name.clone())
-                .unwrap_or_default();
-            let lost = if stop.client_status == Some(ClientStatus::Lost) {
-                " (lost)"
-            } else {
-                ""
-            };
-            rows.push(format!(
-                "  stop {} on {node}{lost}: {}",
-                label(stop.alloc_id),
-                stop.desired_description
-            ));
+            let node = self.state.alloc(stop.alloc_id).map(|alloc| alloc.node_name.clone()).unwrap_or_default();
+            let lost = if stop.client_status == Some(ClientStatus::Lost) { " (lost)" } else { "" };
+            rows.push(format!("  stop {} on {node}{lost}: {}", label(stop.alloc_id), stop.desired_description));
         }
         for update in &plan.updates {
             match (update.job_version, update.followup_eval) {
@@ -471,12 +337,7 @@ impl World {
             }
         }
         for alloc in &plan.placements {
-            let mut row = format!(
-                "  place {} on {} v{}",
-                label(alloc.id),
-                alloc.node_name,
-                alloc.job_version
-            );
+            let mut row = format!("  place {} on {} v{}", label(alloc.id), alloc.node_name, alloc.job_version);
             if alloc.is_canary() {
                 row += " as canary";
             }
@@ -487,11 +348,7 @@ impl World {
                 row += &format!(
                     " {}={}",
                     port.label,
-                    if port.value >= 20_000 {
-                        "dynamic".to_owned()
-                    } else {
-                        port.value.to_string()
-                    }
+                    if port.value >= 20_000 { "dynamic".to_owned() } else { port.value.to_string() }
                 );
             }
             rows.push(row);
@@ -506,17 +363,10 @@ impl World {
             ));
         }
         if let Some(deployment) = &plan.deployment {
-            lines.push(format!(
-                "  deployment of v{}: {}",
-                deployment.job_version, deployment.status_description
-            ));
+            lines.push(format!("  deployment of v{}: {}", deployment.job_version, deployment.status_description));
         }
         for update in &plan.deployment_updates {
-            lines.push(format!(
-                "  deployment {}: {}",
-                update.status.as_str(),
-                update.status_description
-            ));
+            lines.push(format!("  deployment {}: {}", update.status.as_str(), update.status_description));
         }
         for new in &outcome.new_evals {
             let wait = match new.wait_until.is_never() {

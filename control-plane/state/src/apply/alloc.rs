@@ -14,10 +14,7 @@ impl Applying<'_> {
         }
         if let Some(node) = self.state.nodes.get(&node_id) {
             // Nobody waits for this number: no event, no modify index.
-            let node = Node {
-                last_alloc_update_index: self.index,
-                ..Node::clone(node)
-            };
+            let node = Node { last_alloc_update_index: self.index, ..Node::clone(node) };
             self.state.nodes.insert(node_id, node.into());
         }
     }
@@ -33,13 +30,7 @@ impl Applying<'_> {
             network_status,
             at: _,
         } = update;
-        let Some(old) = self
-            .state
-            .allocs
-            .get(&alloc_id)
-            .filter(|alloc| alloc.node_id == node_id)
-            .cloned()
-        else {
+        let Some(old) = self.state.allocs.get(&alloc_id).filter(|alloc| alloc.node_id == node_id).cloned() else {
             return;
         };
         // What has ended does not begin again: such a report is an old one. Lost is what servers thought, it may be wrong.
@@ -54,12 +45,8 @@ impl Applying<'_> {
         alloc.network_status = network_status.or(alloc.network_status);
         if healthy.is_some() && healthy != alloc.health() {
             let canary = alloc.is_canary();
-            alloc.deployment_status = Some(AllocHealth {
-                healthy,
-                timestamp: health_at,
-                canary,
-                modify_index: self.index,
-            });
+            alloc.deployment_status =
+                Some(AllocHealth { healthy, timestamp: health_at, canary, modify_index: self.index });
         }
         if alloc != *old {
             self.count_in_deployment(Some(&old), &alloc, at);
@@ -81,10 +68,7 @@ impl Applying<'_> {
             };
             let merged = merge(old.desired_transition, wanted);
             if merged != old.desired_transition {
-                let alloc = Alloc {
-                    desired_transition: merged,
-                    ..Alloc::clone(old)
-                };
+                let alloc = Alloc { desired_transition: merged, ..Alloc::clone(old) };
                 self.put_alloc(alloc, true, at);
             }
         }
@@ -94,13 +78,7 @@ impl Applying<'_> {
 
 /// What was asked before, with what is asked now laid over it.
 fn merge(old: DesiredTransition, new: DesiredTransition) -> DesiredTransition {
-    let DesiredTransition {
-        migrate,
-        reschedule,
-        force_reschedule,
-        no_shutdown_delay,
-        migrate_disable_placement,
-    } = new;
+    let DesiredTransition { migrate, reschedule, force_reschedule, no_shutdown_delay, migrate_disable_placement } = new;
     DesiredTransition {
         migrate: migrate.or(old.migrate),
         reschedule: reschedule.or(old.reschedule),

@@ -16,13 +16,7 @@ impl Applying<'_> {
             }
             if let Some(eval) = self.state.remove_eval(id) {
                 self.jobs.insert(eval.job_key());
-                self.changed(
-                    Table::Evals,
-                    Change::Eval {
-                        id,
-                        job: eval.job_key(),
-                    },
-                );
+                self.changed(Table::Evals, Change::Eval { id, job: eval.job_key() });
             }
         }
     }
@@ -40,13 +34,7 @@ impl Applying<'_> {
                 let job = alloc.job_key();
                 self.jobs.insert(job.clone());
                 self.shrunk.insert(job.clone());
-                let change = Change::Alloc {
-                    id,
-                    node: alloc.node_id,
-                    job,
-                    eval: alloc.eval_id,
-                    desired: true,
-                };
+                let change = Change::Alloc { id, node: alloc.node_id, job, eval: alloc.eval_id, desired: true };
                 self.changed(Table::Allocs, change);
             }
         }
@@ -54,24 +42,13 @@ impl Applying<'_> {
 
     pub(super) fn collect_deployments(&mut self, ids: Vec<DeploymentId>) {
         for id in ids {
-            if self
-                .state
-                .deployments
-                .get(&id)
-                .is_none_or(|deployment| deployment.status.is_active())
-            {
+            if self.state.deployments.get(&id).is_none_or(|deployment| deployment.status.is_active()) {
                 continue;
             }
             if let Some(deployment) = self.state.remove_deployment(id) {
                 self.jobs.insert(deployment.job_key());
                 self.shrunk.insert(deployment.job_key());
-                self.changed(
-                    Table::Deployments,
-                    Change::Deployment {
-                        id,
-                        job: deployment.job_key(),
-                    },
-                );
+                self.changed(Table::Deployments, Change::Deployment { id, job: deployment.job_key() });
             }
         }
     }
@@ -92,11 +69,7 @@ impl Applying<'_> {
 
     pub(super) fn collect_nodes(&mut self, ids: Vec<NodeId>) {
         for id in ids {
-            let is_down = self
-                .state
-                .nodes
-                .get(&id)
-                .is_some_and(|node| node.status == NodeStatus::Down);
+            let is_down = self.state.nodes.get(&id).is_some_and(|node| node.status == NodeStatus::Down);
             if is_down && self.state.allocs_of_node(id).all(|alloc| alloc.is_terminal()) {
                 self.state.nodes.remove(&id);
                 self.changed(Table::Nodes, Change::Node(id));

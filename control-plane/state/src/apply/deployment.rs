@@ -10,13 +10,7 @@ use crate::command::{ChangeDeployment, Refusal};
 
 impl Applying<'_> {
     pub(super) fn change_deployment(&mut self, change: ChangeDeployment) -> Result<(), Refusal> {
-        let ChangeDeployment {
-            update,
-            mark_stable,
-            rollback,
-            eval,
-            at,
-        } = change;
+        let ChangeDeployment { update, mark_stable, rollback, eval, at } = change;
         let deployment = self.set_deployment_status(&update, at)?;
         let key = deployment.job_key();
         let Some(job) = self.state.jobs.get(&key).cloned() else {
@@ -56,11 +50,7 @@ impl Applying<'_> {
         deployment.status = update.status;
         deployment.status_description.clone_from(&update.status_description);
         if is_resumed {
-            for group in deployment
-                .task_groups
-                .values_mut()
-                .filter(|group| !group.progress_deadline.is_zero())
-            {
+            for group in deployment.task_groups.values_mut().filter(|group| !group.progress_deadline.is_zero()) {
                 group.require_progress_by = at.plus(group.progress_deadline);
             }
         }
@@ -97,11 +87,7 @@ impl Applying<'_> {
             };
             let mut alloc = Alloc::clone(alloc);
             if let Some(health) = &mut alloc.deployment_status {
-                *health = AllocHealth {
-                    canary: false,
-                    modify_index: self.index,
-                    ..*health
-                };
+                *health = AllocHealth { canary: false, modify_index: self.index, ..*health };
             }
             self.put_alloc(alloc, true, at);
         }

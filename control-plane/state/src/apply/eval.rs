@@ -65,11 +65,8 @@ impl Applying<'_> {
             let Some(eval) = self.state.evals.get(&id) else {
                 continue;
             };
-            let eval = Eval {
-                status: EvalStatus::Canceled,
-                status_description: reason.to_owned(),
-                ..Eval::clone(eval)
-            };
+            let eval =
+                Eval { status: EvalStatus::Canceled, status_description: reason.to_owned(), ..Eval::clone(eval) };
             self.put_eval(eval, at);
         }
     }

@@ -17,14 +17,7 @@ use crate::state::{JOB_VERSIONS_MAX, Table};
 
 impl Applying<'_> {
     pub(super) fn register_job(&mut self, register: RegisterJob) -> Result<Answer, Refusal> {
-        let RegisterJob {
-            job,
-            eval,
-            enforce_index,
-            preserve_counts,
-            submission,
-            at,
-        } = register;
+        let RegisterJob { job, eval, enforce_index, preserve_counts, submission, at } = register;
         let key = job.key();
         let existing = self.state.jobs.get(&key).cloned();
         check_enforced(enforce_index, existing.as_deref())?;
@@ -41,10 +34,7 @@ impl Applying<'_> {
             self.state.set_submission(key.clone(), version, Arc::new(submission));
         }
         self.put_job_eval(eval, job_modify_index, at);
-        Ok(Answer::Job {
-            job_modify_index,
-            version,
-        })
+        Ok(Answer::Job { job_modify_index, version })
     }
 
     /// Writes a job as a new version unless it asks for the same; gives its job modify index and version.
@@ -54,9 +44,8 @@ impl Applying<'_> {
         {
             return (existing.job_modify_index, existing.version);
         }
-        let (create_index, version) = existing.map_or((self.index, 0), |existing| {
-            (existing.create_index, existing.version + 1)
-        });
+        let (create_index, version) =
+            existing.map_or((self.index, 0), |existing| (existing.create_index, existing.version + 1));
         job.create_index = create_index;
         job.version = version;
         // Settled when the command is done.
@@ -73,10 +62,7 @@ impl Applying<'_> {
 
     /// Writes the eval that came with a change of its job.
     pub(super) fn put_job_eval(&mut self, eval: Option<Eval>, job_modify_index: u64, at: Timestamp) {
-        let eval = eval.map(|eval| Eval {
-            job_modify_index,
-            ..eval
-        });
+        let eval = eval.map(|eval| Eval { job_modify_index, ..eval });
         self.put_evals(eval.into_iter().collect(), at);
     }
 
@@ -86,27 +72,18 @@ impl Applying<'_> {
             if self.state.of_job.get(&key).is_some_and(|of_job| of_job.live_allocs > 0) {
                 self.put_job_eval(eval, self.index, at);
             }
-            return Answer::Job {
-                job_modify_index: 0,
-                version: 0,
-            };
+            return Answer::Job { job_modify_index: 0, version: 0 };
         };
         let (job_modify_index, version) = if purge {
             self.forget_job(&key);
             (self.index, existing.version)
         } else {
-            let stopped = Job {
-                stop: true,
-                ..Job::clone(&existing)
-            };
+            let stopped = Job { stop: true, ..Job::clone(&existing) };
             self.put_registered(stopped, Some(&existing), at)
         };
         self.cancel_waiting(&key, at);
         self.put_job_eval(eval, job_modify_index, at);
-        Answer::Job {
-            job_modify_index,
-            version,
-        }
+        Answer::Job { job_modify_index, version }
     }
 
     /// Removes a job with all that only it needs. Versions that an alloc still runs stay until that alloc goes.
@@ -121,20 +98,12 @@ impl Applying<'_> {
 
     pub(super) fn set_job_stability(&mut self, key: &JobKey, version: u64, stable: bool) -> Result<(), Refusal> {
         let current = self.state.jobs.get(key).cloned().ok_or_else(|| not_found("job"))?;
-        let wanted = self
-            .state
-            .versions
-            .get(key)
-            .and_then(|versions| versions.get(&(current.create_index, version)));
+        let wanted = self.state.versions.get(key).and_then(|versions| versions.get(&(current.create_index, version)));
         let wanted = wanted.cloned().ok_or_else(|| not_found("job version"))?;
         if wanted.stable == stable {
             return Ok(());
         }
-        let wanted = Job {
-            stable,
-            modify_index: self.index,
-            ..Job::clone(&wanted)
-        };
+        let wanted = Job { stable, modify_index: self.index, ..Job::clone(&wanted) };
         if version == current.version {
             self.put_job(wanted);
         } else {
@@ -151,30 +120,19 @@ impl Applying<'_> {
             return;
         };
         let spare: Vec<(u64, u64)> = {
-            let old = versions
-                .iter()
-                .rev()
-                .filter(|((create_index, _), _)| Some(*create_index) != current);
+            let old = versions.iter().rev().filter(|((create_index, _), _)| Some(*create_index) != current);
             let kept = versions
                 .iter()
                 .rev()
                 .filter(|((create_index, _), job)| Some(*create_index) == current && job.version_tag.is_none());
-            old.chain(kept.skip(JOB_VERSIONS_MAX))
-                .map(|(version, _)| *version)
-                .collect()
+            old.chain(kept.skip(JOB_VERSIONS_MAX)).map(|(version, _)| *version).collect()
         };
         if spare.is_empty() {
             return;
         }
         let needed: BTreeSet<(u64, u64)> = {
-            let allocs = self
-                .state
-                .allocs_of_job(key)
-                .map(|alloc| (alloc.job_create_index, alloc.job_version));
-            let deployments = self
-                .state
-                .deployments_of_job(key)
-                .filter(|deployment| deployment.status.is_active());
+            let allocs = self.state.allocs_of_job(key).map(|alloc| (alloc.job_create_index, alloc.job_version));
+            let deployments = self.state.deployments_of_job(key).filter(|deployment| deployment.status.is_active());
             let deployments = deployments.map(|deployment| (deployment.job_create_index, deployment.job_version));
             allocs.chain(deployments).collect()
         };
@@ -206,10 +164,9 @@ fn check_enforced(enforce_index: Option<u64>, existing: Option<&Job>) -> Result<
         (None, _) | (Some(0), None) => Ok(()),
         (Some(0), Some(_)) => Err(Refusal::JobExists),
         (Some(wanted), None) => Err(Refusal::JobMissing { wanted }),
-        (Some(wanted), Some(job)) if job.job_modify_index != wanted => Err(Refusal::JobChanged {
-            wanted,
-            found: job.job_modify_index,
-        }),
+        (Some(wanted), Some(job)) if job.job_modify_index != wanted => {
+            Err(Refusal::JobChanged { wanted, found: job.job_modify_index })
+        }
         (Some(_), Some(_)) => Ok(()),
     }
 }

@@ -34,10 +34,7 @@ impl Applying<'_> {
             return Err(Refusal::JoinToken);
         }
         let Some(uses) = token.uses_left else { return Ok(()) };
-        let token = JoinToken {
-            uses_left: Some(uses.saturating_sub(1)),
-            ..JoinToken::clone(token)
-        };
+        let token = JoinToken { uses_left: Some(uses.saturating_sub(1)), ..JoinToken::clone(token) };
         self.state.join_tokens.insert(id, Arc::new(token));
         self.changed(Table::JoinTokens, Change::JoinTokens);
         Ok(())

@@ -71,22 +71,11 @@ impl Applying<'_> {
                 self.register_node(*node, at);
                 self.put_evals(evals, at);
             }
-            Command::UpdateNodeStatus {
-                node_id,
-                status,
-                event,
-                evals,
-                at,
-            } => {
+            Command::UpdateNodeStatus { node_id, status, event, evals, at } => {
                 self.update_node_status(node_id, status, event, at)?;
                 self.put_evals(evals, at);
             }
-            Command::UpdateNodeEligibility {
-                node_id,
-                eligibility,
-                evals,
-                at,
-            } => {
+            Command::UpdateNodeEligibility { node_id, eligibility, evals, at } => {
                 self.update_node_eligibility(node_id, eligibility, at)?;
                 self.put_evals(evals, at);
             }
@@ -100,12 +89,7 @@ impl Applying<'_> {
                     self.accepted_plan(plan, at);
                 }
             }
-            Command::UpdateAllocs {
-                node_id,
-                updates,
-                evals,
-                at,
-            } => {
+            Command::UpdateAllocs { node_id, updates, evals, at } => {
                 self.update_allocs(node_id, updates, at);
                 self.put_evals(evals, at);
             }
@@ -121,13 +105,7 @@ impl Applying<'_> {
             Command::AddJoinToken { token } => self.add_join_token(*token),
             Command::SpendJoinToken { id, secret_hash, at } => self.spend_join_token(id, secret_hash, at)?,
             Command::RemoveJoinTokens { ids } => self.remove_join_tokens(ids),
-            Command::Collect {
-                evals,
-                allocs,
-                deployments,
-                jobs,
-                nodes,
-            } => {
+            Command::Collect { evals, allocs, deployments, jobs, nodes } => {
                 self.collect_evals(evals);
                 self.collect_allocs(allocs);
                 self.collect_deployments(deployments);
@@ -182,16 +160,7 @@ impl Applying<'_> {
         let (id, node, job, eval) = (alloc.id, alloc.node_id, alloc.job_key(), alloc.eval_id);
         self.state.set_alloc(Arc::new(alloc));
         self.jobs.insert(job.clone());
-        self.changed(
-            Table::Allocs,
-            Change::Alloc {
-                id,
-                node,
-                job,
-                eval,
-                desired,
-            },
-        );
+        self.changed(Table::Allocs, Change::Alloc { id, node, job, eval, desired });
     }
 
     fn put_deployment(&mut self, mut deployment: Deployment, at: Timestamp) {

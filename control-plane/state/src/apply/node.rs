@@ -16,11 +16,7 @@ pub const NODE_EVENTS_MAX: usize = 10;
 impl Applying<'_> {
     pub(super) fn register_node(&mut self, node: Node, at: Timestamp) {
         let Some(existing) = self.state.nodes.get(&node.id).cloned() else {
-            let mut node = Node {
-                create_index: self.index,
-                status_updated_at: at.seconds(),
-                ..node
-            };
+            let mut node = Node { create_index: self.index, status_updated_at: at.seconds(), ..node };
             node.events.clear();
             self.push_event(&mut node, "Node registered", at);
             return self.put_node(node);
@@ -90,11 +86,7 @@ impl Applying<'_> {
             return Ok(());
         }
         node.scheduling_eligibility = eligibility;
-        self.push_event(
-            &mut node,
-            &format!("Node marked as {} for scheduling", eligibility.as_str()),
-            at,
-        );
+        self.push_event(&mut node, &format!("Node marked as {} for scheduling", eligibility.as_str()), at);
         self.put_node(node);
         Ok(())
     }
@@ -106,11 +98,7 @@ impl Applying<'_> {
     }
 
     fn node(&self, id: NodeId) -> Result<Node, Refusal> {
-        self.state
-            .nodes
-            .get(&id)
-            .map(|node| Node::clone(node))
-            .ok_or_else(|| not_found("node"))
+        self.state.nodes.get(&id).map(|node| Node::clone(node)).ok_or_else(|| not_found("node"))
     }
 
     fn push_event(&self, node: &mut Node, message: &str, at: Timestamp) {

@@ -69,14 +69,7 @@ impl Applying<'_> {
     }
 
     fn stop_alloc(&mut self, stop: PlanStop, at: Timestamp) {
-        let PlanStop {
-            alloc_id,
-            desired_status,
-            desired_description,
-            client_status,
-            next_alloc,
-            followup_eval,
-        } = stop;
+        let PlanStop { alloc_id, desired_status, desired_description, client_status, next_alloc, followup_eval } = stop;
         let Some(old) = self.state.allocs.get(&alloc_id).cloned() else {
             return;
         };
@@ -98,13 +91,7 @@ impl Applying<'_> {
     }
 
     fn update_placed(&mut self, update: PlanUpdate, at: Timestamp) {
-        let PlanUpdate {
-            alloc_id,
-            job_version,
-            eval_id,
-            deployment_id,
-            followup_eval,
-        } = update;
+        let PlanUpdate { alloc_id, job_version, eval_id, deployment_id, followup_eval } = update;
         let Some(old) = self.state.allocs.get(&alloc_id).cloned() else {
             return;
         };
@@ -155,10 +142,7 @@ impl Applying<'_> {
             alloc.deployment_id = None;
         }
         if let Some(health) = &mut alloc.deployment_status {
-            *health = AllocHealth {
-                canary: health.canary,
-                ..AllocHealth::default()
-            };
+            *health = AllocHealth { canary: health.canary, ..AllocHealth::default() };
         }
         alloc.create_index = self.index;
         alloc.create_time = at;
@@ -177,10 +161,7 @@ impl Applying<'_> {
         if old.next_allocation == Some(alloc.id) {
             return;
         }
-        let old = Alloc {
-            next_allocation: Some(alloc.id),
-            ..Alloc::clone(old)
-        };
+        let old = Alloc { next_allocation: Some(alloc.id), ..Alloc::clone(old) };
         self.put_alloc(old, false, at);
     }
 }

@@ -59,16 +59,8 @@ impl Applying<'_> {
     /// Gives every group of a job its counts.
     pub(super) fn prepare_summary(&mut self, job: &Job) {
         let key = job.key();
-        if self
-            .state
-            .summaries
-            .get(&key)
-            .is_none_or(|summary| summary.create_index != job.create_index)
-        {
-            let fresh = JobSummary {
-                create_index: job.create_index,
-                ..JobSummary::default()
-            };
+        if self.state.summaries.get(&key).is_none_or(|summary| summary.create_index != job.create_index) {
+            let fresh = JobSummary { create_index: job.create_index, ..JobSummary::default() };
             self.state.summaries.insert(key.clone(), Arc::new(fresh));
         }
         self.change_summary(&key, |summary| {
@@ -121,11 +113,7 @@ impl Applying<'_> {
         let of_job = self.state.of_job.get(&job.key());
         let (is_live, has_open_eval, was_looked_at) = of_job.map_or((false, false, false), |of_job| {
             let is_live = of_job.live_allocs > 0 || of_job.active_deployments > 0;
-            (
-                is_live,
-                !of_job.open_evals.is_empty(),
-                !of_job.evals.is_empty() || !of_job.allocs.is_empty(),
-            )
+            (is_live, !of_job.open_evals.is_empty(), !of_job.evals.is_empty() || !of_job.allocs.is_empty())
         });
         // A dead job stays dead when its evals are collected.
         let is_over = was_looked_at || job.stop || job.status == JobStatus::Dead;

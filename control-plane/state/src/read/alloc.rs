@@ -40,8 +40,6 @@ impl State {
     }
 
     fn named<'a>(&'a self, ids: Option<&'a OrdSet<AllocId>>) -> impl Iterator<Item = &'a Arc<Alloc>> + use<'a> {
-        ids.into_iter()
-            .flat_map(OrdSet::iter)
-            .filter_map(|id| self.allocs.get(id))
+        ids.into_iter().flat_map(OrdSet::iter).filter_map(|id| self.allocs.get(id))
     }
 }

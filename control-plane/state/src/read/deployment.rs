@@ -25,17 +25,12 @@ impl State {
 
     /// The deployments of a job by id, also those of an earlier job of the same name.
     pub fn deployments_of_job<'a>(&'a self, key: &JobKey) -> impl Iterator<Item = &'a Arc<Deployment>> + use<'a> {
-        let ids = self
-            .of_job
-            .get(key)
-            .into_iter()
-            .flat_map(|of_job| of_job.deployments.iter());
+        let ids = self.of_job.get(key).into_iter().flat_map(|of_job| of_job.deployments.iter());
         ids.filter_map(|id| self.deployments.get(id))
     }
 
     /// The youngest deployment of a job.
     pub fn latest_deployment(&self, key: &JobKey) -> Option<&Arc<Deployment>> {
-        self.deployments_of_job(key)
-            .max_by_key(|deployment| (deployment.create_index, deployment.id))
+        self.deployments_of_job(key).max_by_key(|deployment| (deployment.create_index, deployment.id))
     }
 }

@@ -20,20 +20,12 @@ impl State {
 
     /// The evals of a job by id.
     pub fn evals_of_job<'a>(&'a self, key: &JobKey) -> impl Iterator<Item = &'a Arc<Eval>> + use<'a> {
-        self.of_job
-            .get(key)
-            .into_iter()
-            .flat_map(|of_job| of_job.evals.iter())
-            .filter_map(|id| self.evals.get(id))
+        self.of_job.get(key).into_iter().flat_map(|of_job| of_job.evals.iter()).filter_map(|id| self.evals.get(id))
     }
 
     /// The evals of a job that have not ended, by id.
     pub fn open_evals_of_job<'a>(&'a self, key: &JobKey) -> impl Iterator<Item = &'a Arc<Eval>> + use<'a> {
-        let ids = self
-            .of_job
-            .get(key)
-            .into_iter()
-            .flat_map(|of_job| of_job.open_evals.iter());
+        let ids = self.of_job.get(key).into_iter().flat_map(|of_job| of_job.open_evals.iter());
         ids.filter_map(|id| self.evals.get(id))
     }
 

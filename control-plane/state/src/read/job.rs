@@ -39,27 +39,19 @@ impl State {
         let Some(versions) = self.versions.get(key) else {
             return Vec::new();
         };
-        let mut kept: Vec<_> = versions
-            .values()
-            .filter(|version| version.create_index == job.create_index)
-            .collect();
+        let mut kept: Vec<_> = versions.values().filter(|version| version.create_index == job.create_index).collect();
         kept.reverse();
         kept
     }
 
     /// The version of the job that an alloc runs, also when the job was purged since.
     pub fn job_of_alloc(&self, alloc: &Alloc) -> Option<&Arc<Job>> {
-        self.versions
-            .get(&alloc.job_key())?
-            .get(&(alloc.job_create_index, alloc.job_version))
+        self.versions.get(&alloc.job_key())?.get(&(alloc.job_create_index, alloc.job_version))
     }
 
     /// The counts of a job's allocs; all zero for a job that is not known.
     pub fn job_summary(&self, key: &JobKey) -> JobSummary {
-        self.summaries
-            .get(key)
-            .map(|summary| JobSummary::clone(summary))
-            .unwrap_or_default()
+        self.summaries.get(key).map(|summary| JobSummary::clone(summary)).unwrap_or_default()
     }
 
     /// The text that a version of a job was made from.

@@ -34,10 +34,7 @@ fn bytes(kind: u8, number: u64) -> [u8; 16] {
 
 impl Commands {
     pub fn new(seed: u64) -> Self {
-        Self {
-            state: seed,
-            seconds: 1_700_000_000,
-        }
+        Self { state: seed, seconds: 1_700_000_000 }
     }
 
     /// A number below `end` (splitmix64).
@@ -66,10 +63,7 @@ impl Commands {
     }
 
     fn key(&mut self) -> JobKey {
-        JobKey::new(
-            self.pick(&["default", "default", "other"]),
-            self.pick(&["web", "db", "cron", "all"]),
-        )
+        JobKey::new(self.pick(&["default", "default", "other"]), self.pick(&["web", "db", "cron", "all"]))
     }
     fn node_id(&mut self) -> NodeId {
         NodeId::from_random(bytes(1, self.below(5)))
@@ -104,11 +98,7 @@ impl Commands {
         };
         let task_groups = groups.into_iter().map(|name| {
             let count = self.below(3) as i64;
-            Group {
-                name: name.to_owned(),
-                count,
-                ..Group::default()
-            }
+            Group { name: name.to_owned(), count, ..Group::default() }
         });
         let task_groups = task_groups.collect();
         Arc::new(Job {
@@ -189,10 +179,7 @@ impl Commands {
             node_id: self.node_id(),
             eval_id: self.maybe(Self::eval_id),
             deployment_id: self.maybe(Self::deployment_id),
-            deployment_status: self.maybe(|own| AllocHealth {
-                canary: own.chance(2),
-                ..AllocHealth::default()
-            }),
+            deployment_status: self.maybe(|own| AllocHealth { canary: own.chance(2), ..AllocHealth::default() }),
             previous_allocation: self.maybe(Self::alloc_id),
             ..Alloc::default()
         }
@@ -225,11 +212,7 @@ impl Commands {
             DeploymentStatus::Successful,
             DeploymentStatus::Cancelled,
         ]);
-        DeploymentUpdate {
-            deployment_id: self.deployment_id(),
-            status,
-            status_description: status.as_str().to_owned(),
-        }
+        DeploymentUpdate { deployment_id: self.deployment_id(), status, status_description: status.as_str().to_owned() }
     }
 
     fn client_status(&mut self) -> ClientStatus {
@@ -273,10 +256,7 @@ impl Commands {
             job: key,
             ..Plan::default()
         };
-        AcceptedPlan {
-            plan,
-            evals: self.evals(),
-        }
+        AcceptedPlan { plan, evals: self.evals() }
     }
 
     fn alloc_update(&mut self) -> AllocUpdate {
@@ -295,11 +275,7 @@ impl Commands {
         let migrate = self.maybe(|own| own.chance(2));
         (
             self.alloc_id(),
-            DesiredTransition {
-                migrate,
-                reschedule: self.maybe(|_| true),
-                ..DesiredTransition::default()
-            },
+            DesiredTransition { migrate, reschedule: self.maybe(|_| true), ..DesiredTransition::default() },
         )
     }
 
@@ -319,11 +295,7 @@ impl Commands {
     pub fn next(&mut self) -> Command {
         self.seconds += self.below(3) as i64;
         // Jobs, plans and reports more often than the rest.
-        let kind = if self.chance(2) {
-            self.pick(&[1, 9, 9, 9, 10, 10])
-        } else {
-            self.below(KINDS)
-        };
+        let kind = if self.chance(2) { self.pick(&[1, 9, 9, 9, 10, 10]) } else { self.below(KINDS) };
         self.of_kind(kind)
     }
 
@@ -337,80 +309,34 @@ impl Commands {
                 eval: self.maybe(Self::eval),
                 enforce_index: if self.chance(6) { Some(self.below(3)) } else { None },
                 preserve_counts: self.chance(5),
-                submission: self.maybe(|_| Submission {
-                    source: "job {}".to_owned(),
-                    ..Submission::default()
-                }),
+                submission: self.maybe(|_| Submission { source: "job {}".to_owned(), ..Submission::default() }),
                 at,
             })),
             2 => {
                 let eval = self.maybe(|own| Box::new(own.eval()));
-                Command::DeregisterJob {
-                    key: self.key(),
-                    purge: self.chance(3),
-                    eval,
-                    at,
-                }
+                Command::DeregisterJob { key: self.key(), purge: self.chance(3), eval, at }
             }
-            3 => Command::SetJobStability {
-                key: self.key(),
-                version: self.below(4),
-                stable: self.chance(2),
-            },
-            4 => Command::RegisterNode {
-                node: Box::new(self.node()),
-                evals: self.evals(),
-                at,
-            },
+            3 => Command::SetJobStability { key: self.key(), version: self.below(4), stable: self.chance(2) },
+            4 => Command::RegisterNode { node: Box::new(self.node()), evals: self.evals(), at },
             5 => {
                 let event = self.pick(&["", "Node heartbeat missed"]).to_owned();
                 let status = self.node_status();
-                Command::UpdateNodeStatus {
-                    node_id: self.node_id(),
-                    status,
-                    event,
-                    evals: self.evals(),
-                    at,
-                }
+                Command::UpdateNodeStatus { node_id: self.node_id(), status, event, evals: self.evals(), at }
             }
             6 => {
                 let eligibility = self.pick(&[Eligibility::Eligible, Eligibility::Ineligible]);
-                Command::UpdateNodeEligibility {
-                    node_id: self.node_id(),
-                    eligibility,
-                    evals: self.evals(),
-                    at,
-                }
+                Command::UpdateNodeEligibility { node_id: self.node_id(), eligibility, evals: self.evals(), at }
             }
-            7 => Command::DeregisterNode {
-                node_id: self.node_id(),
-                evals: self.evals(),
-                at,
-            },
-            8 => Command::UpsertEvals {
-                evals: self.evals(),
-                at,
-            },
-            9 => Command::ApplyPlans {
-                plans: self.several(3, Self::accepted_plan),
-                at,
-            },
+            7 => Command::DeregisterNode { node_id: self.node_id(), evals: self.evals(), at },
+            8 => Command::UpsertEvals { evals: self.evals(), at },
+            9 => Command::ApplyPlans { plans: self.several(3, Self::accepted_plan), at },
             10 => {
                 let updates = self.several(6, Self::alloc_update);
-                Command::UpdateAllocs {
-                    node_id: self.node_id(),
-                    updates,
-                    evals: self.evals(),
-                    at,
-                }
+                Command::UpdateAllocs { node_id: self.node_id(), updates, evals: self.evals(), at }
             }
             11 => {
                 let transitions = self.several(3, Self::transition);
-                Command::UpdateAllocTransitions {
-                    transitions,
-                    evals: self.evals(),
-                    at,
-                }
+                Command::UpdateAllocTransitions { transitions, evals: self.evals(), at }
             }
             12 => Command::UpdateDeployment(Box::new(ChangeDeployment {
                 update: self.deployment_update(),
@@ -422,23 +348,11 @@ impl Commands {
             13 => {
                 let key = self.key();
                 let eval = self.maybe(|own| Box::new(own.eval()));
-                Command::UpsertDeployment {
-                    deployment: Box::new(self.deployment(&key)),
-                    eval,
-                    at,
-                }
+                Command::UpsertDeployment { deployment: Box::new(self.deployment(&key)), eval, at }
             }
-            14 => Command::AddJoinToken {
-                token: Box::new(self.token()),
-            },
-            15 => Command::SpendJoinToken {
-                id: self.token_id(),
-                secret_hash: [self.below(2) as u8; 32],
-                at,
-            },
-            16 => Command::RemoveJoinTokens {
-                ids: self.several(2, Self::token_id),
-            },
+            14 => Command::AddJoinToken { token: Box::new(self.token()) },
+            15 => Command::SpendJoinToken { id: self.token_id(), secret_hash: [self.below(2) as u8; 32], at },
+            16 => Command::RemoveJoinTokens { ids: self.several(2, Self::token_id) },
             _ => Command::Collect {
                 evals: self.several(8, Self::eval_id),
                 allocs: self.several(8, Self::alloc_id),

@@ -15,10 +15,7 @@ async fn proofs_count_for_one_secret_one_side_and_one_connection() {
     assert!(!server.check_proof(&wrong, &by_edge), "another secret");
     assert!(!edge.check_proof(&secret, &by_edge), "sent back to its maker");
     assert!(!server.check_proof(&secret, &by_server), "sent back to its maker");
-    assert!(
-        !other.edge.connection.check_proof(&secret, &by_edge),
-        "relayed to another connection"
-    );
+    assert!(!other.edge.connection.check_proof(&secret, &by_edge), "relayed to another connection");
     assert!(!server.check_proof(&secret, &by_edge[..31]), "cut");
     assert!(!server.check_proof(&secret, &[]), "empty");
 }
@@ -33,10 +30,7 @@ async fn a_close_is_reported_to_both_sides_and_to_calls_under_way() {
     });
     let _stream = server.accept_stream().await.unwrap();
     server.close(CloseCode(400), "bad\nwords");
-    let expected = Closed::ByPeer {
-        code: CloseCode(400),
-        reason: "bad words".into(),
-    };
+    let expected = Closed::ByPeer { code: CloseCode(400), reason: "bad words".into() };
     assert_eq!(edge.closed().await, expected);
     assert_eq!(call.await.unwrap(), Err(StreamError::Closed(expected.clone())));
     assert_eq!(edge.close_reason(), Some(expected.clone()));
@@ -55,11 +49,5 @@ async fn the_last_copy_closes_and_a_stream_holds_it_open() {
     assert_eq!(accepted.recv_frame(100).await.unwrap().unwrap(), "still here");
     assert_eq!(server.close_reason(), None);
     drop(stream);
-    assert!(matches!(
-        server.closed().await,
-        Closed::ByPeer {
-            code: CloseCode::DONE,
-            ..
-        }
-    ));
+    assert!(matches!(server.closed().await, Closed::ByPeer { code: CloseCode::DONE, .. }));
 }

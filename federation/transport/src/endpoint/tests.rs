@@ -32,10 +32,7 @@ async fn both_sides_learn_who_the_other_is() {
     let pair = pair().await;
     assert_eq!(pair.server.identity.to_string(), "drover://west/server/s1");
     assert_eq!(pair.edge.identity.to_string(), "drover://west/client/n1");
-    assert_eq!(
-        (pair.server.protocol, pair.edge.protocol),
-        (Protocol::Edge, Protocol::Edge)
-    );
+    assert_eq!((pair.server.protocol, pair.edge.protocol), (Protocol::Edge, Protocol::Edge));
     assert_eq!(pair.edge.connection.remote_address(), address(&pair.edge_endpoint));
     assert_eq!(pair.edge_endpoint.identity(), Some(pair.edge.identity));
     assert_eq!(pair.server_endpoint.open_connections(), 1);
@@ -44,16 +41,9 @@ async fn both_sides_learn_who_the_other_is() {
 #[tokio::test]
 async fn each_protocol_takes_its_own_callers() {
     let west = authority("west");
-    let east = west
-        .create_region(region("east"), SystemTime::now(), &Lifetimes::default())
-        .unwrap();
+    let east = west.create_region(region("east"), SystemTime::now(), &Lifetimes::default()).unwrap();
     let listening = server(&west);
-    let callers = [
-        (&west, Role::Server),
-        (&west, Role::Client),
-        (&east, Role::Server),
-        (&east, Role::Client),
-    ];
+    let callers = [(&west, Role::Server), (&west, Role::Client), (&east, Role::Server), (&east, Role::Client)];
     let (ok, role, other) = (None, Some(CloseCode::WRONG_ROLE), Some(CloseCode::WRONG_REGION));
     let table = [
         (Protocol::Raft, [ok, role, other, role]),
@@ -83,10 +73,7 @@ async fn a_dialler_takes_only_a_server_of_the_wanted_region() {
     let west = authority("west");
     let edge = dialler(&west, &credentials(&west, Role::Client, "n1"));
     let dial = async |listening: &Endpoint, name: &str| {
-        failed(
-            edge.dial(address(listening), &region(name), Protocol::Edge, DEADLINE)
-                .await,
-        )
+        failed(edge.dial(address(listening), &region(name), Protocol::Edge, DEADLINE).await)
     };
     // A server of west is none of east.
     let right = server(&west);
@@ -98,10 +85,7 @@ async fn a_dialler_takes_only_a_server_of_the_wanted_region() {
     let foreign = server(&authority("west"));
     dial(&foreign, "west").await;
     // A server whose certificate has ended.
-    let ended = listener(
-        &west,
-        &issued(&west, Role::Server, "s1", SystemTime::now() - 2 * HOUR, HOUR),
-    );
+    let ended = listener(&west, &issued(&west, Role::Server, "s1", SystemTime::now() - 2 * HOUR, HOUR));
     assert!(dial(&ended, "west").await.contains("expired"));
     // A server without any certificate yet.
     let waiting = Endpoint::bind(EndpointOptions::listen(LOOPBACK)).unwrap();
@@ -122,14 +106,7 @@ async fn a_listener_turns_other_authorities_away() {
     let shown = trust.current().map(|trust| trust.as_caller());
     let west = region("west");
     for protocol in Protocol::ALL {
-        let dial = endpoint.connect(
-            address(&listening),
-            &west,
-            protocol,
-            believed.clone(),
-            shown.clone(),
-            DEADLINE,
-        );
+        let dial = endpoint.connect(address(&listening), &west, protocol, believed.clone(), shown.clone(), DEADLINE);
         failed(dial.await);
     }
 }
@@ -145,17 +122,9 @@ async fn chains_that_are_valid_but_name_nobody_are_turned_away() {
         (&["client.west.drover"], &["drover://west/client/n1"], None),
         (&["client.west.nomad"], &["drover://west/client/n1"], None),
         (&[], &["drover://east/client/n1"], Some(CloseCode::CERTIFICATE_REFUSED)),
-        (
-            &["client.west.drover"],
-            &["drover://east/client/n1"],
-            Some(CloseCode::CERTIFICATE_REFUSED),
-        ),
+        (&["client.west.drover"], &["drover://east/client/n1"], Some(CloseCode::CERTIFICATE_REFUSED)),
         (&["client.west.drover"], &[], Some(CloseCode::CERTIFICATE_REFUSED)),
-        (
-            &["*.west.drover"],
-            &["drover://west/client/n1"],
-            Some(CloseCode::CERTIFICATE_REFUSED),
-        ),
+        (&["*.west.drover"], &["drover://west/client/n1"], Some(CloseCode::CERTIFICATE_REFUSED)),
         (
             &["client.west.drover", "server.west.drover"],
             &["drover://west/client/n1"],
@@ -179,11 +148,7 @@ async fn chains_that_are_valid_but_name_nobody_are_turned_away() {
     // Names of another region do not even pass the handshake: the intermediate is not allowed to sign them.
     let foreign = forged(&west, &["client.east.drover"], &["drover://east/client/n1"]);
     let shown: Option<Arc<dyn ResolvesClientCert>> = Some(Arc::new(SingleCertAndKey::from(foreign)));
-    failed(
-        endpoint
-            .connect(address(&listening), &name, Protocol::Server, believed, shown, DEADLINE)
-            .await,
-    );
+    failed(endpoint.connect(address(&listening), &name, Protocol::Server, believed, shown, DEADLINE).await);
 }
 
 #[tokio::test]
@@ -192,9 +157,7 @@ async fn without_a_certificate_only_enrolment_is_open() {
     let listening = server(&west);
     let endpoint = bare();
     let name = region("west");
-    let dialled = endpoint
-        .dial(address(&listening), &name, Protocol::Edge, DEADLINE)
-        .await;
+    let dialled = endpoint.dial(address(&listening), &name, Protocol::Edge, DEADLINE).await;
     assert!(matches!(dialled, Err(DialError::NoCredentials)));
     // One that asks all the same is turned away after the handshake.
     let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
@@ -243,18 +206,10 @@ async fn a_joiner_needs_the_right_fingerprint_and_gets_the_root() {
     let text = failed(joiner.enrol(address(&listening), &name, &wrong, DEADLINE).await);
     assert!(text.contains(&wrong.to_string()), "{text}");
     let east = region("east");
-    failed(
-        joiner
-            .enrol(address(&listening), &east, &west.fingerprint(), DEADLINE)
-            .await,
-    );
+    failed(joiner.enrol(address(&listening), &east, &west.fingerprint(), DEADLINE).await);
     // A stolen edge that shows the right root must not collect secrets.
     let stolen = listener(&west, &credentials(&west, Role::Client, "n2"));
-    failed(
-        joiner
-            .enrol(address(&stolen), &name, &west.fingerprint(), DEADLINE)
-            .await,
-    );
+    failed(joiner.enrol(address(&stolen), &name, &west.fingerprint(), DEADLINE).await);
 
     let fingerprint = west.fingerprint();
     let enrol = joiner.enrol(address(&listening), &name, &fingerprint, DEADLINE);
@@ -279,10 +234,7 @@ async fn a_joiner_needs_the_right_fingerprint_and_gets_the_root() {
     };
     let asker = async {
         let mut stream = enrolment.connection.open_stream().await.unwrap();
-        stream
-            .send_frame(&enrolment.connection.prove(&secret).unwrap())
-            .await
-            .unwrap();
+        stream.send_frame(&enrolment.connection.prove(&secret).unwrap()).await.unwrap();
         stream.send_frame(&key.signing_request().unwrap()).await.unwrap();
         let answer = stream.recv_frame(64 * 1024).await.unwrap().unwrap();
         enrolment.connection.close(CloseCode::DONE, "");
@@ -290,9 +242,7 @@ async fn a_joiner_needs_the_right_fingerprint_and_gets_the_root() {
     };
     let (_, leaf) = tokio::join!(signer, asker);
     let anchors = Anchors::new(vec![enrolment.root]).unwrap();
-    joiner
-        .set_credentials(&Credentials::new(leaf, key).unwrap(), &anchors)
-        .unwrap();
+    joiner.set_credentials(&Credentials::new(leaf, key).unwrap(), &anchors).unwrap();
     let dial = joiner.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
     let (peer, accepted) = tokio::join!(dial, accept_peer(&listening));
     peer.unwrap();
@@ -311,20 +261,11 @@ async fn new_credentials_count_for_new_connections() {
         (server.unwrap(), edge)
     };
     let (server_before, edge_before) = connect().await;
-    edge.set_credentials(&credentials(&west, Role::Client, "n2"), &west.anchors())
-        .unwrap();
-    listening
-        .set_credentials(&credentials(&west, Role::Server, "s2"), &west.anchors())
-        .unwrap();
+    edge.set_credentials(&credentials(&west, Role::Client, "n2"), &west.anchors()).unwrap();
+    listening.set_credentials(&credentials(&west, Role::Server, "s2"), &west.anchors()).unwrap();
     let (server_after, edge_after) = connect().await;
-    assert_eq!(
-        (server_before.identity.node.as_str(), edge_before.identity.node.as_str()),
-        ("s1", "n1")
-    );
-    assert_eq!(
-        (server_after.identity.node.as_str(), edge_after.identity.node.as_str()),
-        ("s2", "n2")
-    );
+    assert_eq!((server_before.identity.node.as_str(), edge_before.identity.node.as_str()), ("s1", "n1"));
+    assert_eq!((server_after.identity.node.as_str(), edge_after.identity.node.as_str()), ("s2", "n2"));
     assert_eq!(server_before.connection.close_reason(), None);
 
     // Credentials that nobody with the same anchors would take are refused at once, and the old ones stay.
@@ -343,21 +284,9 @@ async fn a_connection_ends_with_the_certificate() {
     let name = region("west");
     let dial = edge.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
     let (server, accepted) = tokio::join!(dial, accept_peer(&listening));
-    let (here, there) = tokio::join!(
-        accepted.connection.closed(),
-        server.as_ref().unwrap().connection.closed()
-    );
+    let (here, there) = tokio::join!(accepted.connection.closed(), server.as_ref().unwrap().connection.closed());
     assert_eq!(here, Closed::Here);
-    assert!(
-        matches!(
-            there,
-            Closed::ByPeer {
-                code: CloseCode::CERTIFICATE_ENDED,
-                ..
-            }
-        ),
-        "{there:?}"
-    );
+    assert!(matches!(there, Closed::ByPeer { code: CloseCode::CERTIFICATE_ENDED, .. }), "{there:?}");
     assert!(SystemTime::now() > short.leaf().not_after());
 }
 
@@ -367,41 +296,26 @@ async fn silence_ends_at_the_deadline() {
     let silent = UdpSocket::bind(LOOPBACK).unwrap();
     let edge = dialler(&west, &credentials(&west, Role::Client, "n1"));
     let deadline = Duration::from_millis(50);
-    let dialled = edge
-        .dial(silent.local_addr().unwrap(), &region("west"), Protocol::Edge, deadline)
-        .await;
+    let dialled = edge.dial(silent.local_addr().unwrap(), &region("west"), Protocol::Edge, deadline).await;
     assert!(matches!(dialled, Err(DialError::Deadline(_))), "{dialled:?}");
 }
 
 #[tokio::test]
 async fn an_endpoint_takes_only_the_protocols_it_was_given() {
     let west = authority("west");
-    let options = EndpointOptions {
-        accepts: vec![Protocol::Enrol],
-        ..EndpointOptions::listen(LOOPBACK)
-    };
+    let options = EndpointOptions { accepts: vec![Protocol::Enrol], ..EndpointOptions::listen(LOOPBACK) };
     let listening = Endpoint::bind(options).unwrap();
-    listening
-        .set_credentials(&credentials(&west, Role::Server, "s1"), &west.anchors())
-        .unwrap();
+    listening.set_credentials(&credentials(&west, Role::Server, "s1"), &west.anchors()).unwrap();
     let edge = dialler(&west, &credentials(&west, Role::Client, "n1"));
-    failed(
-        edge.dial(address(&listening), &region("west"), Protocol::Edge, DEADLINE)
-            .await,
-    );
+    failed(edge.dial(address(&listening), &region("west"), Protocol::Edge, DEADLINE).await);
 }
 
 #[tokio::test]
 async fn a_full_endpoint_refuses() {
     let west = authority("west");
-    let options = EndpointOptions {
-        connections_max: 1,
-        ..EndpointOptions::listen(LOOPBACK)
-    };
+    let options = EndpointOptions { connections_max: 1, ..EndpointOptions::listen(LOOPBACK) };
     let listening = Endpoint::bind(options).unwrap();
-    listening
-        .set_credentials(&credentials(&west, Role::Server, "s1"), &west.anchors())
-        .unwrap();
+    listening.set_credentials(&credentials(&west, Role::Server, "s1"), &west.anchors()).unwrap();
     let edge = dialler(&west, &credentials(&west, Role::Client, "n1"));
     let name = region("west");
     let dial = || edge.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
@@ -416,13 +330,7 @@ async fn a_shutdown_is_heard_and_ends_accepting() {
     let code = CloseCode(300);
     let shutdown = pair.server_endpoint.shutdown(code, "leaving");
     let ((), closed) = tokio::join!(shutdown, pair.server.connection.closed());
-    assert_eq!(
-        closed,
-        Closed::ByPeer {
-            code,
-            reason: "leaving".into()
-        }
-    );
+    assert_eq!(closed, Closed::ByPeer { code, reason: "leaving".into() });
     assert_eq!(closed.to_string(), "closed by the other side: code 300: leaving");
     assert!(pair.server_endpoint.accept().await.is_none());
 }
@@ -440,14 +348,8 @@ async fn a_device_without_a_clock_counts_from_its_floor() {
     let later = SystemTime::now() + 30 * DAY;
     let west = Authority::create(region("west"), later, &Lifetimes::default()).unwrap();
     let with_floor = |options: EndpointOptions, role, node| {
-        let endpoint = Endpoint::bind(EndpointOptions {
-            clock: Clock::with_floor(later),
-            ..options
-        })
-        .unwrap();
-        endpoint
-            .set_credentials(&issued(&west, role, node, later, HOUR), &west.anchors())
-            .unwrap();
+        let endpoint = Endpoint::bind(EndpointOptions { clock: Clock::with_floor(later), ..options }).unwrap();
+        endpoint.set_credentials(&issued(&west, role, node, later, HOUR), &west.anchors()).unwrap();
         endpoint
     };
     let listening = with_floor(EndpointOptions::listen(LOOPBACK), Role::Server, "s1");

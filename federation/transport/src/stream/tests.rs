@@ -73,25 +73,13 @@ async fn a_frame_beyond_the_readers_maximum_is_an_error_and_stops_the_sender() {
     let mut sending = edge.open_stream().await.unwrap();
     sending.send_frame(&[0; 101]).await.unwrap();
     let mut receiving = server.accept_stream().await.unwrap();
-    assert_eq!(
-        receiving.recv_frame(100).await,
-        Err(StreamError::TooLarge { len: 101, max: 100 })
-    );
+    assert_eq!(receiving.recv_frame(100).await, Err(StreamError::TooLarge { len: 101, max: 100 }));
     let (mut sender, _receiver) = sending.split();
-    assert_eq!(
-        sender.reader_gone().await,
-        Err(StreamError::Stopped(CloseCode::FRAME_TOO_LARGE))
-    );
-    assert_eq!(
-        sender.send_frame(b"more").await,
-        Err(StreamError::Stopped(CloseCode::FRAME_TOO_LARGE))
-    );
+    assert_eq!(sender.reader_gone().await, Err(StreamError::Stopped(CloseCode::FRAME_TOO_LARGE)));
+    assert_eq!(sender.send_frame(b"more").await, Err(StreamError::Stopped(CloseCode::FRAME_TOO_LARGE)));
     // The connection is none the worse, and the same goes for an answer.
     tokio::spawn(echo(server));
-    assert_eq!(
-        edge.call(&[0; 11], 10).await,
-        Err(StreamError::TooLarge { len: 11, max: 10 })
-    );
+    assert_eq!(edge.call(&[0; 11], 10).await, Err(StreamError::TooLarge { len: 11, max: 10 }));
     assert_eq!(edge.call(&[0; 10], 10).await.unwrap().len(), 10);
 }
 
@@ -115,14 +103,7 @@ async fn ends_are_told_apart() {
         (&[0, 0], true, StreamError::Truncated),
         (&[0, 0, 0, 5], true, StreamError::Truncated),
         (&[0, 0, 0, 5, 1, 2, 3, 4], true, StreamError::Truncated),
-        (
-            &huge,
-            true,
-            StreamError::TooLarge {
-                len: u32::MAX as usize,
-                max: 10,
-            },
-        ),
+        (&huge, true, StreamError::TooLarge { len: u32::MAX as usize, max: 10 }),
         (b"", false, StreamError::Reset(CloseCode(500))),
     ];
     for (bytes, finish, expected) in cases {

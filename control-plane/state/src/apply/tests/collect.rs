@@ -8,20 +8,9 @@ fn collect(region: &mut Region) -> [usize; 4] {
     let nodes = region.state.nodes().map(|node| node.id).collect();
     let evals = region.state.evals().map(|eval| eval.id).collect();
     let allocs = region.state.allocs().map(|alloc| alloc.id).collect();
-    region.run(Command::Collect {
-        evals,
-        allocs,
-        deployments: vec![deployment_id(1)],
-        jobs,
-        nodes,
-    });
+    region.run(Command::Collect { evals, allocs, deployments: vec![deployment_id(1)], jobs, nodes });
     let state = &region.state;
-    [
-        state.evals().count(),
-        state.allocs().count(),
-        state.jobs().count(),
-        state.nodes().count(),
-    ]
+    [state.evals().count(), state.allocs().count(), state.jobs().count(), state.nodes().count()]
 }
 
 #[test]
@@ -34,21 +23,12 @@ fn what_has_not_ended_is_kept() {
     region.evals(vec![eval(1, "web", EvalStatus::Complete)]);
     assert_eq!(collect(&mut region), [0, 1, 1, 1]);
     // Stopped by servers is not ended yet: its node still runs it.
-    let stop = drover_model::plan::PlanStop {
-        alloc_id: alloc_id(1),
-        ..Default::default()
-    };
-    region.plan(Plan {
-        stops: vec![stop],
-        ..Plan::default()
-    });
+    let stop = drover_model::plan::PlanStop { alloc_id: alloc_id(1), ..Default::default() };
+    region.plan(Plan { stops: vec![stop], ..Plan::default() });
     assert_eq!(collect(&mut region)[1], 1);
     region.report(vec![report(1, ClientStatus::Complete)]);
     assert_eq!(collect(&mut region), [0, 0, 0, 1]);
-    assert_eq!(
-        region.state.versions.len() + region.state.of_job.len() + region.state.summaries.len(),
-        0
-    );
+    assert_eq!(region.state.versions.len() + region.state.of_job.len() + region.state.summaries.len(), 0);
 }
 
 #[test]
@@ -59,13 +39,7 @@ fn a_node_goes_when_it_is_down_and_empty() {
     let at = region.now();
     let event = "Node heartbeat missed".to_owned();
     let evals = vec![];
-    region.run(Command::UpdateNodeStatus {
-        node_id: node_id(1),
-        status: NodeStatus::Down,
-        event,
-        evals,
-        at,
-    });
+    region.run(Command::UpdateNodeStatus { node_id: node_id(1), status: NodeStatus::Down, event, evals, at });
     assert_eq!(collect(&mut region)[3], 1);
     region.report(vec![report(1, ClientStatus::Complete)]);
     assert_eq!(collect(&mut region)[3], 0);

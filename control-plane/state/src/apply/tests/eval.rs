@@ -14,10 +14,7 @@ fn an_eval_keeps_where_it_began_and_never_comes_back() {
     region.evals(vec![eval(1, "web", EvalStatus::Complete)]);
     let check = |region: &Region| {
         let eval = region.eval(1);
-        assert_eq!(
-            (eval.status, eval.create_index, eval.modify_index),
-            (EvalStatus::Complete, 2, 3)
-        );
+        assert_eq!((eval.status, eval.create_index, eval.modify_index), (EvalStatus::Complete, 2, 3));
         assert_eq!((eval.create_time, eval.modify_time), (at(2), at(3)));
     };
     check(&region);
@@ -30,46 +27,23 @@ fn blocked_evals_end_with_a_success_or_a_newer_one() {
     let failed = || BTreeMap::from([("front".to_owned(), AllocMetric::default())]);
     let check = |kind: JobType, waiting_for: Option<NodeId>, other: Eval, expected: Option<&str>| {
         let mut region = Region::new();
-        region.evals(vec![Eval {
-            kind,
-            node_id: waiting_for,
-            ..eval(1, "web", EvalStatus::Blocked)
-        }]);
+        region.evals(vec![Eval { kind, node_id: waiting_for, ..eval(1, "web", EvalStatus::Blocked) }]);
         region.evals(vec![Eval { kind, ..other }]);
         let blocked = region.eval(1);
         let found = (blocked.status == EvalStatus::Canceled).then_some(blocked.status_description.as_str());
         assert_eq!(found, expected);
-        assert_eq!(
-            region.state.blocked_evals().any(|eval| eval.id == eval_id(1)),
-            expected.is_none()
-        );
+        assert_eq!(region.state.blocked_evals().any(|eval| eval.id == eval_id(1)), expected.is_none());
     };
     let id = eval_id(2);
     let successful = format!("evaluation \"{id}\" successful");
     let in_its_place = format!("evaluation \"{id}\" waits in its place");
     let complete = || eval(2, "web", EvalStatus::Complete);
-    let on = |number| Eval {
-        node_id: Some(node_id(number)),
-        ..complete()
-    };
+    let on = |number| Eval { node_id: Some(node_id(number)), ..complete() };
     check(JobType::Service, None, complete(), Some(&successful));
     check(JobType::Service, None, on(2), Some(&successful));
-    check(
-        JobType::Service,
-        None,
-        Eval {
-            failed_group_allocs: failed(),
-            ..complete()
-        },
-        None,
-    );
+    check(JobType::Service, None, Eval { failed_group_allocs: failed(), ..complete() }, None);
     check(JobType::Service, None, eval(2, "db", EvalStatus::Complete), None);
-    check(
-        JobType::Service,
-        None,
-        eval(2, "web", EvalStatus::Blocked),
-        Some(&in_its_place),
-    );
+    check(JobType::Service, None, eval(2, "web", EvalStatus::Blocked), Some(&in_its_place));
     check(JobType::System, Some(node_id(1)), on(1), Some(&successful));
     check(JobType::System, Some(node_id(1)), on(2), None);
 }
@@ -88,24 +62,10 @@ fn what_is_left_to_place_is_counted() {
         assert_eq!(region.counts("web").queued, expected);
     };
     check(queued(3), 3);
-    check(
-        Eval {
-            id: eval_id(2),
-            job_modify_index: 1,
-            ..queued(9)
-        },
-        3,
-    );
+    check(Eval { id: eval_id(2), job_modify_index: 1, ..queued(9) }, 3);
     check(queued(-1), 0);
     check(queued(2), 2);
     // A placement takes one off.
     region.place(vec![alloc(1, "web")]);
-    assert_eq!(
-        region.counts("web"),
-        GroupSummary {
-            queued: 1,
-            starting: 1,
-            ..GroupSummary::default()
-        }
-    );
+    assert_eq!(region.counts("web"), GroupSummary { queued: 1, starting: 1, ..GroupSummary::default() });
 }

@@ -11,35 +11,13 @@ use crate::submission::Submission;
 fn a_version_is_a_difference() {
     let mut region = Region::new();
     let mut check = |job: Job, version: u64, job_modify_index: u64| {
-        assert_eq!(
-            region.register(job),
-            Answer::Job {
-                job_modify_index,
-                version
-            }
-        );
+        assert_eq!(region.register(job), Answer::Job { job_modify_index, version });
     };
     check(job("web", 1), 0, 2);
     check(job("web", 1), 0, 2);
     check(job("web", 2), 1, 4);
-    check(
-        Job {
-            stable: true,
-            version: 7,
-            status: JobStatus::Dead,
-            ..job("web", 2)
-        },
-        1,
-        4,
-    );
-    check(
-        Job {
-            priority: 60,
-            ..job("web", 2)
-        },
-        2,
-        6,
-    );
+    check(Job { stable: true, version: 7, status: JobStatus::Dead, ..job("web", 2) }, 1, 4);
+    check(Job { priority: 60, ..job("web", 2) }, 2, 6);
 }
 
 #[test]
@@ -49,49 +27,14 @@ fn a_stop_is_a_version_and_a_purge_forgets() {
         region.register(job("web", 1));
         let at = region.now();
         let eval = Some(Box::new(eval(1, id, EvalStatus::Pending)));
-        let (answer, _) = region.run(Command::DeregisterJob {
-            key: key(id),
-            purge,
-            eval,
-            at,
-        });
+        let (answer, _) = region.run(Command::DeregisterJob { key: key(id), purge, eval, at });
         let job = region.state.job(&key(id)).map(|job| (job.version, job.stop));
         (answer, job, region.state.evals().count())
     };
-    assert_eq!(
-        deregister("nope", false),
-        (
-            Answer::Job {
-                job_modify_index: 0,
-                version: 0
-            },
-            None,
-            0
-        )
-    );
-    assert_eq!(
-        deregister("web", false),
-        (
-            Answer::Job {
-                job_modify_index: 5,
-                version: 1
-            },
-            Some((1, true)),
-            1
-        )
-    );
+    assert_eq!(deregister("nope", false), (Answer::Job { job_modify_index: 0, version: 0 }, None, 0));
+    assert_eq!(deregister("web", false), (Answer::Job { job_modify_index: 5, version: 1 }, Some((1, true)), 1));
     // Registered anew it is a third version; stopped by the purge it is gone.
-    assert_eq!(
-        deregister("web", true),
-        (
-            Answer::Job {
-                job_modify_index: 7,
-                version: 2
-            },
-            None,
-            1
-        )
-    );
+    assert_eq!(deregister("web", true), (Answer::Job { job_modify_index: 7, version: 2 }, None, 1));
     assert!(region.state.job_versions(&key("web")).is_empty());
     assert_eq!(region.state.job_summary(&key("web")), crate::JobSummary::default());
 }
@@ -100,18 +43,10 @@ fn a_stop_is_a_version_and_a_purge_forgets() {
 fn a_stop_ends_what_waits_for_a_time() {
     let mut region = Region::new();
     region.register(job("web", 1));
-    let waiting = Eval {
-        wait_until: at(900),
-        ..eval(1, "web", EvalStatus::Pending)
-    };
+    let waiting = Eval { wait_until: at(900), ..eval(1, "web", EvalStatus::Pending) };
     region.evals(vec![waiting, eval(2, "web", EvalStatus::Pending)]);
     let at = region.now();
-    region.run(Command::DeregisterJob {
-        key: key("web"),
-        purge: false,
-        eval: None,
-        at,
-    });
+    region.run(Command::DeregisterJob { key: key("web"), purge: false, eval: None, at });
     assert_eq!(region.eval(1).status, EvalStatus::Canceled);
     assert_eq!(region.eval(2).status, EvalStatus::Pending);
 }
@@ -123,11 +58,7 @@ fn an_enforced_index_is_checked() {
         if existing {
             region.register(job("web", 1));
         }
-        let register = RegisterJob {
-            job: Arc::new(job("web", 5)),
-            enforce_index,
-            ..RegisterJob::default()
-        };
+        let register = RegisterJob { job: Arc::new(job("web", 5)), enforce_index, ..RegisterJob::default() };
         let (answer, events) = region.run(Command::RegisterJob(Box::new(register)));
         let text = match answer {
             Answer::Refused(refusal) => {
@@ -141,11 +72,7 @@ fn an_enforced_index_is_checked() {
     check(false, Some(0), "");
     check(true, Some(2), "");
     check(true, Some(0), "Enforcing job modify index 0: job already exists");
-    check(
-        true,
-        Some(5),
-        "Enforcing job modify index 5: job exists with conflicting job modify index: 2",
-    );
+    check(true, Some(5), "Enforcing job modify index 5: job exists with conflicting job modify index: 2");
     check(false, Some(5), "Enforcing job modify index 5: job does not exist");
 }
 
@@ -153,20 +80,10 @@ fn an_enforced_index_is_checked() {
 fn counts_are_kept_when_asked() {
     let mut region = Region::new();
     region.register(job("web", 3));
-    let changed = Job {
-        priority: 70,
-        ..job("web", 1)
-    };
-    let register = RegisterJob {
-        job: Arc::new(changed),
-        preserve_counts: true,
-        ..RegisterJob::default()
-    };
+    let changed = Job { priority: 70, ..job("web", 1) };
+    let register = RegisterJob { job: Arc::new(changed), preserve_counts: true, ..RegisterJob::default() };
     region.run(Command::RegisterJob(Box::new(register)));
-    assert_eq!(
-        (region.job("web").version, region.job("web").task_groups[0].count),
-        (1, 3)
-    );
+    assert_eq!((region.job("web").version, region.job("web").task_groups[0].count), (1, 3));
 }
 
 #[test]
@@ -175,24 +92,12 @@ fn six_versions_are_kept_and_those_in_use() {
     region.register(job("web", 0));
     region.place(vec![alloc(1, "web")]);
     let versions = |region: &Region| -> Vec<u64> {
-        region
-            .state
-            .job_versions(&key("web"))
-            .iter()
-            .map(|job| job.version)
-            .collect()
+        region.state.job_versions(&key("web")).iter().map(|job| job.version).collect()
     };
     for count in 1..10 {
-        let submission = Some(Submission {
-            source: count.to_string(),
-            ..Submission::default()
-        });
+        let submission = Some(Submission { source: count.to_string(), ..Submission::default() });
         let job = Arc::new(job("web", count));
-        region.run(Command::RegisterJob(Box::new(RegisterJob {
-            job,
-            submission,
-            ..RegisterJob::default()
-        })));
+        region.run(Command::RegisterJob(Box::new(RegisterJob { job, submission, ..RegisterJob::default() })));
     }
     assert_eq!(versions(&region), [9, 8, 7, 6, 5, 4, 0]);
     assert_eq!(region.state.job_of_alloc(region.alloc(1)).unwrap().version, 0);
@@ -200,13 +105,8 @@ fn six_versions_are_kept_and_those_in_use() {
     assert_eq!(region.state.submission(&key("web"), 4).unwrap().source, "4");
 
     region.report(vec![report(1, ClientStatus::Complete)]);
-    let collect = Command::Collect {
-        evals: vec![],
-        allocs: vec![alloc_id(1)],
-        deployments: vec![],
-        jobs: vec![],
-        nodes: vec![],
-    };
+    let collect =
+        Command::Collect { evals: vec![], allocs: vec![alloc_id(1)], deployments: vec![], jobs: vec![], nodes: vec![] };
     region.run(collect);
     assert_eq!(versions(&region).len(), JOB_VERSIONS_MAX);
 }
@@ -217,31 +117,13 @@ fn an_alloc_keeps_the_version_of_a_purged_job_apart_from_the_next_one() {
     region.register(job("web", 1));
     region.place(vec![alloc(1, "web")]);
     let at = region.now();
-    region.run(Command::DeregisterJob {
-        key: key("web"),
-        purge: true,
-        eval: None,
-        at,
-    });
-    assert_eq!(
-        region.state.job_version(&key("web"), 0).unwrap().task_groups[0].count,
-        1
-    );
+    region.run(Command::DeregisterJob { key: key("web"), purge: true, eval: None, at });
+    assert_eq!(region.state.job_version(&key("web"), 0).unwrap().task_groups[0].count, 1);
     region.register(job("web", 8));
-    assert_eq!(
-        region.state.job_of_alloc(region.alloc(1)).unwrap().task_groups[0].count,
-        1
-    );
-    assert_eq!(
-        region.state.job_version(&key("web"), 0).unwrap().task_groups[0].count,
-        8
-    );
+    assert_eq!(region.state.job_of_alloc(region.alloc(1)).unwrap().task_groups[0].count, 1);
+    assert_eq!(region.state.job_version(&key("web"), 0).unwrap().task_groups[0].count, 8);
     assert_eq!(region.state.job_versions(&key("web")).len(), 1);
-    assert_eq!(
-        region.counts("web"),
-        GroupSummary::default(),
-        "allocs of the earlier job do not count"
-    );
+    assert_eq!(region.counts("web"), GroupSummary::default(), "allocs of the earlier job do not count");
 }
 
 #[test]
@@ -249,19 +131,12 @@ fn stability_is_marked_on_the_version() {
     let mut region = Region::new();
     region.register(job("web", 1));
     region.register(job("web", 2));
-    let mark = |version| Command::SetJobStability {
-        key: key("web"),
-        version,
-        stable: true,
-    };
+    let mark = |version| Command::SetJobStability { key: key("web"), version, stable: true };
     assert_eq!(region.run(mark(0)).0, Answer::Done);
     assert!(region.state.job_version(&key("web"), 0).unwrap().stable && !region.job("web").stable);
     assert_eq!(region.run(mark(1)).0, Answer::Done);
     assert!(region.job("web").stable);
-    assert!(matches!(
-        region.run(mark(2)).0,
-        Answer::Refused(Refusal::NotFound { .. })
-    ));
+    assert!(matches!(region.run(mark(2)).0, Answer::Refused(Refusal::NotFound { .. })));
 }
 
 #[test]
@@ -273,37 +148,16 @@ fn the_status_follows_allocs_and_evals() {
         assert_eq!(region.job("web").status, expected, "at index {}", region.index);
     };
     check(&|_| {}, JobStatus::Pending);
-    check(
-        &|region| drop(region.evals(vec![eval(1, "web", EvalStatus::Pending)])),
-        JobStatus::Pending,
-    );
+    check(&|region| drop(region.evals(vec![eval(1, "web", EvalStatus::Pending)])), JobStatus::Pending);
     check(&|region| drop(region.place(vec![alloc(1, "web")])), JobStatus::Running);
-    check(
-        &|region| drop(region.evals(vec![eval(1, "web", EvalStatus::Complete)])),
-        JobStatus::Running,
-    );
-    check(
-        &|region| drop(region.report(vec![report(1, ClientStatus::Failed)])),
-        JobStatus::Dead,
-    );
-    check(
-        &|region| drop(region.evals(vec![eval(2, "web", EvalStatus::Blocked)])),
-        JobStatus::Pending,
-    );
-    check(
-        &|region| drop(region.evals(vec![eval(2, "web", EvalStatus::Complete)])),
-        JobStatus::Dead,
-    );
+    check(&|region| drop(region.evals(vec![eval(1, "web", EvalStatus::Complete)])), JobStatus::Running);
+    check(&|region| drop(region.report(vec![report(1, ClientStatus::Failed)])), JobStatus::Dead);
+    check(&|region| drop(region.evals(vec![eval(2, "web", EvalStatus::Blocked)])), JobStatus::Pending);
+    check(&|region| drop(region.evals(vec![eval(2, "web", EvalStatus::Complete)])), JobStatus::Dead);
     check(
         &|region| {
             let (evals, allocs) = (vec![eval_id(1), eval_id(2)], vec![alloc_id(1)]);
-            region.run(Command::Collect {
-                evals,
-                allocs,
-                deployments: vec![],
-                jobs: vec![],
-                nodes: vec![],
-            });
+            region.run(Command::Collect { evals, allocs, deployments: vec![], jobs: vec![], nodes: vec![] });
         },
         JobStatus::Dead,
     );
@@ -317,40 +171,11 @@ fn standing_jobs_run_until_they_are_stopped() {
         region.register(job);
         assert_eq!(region.job("j").status, expected);
         let at = region.now();
-        region.run(Command::DeregisterJob {
-            key: key("j"),
-            purge: false,
-            eval: None,
-            at,
-        });
+        region.run(Command::DeregisterJob { key: key("j"), purge: false, eval: None, at });
         assert_eq!(region.job("j").status, JobStatus::Dead);
     };
-    check(
-        Job {
-            kind: JobType::System,
-            ..job("j", 1)
-        },
-        JobStatus::Running,
-    );
-    check(
-        Job {
-            periodic: Some(true.into()),
-            ..job("j", 1)
-        },
-        JobStatus::Running,
-    );
-    check(
-        Job {
-            parameterized_job: Some(true.into()),
-            ..job("j", 1)
-        },
-        JobStatus::Running,
-    );
-    check(
-        Job {
-            kind: JobType::Batch,
-            ..job("j", 1)
-        },
-        JobStatus::Pending,
-    );
+    check(Job { kind: JobType::System, ..job("j", 1) }, JobStatus::Running);
+    check(Job { periodic: Some(true.into()), ..job("j", 1) }, JobStatus::Running);
+    check(Job { parameterized_job: Some(true.into()), ..job("j", 1) }, JobStatus::Running);
+    check(Job { kind: JobType::Batch, ..job("j", 1) }, JobStatus::Pending);
 }

@@ -49,50 +49,24 @@ fn deployment_id(number: u8) -> DeploymentId {
 
 /// A job with one group `front`.
 fn job(id: &str, count: i64) -> Job {
-    let group = Group {
-        name: "front".to_owned(),
-        count,
-        ..Group::default()
-    };
+    let group = Group { name: "front".to_owned(), count, ..Group::default() };
     let JobKey { namespace, id } = key(id);
-    Job {
-        namespace,
-        id,
-        task_groups: vec![group],
-        ..Job::default()
-    }
+    Job { namespace, id, task_groups: vec![group], ..Job::default() }
 }
 
 fn eval(number: u8, job: &str, status: EvalStatus) -> Eval {
     let JobKey { namespace, id } = key(job);
-    Eval {
-        id: eval_id(number),
-        namespace,
-        job_id: id,
-        status,
-        ..Eval::default()
-    }
+    Eval { id: eval_id(number), namespace, job_id: id, status, ..Eval::default() }
 }
 
 fn alloc(number: u8, job: &str) -> Alloc {
     let JobKey { namespace, id } = key(job);
     let task_group = "front".to_owned();
-    Alloc {
-        id: alloc_id(number),
-        namespace,
-        job_id: id,
-        task_group,
-        node_id: node_id(1),
-        ..Alloc::default()
-    }
+    Alloc { id: alloc_id(number), namespace, job_id: id, task_group, node_id: node_id(1), ..Alloc::default() }
 }
 
 fn report(number: u8, client_status: ClientStatus) -> AllocUpdate {
-    AllocUpdate {
-        alloc_id: alloc_id(number),
-        client_status,
-        ..AllocUpdate::default()
-    }
+    AllocUpdate { alloc_id: alloc_id(number), client_status, ..AllocUpdate::default() }
 }
 
 impl Region {
@@ -113,25 +87,12 @@ impl Region {
     }
 
     fn node(&mut self, number: u8, status: NodeStatus) -> Events {
-        let node = Box::new(Node {
-            id: node_id(number),
-            status,
-            ..Node::default()
-        });
-        self.run(Command::RegisterNode {
-            node,
-            evals: Vec::new(),
-            at: self.now(),
-        })
-        .1
+        let node = Box::new(Node { id: node_id(number), status, ..Node::default() });
+        self.run(Command::RegisterNode { node, evals: Vec::new(), at: self.now() }).1
     }
 
     fn register(&mut self, job: Job) -> Answer {
-        let register = RegisterJob {
-            job: Arc::new(job),
-            at: self.now(),
-            ..RegisterJob::default()
-        };
+        let register = RegisterJob { job: Arc::new(job), at: self.now(), ..RegisterJob::default() };
         self.run(Command::RegisterJob(Box::new(register))).0
     }
 
@@ -144,28 +105,15 @@ impl Region {
     }
 
     fn plan_with(&mut self, plan: Plan, evals: Vec<Eval>) -> Events {
-        self.run(Command::ApplyPlans {
-            plans: vec![AcceptedPlan { plan, evals }],
-            at: self.now(),
-        })
-        .1
+        self.run(Command::ApplyPlans { plans: vec![AcceptedPlan { plan, evals }], at: self.now() }).1
     }
 
     fn place(&mut self, allocs: Vec<Alloc>) -> Events {
-        self.plan(Plan {
-            placements: allocs,
-            ..Plan::default()
-        })
+        self.plan(Plan { placements: allocs, ..Plan::default() })
     }
 
     fn report(&mut self, updates: Vec<AllocUpdate>) -> Events {
-        self.run(Command::UpdateAllocs {
-            node_id: node_id(1),
-            updates,
-            evals: Vec::new(),
-            at: self.now(),
-        })
-        .1
+        self.run(Command::UpdateAllocs { node_id: node_id(1), updates, evals: Vec::new(), at: self.now() }).1
     }
 
     fn job(&self, id: &str) -> &Job {

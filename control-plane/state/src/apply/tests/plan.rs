@@ -7,11 +7,7 @@ use super::*;
 
 fn stop(number: u8) -> PlanStop {
     let desired_description = "alloc not needed due to job update".to_owned();
-    PlanStop {
-        alloc_id: alloc_id(number),
-        desired_description,
-        ..PlanStop::default()
-    }
+    PlanStop { alloc_id: alloc_id(number), desired_description, ..PlanStop::default() }
 }
 
 #[test]
@@ -20,28 +16,13 @@ fn a_placement_is_joined_to_its_job() {
     region.register(job("web", 1));
     region.register(job("web", 2));
     let eval_id = eval_id(1);
-    let old_version = Alloc {
-        job_create_index: 2,
-        job_version: 0,
-        ..alloc(2, "web")
-    };
+    let old_version = Alloc { job_create_index: 2, job_version: 0, ..alloc(2, "web") };
     let placements = vec![alloc(1, "web"), old_version];
-    let events = region.plan(Plan {
-        eval_id,
-        job_version: 1,
-        placements,
-        ..Plan::default()
-    });
+    let events = region.plan(Plan { eval_id, job_version: 1, placements, ..Plan::default() });
     assert_eq!(alloc_changes(&events), [(alloc_id(1), true), (alloc_id(2), true)]);
     let placed = region.alloc(1);
-    assert_eq!(
-        (placed.job_version, placed.job_create_index, placed.eval_id),
-        (1, 2, Some(eval_id))
-    );
-    assert_eq!(
-        (placed.create_index, placed.modify_index, placed.alloc_modify_index),
-        (4, 4, 4)
-    );
+    assert_eq!((placed.job_version, placed.job_create_index, placed.eval_id), (1, 2, Some(eval_id)));
+    assert_eq!((placed.create_index, placed.modify_index, placed.alloc_modify_index), (4, 4, 4));
     assert_eq!((placed.create_time, placed.modify_time), (at(4), at(4)));
     assert_eq!(region.alloc(2).job_version, 0);
     assert_eq!(region.counts("web").starting, 2);
@@ -57,34 +38,13 @@ fn placements_that_name_unknown_things_are_ignored() {
         let events = region.plan(plan);
         assert_eq!(events.changes, []);
     };
-    let place = |alloc: Alloc| Plan {
-        placements: vec![alloc],
-        ..Plan::default()
-    };
+    let place = |alloc: Alloc| Plan { placements: vec![alloc], ..Plan::default() };
     check(place(alloc(1, "nope")));
-    check(place(Alloc {
-        job_version: 3,
-        ..alloc(1, "web")
-    }));
-    check(place(Alloc {
-        job_create_index: 1,
-        ..alloc(1, "web")
-    }));
-    check(Plan {
-        snapshot_index: 1,
-        ..place(alloc(1, "web"))
-    });
-    check(Plan {
-        stops: vec![stop(9)],
-        ..Plan::default()
-    });
-    check(Plan {
-        updates: vec![PlanUpdate {
-            alloc_id: alloc_id(9),
-            ..PlanUpdate::default()
-        }],
-        ..Plan::default()
-    });
+    check(place(Alloc { job_version: 3, ..alloc(1, "web") }));
+    check(place(Alloc { job_create_index: 1, ..alloc(1, "web") }));
+    check(Plan { snapshot_index: 1, ..place(alloc(1, "web")) });
+    check(Plan { stops: vec![stop(9)], ..Plan::default() });
+    check(Plan { updates: vec![PlanUpdate { alloc_id: alloc_id(9), ..PlanUpdate::default() }], ..Plan::default() });
     region.place(vec![alloc(1, "web")]);
     assert_eq!(region.place(vec![alloc(1, "web")]).changes, [], "the same again");
 }
@@ -94,34 +54,15 @@ fn a_stop_says_why_and_links_its_replacement() {
     let mut region = Region::new();
     region.register(job("web", 1));
     region.place(vec![alloc(1, "web")]);
-    let replacement = Alloc {
-        previous_allocation: Some(alloc_id(1)),
-        ..alloc(2, "web")
-    };
-    let stops = vec![PlanStop {
-        desired_status: DesiredStatus::Stop,
-        ..stop(1)
-    }];
-    let events = region.plan(Plan {
-        stops,
-        placements: vec![replacement],
-        ..Plan::default()
-    });
+    let replacement = Alloc { previous_allocation: Some(alloc_id(1)), ..alloc(2, "web") };
+    let stops = vec![PlanStop { desired_status: DesiredStatus::Stop, ..stop(1) }];
+    let events = region.plan(Plan { stops, placements: vec![replacement], ..Plan::default() });
     assert!(alloc_changes(&events).contains(&(alloc_id(1), true)));
     let stopped = region.alloc(1);
     assert_eq!(stopped.desired_status, DesiredStatus::Stop);
     assert_eq!(stopped.desired_description, "alloc not needed due to job update");
-    assert_eq!(
-        (stopped.next_allocation, stopped.client_status),
-        (Some(alloc_id(2)), ClientStatus::Pending)
-    );
-    assert_eq!(
-        region.counts("web"),
-        GroupSummary {
-            starting: 1,
-            ..GroupSummary::default()
-        }
-    );
+    assert_eq!((stopped.next_allocation, stopped.client_status), (Some(alloc_id(2)), ClientStatus::Pending));
+    assert_eq!(region.counts("web"), GroupSummary { starting: 1, ..GroupSummary::default() });
 }
 
 #[test]
@@ -131,20 +72,10 @@ fn an_alloc_is_lost_when_the_plan_says_so() {
         region.register(job("web", 1));
         region.place(vec![alloc(1, "web")]);
         region.report(vec![report(1, before)]);
-        let lost = PlanStop {
-            client_status: Some(ClientStatus::Lost),
-            ..stop(1)
-        };
-        region.plan(Plan {
-            stops: vec![lost],
-            ..Plan::default()
-        });
+        let lost = PlanStop { client_status: Some(ClientStatus::Lost), ..stop(1) };
+        region.plan(Plan { stops: vec![lost], ..Plan::default() });
         assert_eq!(region.alloc(1).client_status, expected);
-        assert_eq!(
-            region.alloc(1).desired_status,
-            DesiredStatus::Stop,
-            "a stop always stops"
-        );
+        assert_eq!(region.alloc(1).desired_status, DesiredStatus::Stop, "a stop always stops");
         let counts = region.counts("web");
         assert_eq!(counts.lost == 1, expected == ClientStatus::Lost);
         assert_eq!(counts.running + counts.starting, 0);
@@ -162,45 +93,17 @@ fn an_update_in_place_takes_the_version() {
     region.place(vec![alloc(1, "web")]);
     region.register(job("web", 2));
     let mut check = |update: PlanUpdate, expected: Option<bool>| {
-        let update = PlanUpdate {
-            alloc_id: alloc_id(1),
-            ..update
-        };
-        let events = region.plan(Plan {
-            updates: vec![update],
-            ..Plan::default()
-        });
+        let update = PlanUpdate { alloc_id: alloc_id(1), ..update };
+        let events = region.plan(Plan { updates: vec![update], ..Plan::default() });
         assert_eq!(alloc_changes(&events).first().map(|change| change.1), expected);
         region.alloc(1).clone()
     };
-    check(
-        PlanUpdate {
-            job_version: Some(5),
-            ..PlanUpdate::default()
-        },
-        None,
-    );
-    let marked = check(
-        PlanUpdate {
-            followup_eval: Some(eval_id(3)),
-            ..PlanUpdate::default()
-        },
-        Some(false),
-    );
-    assert_eq!(
-        (marked.followup_eval_id, marked.alloc_modify_index),
-        (Some(eval_id(3)), 3)
-    );
-    let update = PlanUpdate {
-        job_version: Some(1),
-        eval_id: Some(eval_id(2)),
-        ..PlanUpdate::default()
-    };
+    check(PlanUpdate { job_version: Some(5), ..PlanUpdate::default() }, None);
+    let marked = check(PlanUpdate { followup_eval: Some(eval_id(3)), ..PlanUpdate::default() }, Some(false));
+    assert_eq!((marked.followup_eval_id, marked.alloc_modify_index), (Some(eval_id(3)), 3));
+    let update = PlanUpdate { job_version: Some(1), eval_id: Some(eval_id(2)), ..PlanUpdate::default() };
     let updated = check(update.clone(), Some(true));
-    assert_eq!(
-        (updated.job_version, updated.eval_id, updated.alloc_modify_index),
-        (1, Some(eval_id(2)), 7)
-    );
+    assert_eq!((updated.job_version, updated.eval_id, updated.alloc_modify_index), (1, Some(eval_id(2)), 7));
     check(update, None);
     assert_eq!(region.state.allocs_of_eval(eval_id(2)).count(), 1);
 }
