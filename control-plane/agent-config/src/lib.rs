@@ -25,7 +25,7 @@ mod resolve;
 
 pub use complaint::Complaint;
 pub use flags::Flags;
-pub use resolve::load;
+pub use resolve::{Sources, load};
 pub use settings::Settings;
 
 #[cfg(test)]

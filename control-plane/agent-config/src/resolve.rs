@@ -17,6 +17,25 @@ use crate::tree;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ALL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
+/// Where an agent's settings come from; kept, so that they can be read again.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Files and directories, in order.
+    pub paths: Vec<PathBuf>,
+    /// What the command line says.
+    pub flags: Flags,
+}
+
+impl Sources {
+    /// The settings as the files are now.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn load(&self) -> Result<Settings, Vec<Complaint>> {
+        load(&self.paths, &self.flags)
+    }
+}
+
 /// Reads all files of the paths (directories hold files), lays the flags over them, and settles what follows.
 pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Settings, Vec<Complaint>> {
     let mut draft = start(flags.dev);

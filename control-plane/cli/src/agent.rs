@@ -1,12 +1,12 @@
 //! A running agent: server, client or both in this process, until a signal or a failure ends it.
 
 mod banner;
-mod logging;
 mod parts;
 
 use std::path::PathBuf;
 
-use drover_agent_config::Settings;
+use drover_agent_config::{Settings, Sources};
+use drover_edge_agent::logging;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use parts::Parts;
@@ -15,9 +15,9 @@ use parts::Parts;
 const WORKER_THREADS: usize = 2;
 
 /// Runs the agent; gives the process's exit status.
-pub fn run(settings: Settings) -> i32 {
+pub fn run(settings: Settings, sources: &Sources) -> i32 {
     banner::print_start(&settings);
-    let log = logging::start(settings.log_level, settings.log_json);
+    logging::start(settings.log_level, settings.log_json);
     end_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
@@ -31,7 +31,9 @@ pub fn run(settings: Settings) -> i32 {
             return 1;
         }
     };
-    let status = runtime.block_on(run_until_told(settings, log));
+    let status = runtime.block_on(run_until_told(settings, sources));
+    // A start that failed has said nothing of its log yet.
+    logging::open();
     // What still runs on the runtime's threads has nothing to finish any more.
     runtime.shutdown_background();
     status
@@ -46,7 +48,7 @@ fn end_on_panic() {
     }));
 }
 
-async fn run_until_told(settings: Settings, log: logging::Handle) -> i32 {
+async fn run_until_told(settings: Settings, sources: &Sources) -> i32 {
     let data_dir = match DataDir::of(&settings) {
         Ok(data_dir) => data_dir,
         Err(error) => {
@@ -63,9 +65,9 @@ async fn run_until_told(settings: Settings, log: logging::Handle) -> i32 {
         }
     };
     banner::print_started(&settings, &parts.addresses());
-    log.open();
+    logging::open();
     banner::log_facts(&settings);
-    let status = match wait(&mut parts, &settings, &log).await {
+    let status = match wait(&mut parts, sources).await {
         Ok(()) => 0,
         Err(reason) => {
             tracing::error!(%reason, "agent can't go on");
@@ -80,7 +82,7 @@ async fn run_until_told(settings: Settings, log: logging::Handle) -> i32 {
 }
 
 /// Waits for a signal that ends the agent; an error when a part of it fails.
-async fn wait(parts: &mut Parts, settings: &Settings, log: &logging::Handle) -> Result<(), String> {
+async fn wait(parts: &mut Parts, sources: &Sources) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|e| format!("listen for signals: {e}"));
     let mut interrupt: Signal = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -97,7 +99,7 @@ async fn wait(parts: &mut Parts, settings: &Settings, log: &logging::Handle) -> 
             }
             _ = hangup.recv() => {
                 println!("==> Reloading configuration...");
-                reload(parts, settings, log).await;
+                reload(parts, sources).await;
             }
             reason = parts.failed() => return Err(reason),
         }
@@ -105,11 +107,10 @@ async fn wait(parts: &mut Parts, settings: &Settings, log: &logging::Handle) -> 
 }
 
 /// Reads the files again; log level and certificates change, the rest waits for a restart.
-async fn reload(parts: &mut Parts, settings: &Settings, log: &logging::Handle) {
-    let paths: Vec<PathBuf> = settings.files.clone();
-    match drover_agent_config::load(&paths, &drover_agent_config::Flags { dev: settings.dev, ..Default::default() }) {
+async fn reload(parts: &mut Parts, sources: &Sources) {
+    match sources.load() {
         Ok(fresh) => {
-            log.set_level(fresh.log_level);
+            logging::set_level(fresh.log_level);
             tracing::info!(log_level = fresh.log_level.as_str(), "configuration reloaded");
         }
         Err(complaints) => {

@@ -1,8 +1,6 @@
 //! The words on the command line: those of `drover agent` that a client alone has a use for.
 
-use std::path::PathBuf;
-
-use drover_agent_config::Flags;
+use drover_agent_config::{Flags, Sources};
 
 /// What is printed for help.
 pub const HELP: &str = "Usage: drover-edge agent [options]
@@ -46,12 +44,7 @@ const TAKES_VALUE: &[&str] = &[
 #[derive(Debug)]
 pub enum Command {
     /// Run.
-    Agent {
-        /// Files and directories of settings.
-        paths: Vec<PathBuf>,
-        /// What is laid over them.
-        flags: Box<Flags>,
-    },
+    Agent(Box<Sources>),
     /// Say which version this is.
     Version,
     /// Say what can be asked for.
@@ -115,11 +108,13 @@ fn parse_agent(words: &[String]) -> Result<Command, String> {
             _ => flags.log_level = Some(value),
         }
     }
-    Ok(Command::Agent { paths, flags: Box::new(flags) })
+    Ok(Command::Agent(Box::new(Sources { paths, flags })))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn words(line: &str) -> Vec<String> {
@@ -129,7 +124,8 @@ mod tests {
     #[test]
     fn flags_have_one_dash_or_two_and_values_behind_them() {
         let parsed = parse(&words("agent -config a.hcl --config=b -servers x,y -meta k=v -log-json -node n")).unwrap();
-        let Command::Agent { paths, flags } = parsed else { panic!("{parsed:?}") };
+        let Command::Agent(sources) = parsed else { panic!("{parsed:?}") };
+        let Sources { paths, flags } = *sources;
         assert_eq!(paths, [PathBuf::from("a.hcl"), PathBuf::from("b")]);
         assert_eq!((flags.servers, flags.meta, flags.name.as_deref()), (words("x,y"), words("k=v"), Some("n")));
         assert!(flags.log_json && flags.client);

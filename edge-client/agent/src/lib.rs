@@ -9,6 +9,8 @@
 
 pub mod config;
 
+pub mod logging;
+
 pub mod agent;
 
 pub mod connection;

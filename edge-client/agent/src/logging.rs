@@ -1,8 +1,10 @@
-//! The log of `drover-edge`: one line per event on standard output, for people or as JSON.
+//! The log of an agent, for both binaries: one line per event on standard output, for people or as JSON. What is said
+//! before the banner is out is held back until [`open`].
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use drover_agent_config::settings::LogLevel;
@@ -15,6 +17,36 @@ use tracing_subscriber::registry::Registry;
 
 /// How much is logged, as a number that rises with what is left out.
 static LEVEL: AtomicU8 = AtomicU8::new(0);
+
+/// The most bytes held back before the banner is out.
+const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// Lines held back; none once the log is open.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(Some(Vec::new()));
+
+/// Writes what was held back, and everything from now on at once.
+pub fn open() {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    write_out(&held.unwrap_or_default());
+}
+
+fn write(line: &[u8]) {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    match held.as_mut() {
+        Some(held) if held.len() + line.len() <= HELD_BYTES_MAX => held.extend_from_slice(line),
+        Some(_) => {}
+        None => {
+            drop(held);
+            write_out(line);
+        }
+    }
+}
+
+fn write_out(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    // Nobody reads any more: the agent goes on.
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
 
 /// Starts the log of this process.
 pub fn start(level: LogLevel, json: bool) {
@@ -46,9 +78,9 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let (word, level) = word(event.metadata().level());
         let target = event.metadata().target();
-        let own = target.strip_prefix("drover_");
-        // Libraries speak at debug level about every packet; drover's own words are what operators want there.
-        if (level as u8) < LEVEL.load(Ordering::Relaxed) || (own.is_none() && level < LogLevel::Info) {
+        let own = target.strip_prefix("drover_").or_else(|| target.strip_prefix("drover::"));
+        // Libraries speak of every packet and vote; operators want drover's own words, and a library's warnings.
+        if (level as u8) < LEVEL.load(Ordering::Relaxed) || (own.is_none() && level < LogLevel::Warn) {
             return;
         }
         let mut fields = Fields::default();
@@ -66,8 +98,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         } else {
             line_for_people(&time, word, &source, &fields)
         };
-        // Nobody reads any more: the agent goes on.
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+        write(line.as_bytes());
     }
 }
 

@@ -1,13 +1,12 @@
 //! `drover-edge`: the client alone, in a binary of its own. Takes the arguments and files of `drover agent`.
 
 mod arguments;
-mod logging;
 
 use std::process::ExitCode;
 
 use arguments::Command;
-use drover_agent_config::Settings;
-use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle};
+use drover_agent_config::{Settings, Sources};
+use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads for calls that block; starts of tasks wait for one.
@@ -30,8 +29,8 @@ fn main() -> ExitCode {
             println!("{}", arguments::HELP);
             ExitCode::SUCCESS
         }
-        Ok(Command::Agent { paths, flags }) => match drover_agent_config::load(&paths, &flags) {
-            Ok(settings) => run(&settings),
+        Ok(Command::Agent(sources)) => match sources.load() {
+            Ok(settings) => run(&settings, &sources),
             Err(complaints) => {
                 for complaint in complaints {
                     eprintln!("==> {}", complaint.text);
@@ -46,7 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(settings: &Settings) -> ExitCode {
+fn run(settings: &Settings, sources: &Sources) -> ExitCode {
     for warning in &settings.warnings {
         println!("==> WARNING: {warning}");
     }
@@ -69,7 +68,7 @@ fn run(settings: &Settings) -> ExitCode {
         .build();
     let ran = match runtime {
         Ok(runtime) => {
-            let ran = runtime.block_on(run_until_told(settings));
+            let ran = runtime.block_on(run_until_told(settings, sources));
             runtime.shutdown_background();
             ran
         }
@@ -78,18 +77,20 @@ fn run(settings: &Settings) -> ExitCode {
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            logging::open();
             eprintln!("==> Error running agent: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run_until_told(settings: &Settings) -> anyhow::Result<()> {
+async fn run_until_told(settings: &Settings, sources: &Sources) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut edge = EdgeAgent::start(EdgeConfig::from_settings(settings)?).await?;
     print_started(settings, &edge);
+    logging::open();
     let failure = loop {
         tokio::select! {
             _ = interrupt.recv() => {
@@ -102,7 +103,7 @@ async fn run_until_told(settings: &Settings) -> anyhow::Result<()> {
             }
             _ = hangup.recv() => {
                 println!("==> Reloading configuration...");
-                reload(settings, &edge).await;
+                reload(sources, &edge).await;
             }
             reason = edge.failed() => break Some(reason),
         }
@@ -116,9 +117,8 @@ async fn run_until_told(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// Log level and certificates change; the rest waits for a restart.
-async fn reload(settings: &Settings, edge: &EdgeHandle) {
-    let flags = drover_agent_config::Flags { client: true, data_dir: settings.data_dir.clone(), ..Default::default() };
-    match drover_agent_config::load(&settings.files, &flags) {
+async fn reload(sources: &Sources, edge: &EdgeHandle) {
+    match sources.load() {
         Ok(fresh) => logging::set_level(fresh.log_level),
         Err(complaints) => {
             for complaint in complaints {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use drover_agent_config::Flags;
+use drover_agent_config::{Flags, Sources};
 
 use crate::agent;
 use crate::call::{Call, Outcome, fail};
@@ -45,9 +45,10 @@ pub const COMMAND: Command = Command {
 
 fn run(call: &mut Call) -> Outcome {
     call.no_args()?;
-    let paths: Vec<PathBuf> = call.flags.texts("config").iter().map(PathBuf::from).collect();
-    match drover_agent_config::load(&paths, &flags(&call.flags)) {
-        Ok(settings) => Ok(agent::run(settings)),
+    let paths = call.flags.texts("config").iter().map(PathBuf::from).collect();
+    let sources = Sources { paths, flags: flags(&call.flags) };
+    match sources.load() {
+        Ok(settings) => Ok(agent::run(settings, &sources)),
         Err(complaints) => {
             let texts: Vec<String> = complaints.iter().map(ToString::to_string).collect();
             fail(texts.join("\n"))
