@@ -1,4 +1,4 @@
-//! What a node has, what is used of it, and whether more fits. Shared by the scheduler and [`crate::verify`].
+//! What a node has, what is used of it, and whether more fits. Shared by the scheduler and [`crate::verify()`].
 
 use std::collections::BTreeSet;
 
