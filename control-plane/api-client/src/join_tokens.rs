@@ -24,6 +24,17 @@ pub struct JoinTokenOrder {
     pub node_pool: String,
     /// Only into this datacenter; empty is any.
     pub datacenter: String,
+    /// When the order was signed, in Unix seconds.
+    pub time: i64,
+    /// The signature, by somebody who can read the server's host file.
+    pub proof: String,
+}
+
+impl JoinTokenOrder {
+    /// How long, as it is written into the order.
+    pub fn ttl_text(&self) -> String {
+        self.ttl.map(format_duration).unwrap_or_default()
+    }
 }
 
 /// A new token. Its text is shown once and kept nowhere.
@@ -55,14 +66,13 @@ const PATH: &str = "/v1/operator/join-token";
 impl Client {
     /// POST /v1/operator/join-token
     pub fn create_join_token(&self, order: &JoinTokenOrder) -> Result<Answer<NewJoinToken>, Error> {
-        let mut body = json!({ "Role": order.role });
+        let mut body = json!({ "Role": order.role, "Time": order.time, "Proof": order.proof });
         if let Some(uses) = order.uses {
             body["Uses"] = uses.into();
         }
-        if let Some(ttl) = order.ttl {
-            body["TTL"] = format_duration(ttl).into();
-        }
-        for (name, text) in [("NodePool", &order.node_pool), ("Datacenter", &order.datacenter)] {
+        for (name, text) in
+            [("TTL", &order.ttl_text()), ("NodePool", &order.node_pool), ("Datacenter", &order.datacenter)]
+        {
             if !text.is_empty() {
                 body[name] = text.as_str().into();
             }

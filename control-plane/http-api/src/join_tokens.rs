@@ -1,6 +1,7 @@
 //! Join tokens: made for machines on other hosts. drover's own route.
 //!
-//! There are no ACLs yet, so only a caller on the same host may make one, and none that a browser or a proxy speaks for.
+//! There are no ACLs yet, so only a caller on the same host may make one who can read the server's own file there and
+//! signs the order with its secret, and none that a browser or a proxy speaks for.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,7 @@ use axum::http::{HeaderMap, header};
 use drover_model::Timestamp;
 use drover_model::time::parse_duration;
 use drover_server::Watch;
-use drover_server::join_tokens::JoinTokenRequest;
+use drover_server::join_tokens::{JoinTokenRequest, TokenOrder};
 use drover_state::Table;
 use drover_state::join_token::JoinToken;
 use serde_json::{Value, json};
@@ -35,6 +36,19 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Problem> {
         "" => None,
         text => Some(parse_duration(text).ok_or_else(|| invalid(format!("TTL {text:?} is not a duration")))?),
     };
+    let order = TokenOrder {
+        role: fields.text("Role")?,
+        uses,
+        ttl: fields.text("TTL")?,
+        node_pool: fields.text("NodePool")?,
+        datacenter: fields.text("Datacenter")?,
+        time: fields.number("Time")?.and_then(|time| i64::try_from(time).ok()).unwrap_or_default(),
+    };
+    if !call.api.server.is_signed(&order, fields.text("Proof")?) {
+        let text = "making a join token takes a request signed with this server's host file: use `drover node \
+                    join-token create` on its host, as the user that runs the server or as root";
+        return Err(Problem::Forbidden(text.to_owned()));
+    }
     let request = JoinTokenRequest {
         uses,
         ttl,

@@ -88,6 +88,41 @@ impl HostFile {
     }
 }
 
+/// What is signed to make a join token on a server's own host: the order in full, so that nothing of it can be changed,
+/// and when it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenOrder<'a> {
+    /// `client`.
+    pub role: &'a str,
+    /// How many machines; none is the server's default.
+    pub uses: Option<u32>,
+    /// For how long, as written; empty is the server's default.
+    pub ttl: &'a str,
+    /// Only into this pool.
+    pub node_pool: &'a str,
+    /// Only into this datacenter.
+    pub datacenter: &'a str,
+    /// Unix seconds.
+    pub time: i64,
+}
+
+/// The most seconds between the clock of the signer and the server's: both are on one host.
+pub const ORDER_AGE_MAX_SECONDS: u64 = 60;
+
+impl TokenOrder<'_> {
+    /// The bytes that are signed. Each text is preceded by its length, so that no two orders look alike.
+    pub fn message(&self) -> Vec<u8> {
+        let uses = self.uses.map(|uses| uses.to_string()).unwrap_or_default();
+        let time = self.time.to_string();
+        let mut message = b"drover join token".to_vec();
+        for text in [self.role, &uses, self.ttl, self.node_pool, self.datacenter, &time] {
+            message.extend((text.len() as u64).to_be_bytes());
+            message.extend(text.as_bytes());
+        }
+        message
+    }
+}
+
 /// `<rpc port>-<inode of the network namespace>.json`: the inode of `/proc/self/ns/net`, so that ports of one namespace are
 /// never taken for those of another.
 pub fn file_name(rpc_port: u16, netns_inode: u64) -> String {
@@ -125,6 +160,13 @@ pub fn directories(uid: u32, sudo_uid: Option<u32>, xdg_runtime_dir: Option<&Pat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_orders_are_signed_alike() {
+        let order = TokenOrder { role: "client", node_pool: "ab", datacenter: "c", time: 1, ..TokenOrder::default() };
+        assert_ne!(order.message(), TokenOrder { node_pool: "a", datacenter: "bc", ..order.clone() }.message());
+        assert_ne!(order.message(), TokenOrder { uses: Some(1), ..order.clone() }.message());
+    }
 
     fn file() -> HostFile {
         HostFile {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use drover_certs::{JoinToken as TokenText, Role, Secret};
 use drover_model::JoinTokenId;
+use drover_protocol::host_file::ORDER_AGE_MAX_SECONDS;
+pub use drover_protocol::host_file::{TokenOrder, directory as host_file_directory};
 use drover_state::Command;
 use drover_state::join_token::JoinToken;
 
@@ -41,6 +43,14 @@ pub struct JoinTokenMade {
 }
 
 impl Server {
+    /// Whether an order for a join token was signed, just now, by somebody who can read this server's host file.
+    /// `proof` is the MAC in hexadecimal digits.
+    pub fn is_signed(&self, order: &TokenOrder<'_>, proof: &str) -> bool {
+        let age = (clock::now().seconds()).abs_diff(order.time);
+        let Some(mac) = from_hex(proof) else { return false };
+        age <= ORDER_AGE_MAX_SECONDS && self.inner.host_secret.verify_mac(&order.message(), &mac)
+    }
+
     /// Makes a join token for clients.
     ///
     /// # Errors
@@ -76,4 +86,10 @@ impl Server {
         let (index, _) = self.propose(Command::AddJoinToken { token: Box::new(token.clone()) }).await?;
         Ok(JoinTokenMade { text: text.reveal(), token, index })
     }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|digit| digit.to_digit(16).map(|value| value as u8)).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use drover_certs::Secret;
+pub use drover_protocol::host_file::TokenOrder;
 use drover_protocol::host_file::{BYTES_MAX, HostFile, directories, parse_file_name};
 
 /// Most files looked at in one directory. Servers that were killed leave theirs behind, and must not hide those that run.
@@ -13,13 +15,26 @@ const FILES_MAX: usize = 4096;
 /// The files of servers of that region that this process may believe: in its own network namespace, of its own user,
 /// root's, or under sudo the calling user's.
 pub fn find(region: &str) -> Vec<HostFile> {
+    all().into_iter().filter(|file| file.region == region).collect()
+}
+
+/// Signs an order for a join token with the secret of the server on this host whose HTTP API is at `http` (`host:port`);
+/// the proof in hexadecimal digits, or none when this process can read no such server's file.
+pub fn sign(http: &str, order: &TokenOrder<'_>) -> Option<String> {
+    let port = |address: &str| address.rsplit(':').next().map(str::to_owned);
+    let file = all().into_iter().find(|file| port(&file.http) == port(http))?;
+    let secret: Secret = file.secret.parse().ok()?;
+    Some(secret.mac(&order.message()).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn all() -> Vec<HostFile> {
     let uid = rustix::process::geteuid().as_raw();
     let sudo_uid = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let Ok(netns) = fs::metadata("/proc/self/ns/net") else { return Vec::new() };
     let mut found: Vec<HostFile> = Vec::new();
     for (dir, owner) in directories(uid, sudo_uid, runtime_dir.as_deref()) {
-        found.extend(read_dir(&dir, owner, netns.ino()).into_iter().filter(|file| file.region == region));
+        found.extend(read_dir(&dir, owner, netns.ino()));
     }
     // A server that was killed leaves its file behind; it is tried last, since another may show it under another pid.
     found.sort_by_key(|file| !Path::new(&format!("/proc/{}", file.pid)).exists());

@@ -1,6 +1,9 @@
 //! `drover node join-token create`, `drover node join-token list`
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use drover_api_client::join_tokens::JoinTokenOrder;
+use drover_edge_agent::host_servers::{self, TokenOrder};
 use drover_model::time::parse_duration;
 
 use crate::call::{Call, Doing, Outcome, fail};
@@ -55,14 +58,19 @@ fn create(call: &mut Call) -> Outcome {
             _ => return fail(format!("Invalid -ttl value {}: it must be a duration, as in 30m or 24h", quote(text))),
         },
     };
-    let order = JoinTokenOrder {
+    let mut order = JoinTokenOrder {
         role: "client".to_owned(),
         uses,
         ttl,
         node_pool: call.flags.text("node-pool").to_owned(),
         datacenter: call.flags.text("datacenter").to_owned(),
+        ..JoinTokenOrder::default()
     };
-    let answer = call.client()?.create_join_token(&order).doing("creating join token")?;
+    let client = call.client()?;
+    order.time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    // Without a proof the server says what is needed.
+    order.proof = sign(client.base(), &order).unwrap_or_default();
+    let answer = client.create_join_token(&order).doing("creating join token")?;
     if call.flags.is_on("json") {
         call.ui.out(&json::pretty(&answer.raw));
         return Ok(0);
@@ -82,6 +90,21 @@ fn create(call: &mut Call) -> Outcome {
         call.ui.note(&format!("Good {}. It is not shown again.", limits.join(", ")));
     }
     Ok(0)
+}
+
+/// Signs the order with the file of the server on this host that answers at `base`.
+fn sign(base: &str, order: &JoinTokenOrder) -> Option<String> {
+    let http = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let ttl = order.ttl_text();
+    let signed = TokenOrder {
+        role: &order.role,
+        uses: order.uses,
+        ttl: &ttl,
+        node_pool: &order.node_pool,
+        datacenter: &order.datacenter,
+        time: order.time,
+    };
+    host_servers::sign(http, &signed)
 }
 
 fn list(call: &mut Call) -> Outcome {

@@ -1,7 +1,13 @@
 //! What is refused: unknown paths, bodies and heads that are too large, callers that may not.
 
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use drover_certs::Secret;
 use drover_http_api::body::BODY_BYTES_MAX;
 use drover_http_api::serve::HEAD_BYTES_MAX;
+use drover_server::Server;
+use drover_server::join_tokens::TokenOrder;
 use serde_json::json;
 
 use crate::support::start;
@@ -66,7 +72,25 @@ async fn too_large_is_said() {
 async fn join_tokens_are_made_for_callers_on_this_host_only() {
     let running = start().await;
     let path = "/v1/operator/join-token";
-    let made = running.put(path, json!({ "Role": "client", "Uses": 3, "TTL": "1h", "NodePool": "gold" })).await;
+    let order = |uses: u32, time: i64, proof: &str| json!({ "Role": "client", "Uses": uses, "TTL": "1h", "NodePool": "gold", "Time": time, "Proof": proof });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let signed = |time| {
+        TokenOrder { role: "client", uses: Some(3), ttl: "1h", node_pool: "gold", datacenter: "", time }.message()
+    };
+    let secret = host_secret(&running.server);
+    let proof = |time| secret.mac(&signed(time)).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let refusals = [
+        ("unsigned", order(3, now, "")),
+        ("no number", order(3, now, "zz")),
+        ("another order", order(4, now, &proof(now))),
+        ("an old one", order(3, now - 3600, &proof(now - 3600))),
+    ];
+    for (what, body) in refusals {
+        let refused = running.put(path, body).await;
+        assert_eq!(refused.status, 403, "{what}: {refused:?}");
+        assert!(refused.body.contains("host file"), "{what}: {refused:?}");
+    }
+    let made = running.put(path, order(3, now, &proof(now))).await;
     assert_eq!(made.status, 200, "{made:?}");
     let made = made.json();
     assert!(made["Token"].as_str().is_some_and(|text| text.starts_with("drover1.client.global.")));
@@ -80,6 +104,20 @@ async fn join_tokens_are_made_for_callers_on_this_host_only() {
         assert_eq!(refused.status, 403, "{header:?}");
     }
     running.stop().await;
+}
+
+/// The secret in the file that the server wrote for its own host.
+fn host_secret(server: &Server) -> Secret {
+    let rpc = server.info().rpc_advertise.to_string();
+    let uid = rustix::process::geteuid().as_raw();
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let dir = drover_server::join_tokens::host_file_directory(uid, runtime_dir.as_deref());
+    let files = std::fs::read_dir(&dir).unwrap().filter_map(|entry| std::fs::read(entry.unwrap().path()).ok());
+    let file = files
+        .filter_map(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
+        .find(|file| file["rpc"] == rpc.as_str())
+        .expect("the server wrote its file");
+    file["secret"].as_str().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
