@@ -66,7 +66,11 @@ const PATH: &str = "/v1/operator/join-token";
 impl Client {
     /// POST /v1/operator/join-token
     pub fn create_join_token(&self, order: &JoinTokenOrder) -> Result<Answer<NewJoinToken>, Error> {
-        let mut body = json!({ "Role": order.role, "Time": order.time, "Proof": order.proof });
+        let mut body = json!({ "Role": order.role });
+        if !order.proof.is_empty() {
+            body["Time"] = order.time.into();
+            body["Proof"] = order.proof.as_str().into();
+        }
         if let Some(uses) = order.uses {
             body["Uses"] = uses.into();
         }
