@@ -99,9 +99,11 @@ pub fn wait_for_allocs(client: &Client, id: &str, status: &str, count: usize) ->
         if reached >= count {
             return Ok(());
         }
-        if Instant::now() > end {
+        let has_failed = |alloc: &Value| alloc["ClientStatus"] == "failed";
+        let all_failed = !allocs.is_empty() && allocs.iter().all(has_failed);
+        if Instant::now() > end || all_failed {
             let all: Vec<&str> = allocs.iter().filter_map(|alloc| alloc["ClientStatus"].as_str()).collect();
-            bail!("job {id}: {reached} of {count} allocs {status} after {WAIT_MAX:?}; all: {all:?}");
+            bail!("job {id}: {reached} of {count} allocs {status}; all: {all:?}");
         }
         // Index 0 does not block: the first answer tells where to begin.
         index = answer.meta.index.max(1);
