@@ -3,7 +3,7 @@
 //! Pure: files come in through [`Files`], the environment through [`Inputs`], and one text with the same inputs
 //! always gives the same tree. HCL in JSON syntax is not read here.
 
-mod suggest;
+pub mod suggest;
 
 pub mod source;
 

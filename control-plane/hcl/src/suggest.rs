@@ -16,8 +16,9 @@ pub(crate) fn near<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Opt
     (close.0 > 0 && close.0 <= 2 && close.0 * 2 <= wrong.len() + 1).then_some(close.1)
 }
 
-/// How many letters must be added, dropped or changed.
-fn distance(a: &[u8], b: &[u8]) -> usize {
+/// How many letters must be added, dropped or changed to make one of the other. Takes time and space as the product of
+/// their lengths: bound what comes from outside.
+pub fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, left) in a.iter().enumerate() {
         let mut diagonal = i;
