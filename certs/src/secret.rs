@@ -38,6 +38,15 @@ impl Secret {
         Ok(Secret(bytes))
     }
 
+    /// The secret that belongs to a key which people configure, for one purpose: another purpose gives another secret. The key must be
+    /// as hard to guess as a secret.
+    pub fn derived(purpose: &str, key: &[u8]) -> Secret {
+        let mut bytes = [0; SECRET_LEN];
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), purpose.as_bytes());
+        bytes.copy_from_slice(derived.as_ref());
+        Secret(bytes)
+    }
+
     /// The text form, 64 hexadecimal digits, for a file or a token that only its owner may read.
     pub fn reveal(&self) -> String {
         to_hex(&self.0)

@@ -217,6 +217,18 @@ impl<'a> Layer<'a> {
             "addresses.serf" => draft.serf = Some(convert::text(value)?),
             "advertise.http" => settings.advertise.http = Some(convert::text(value)?),
             "advertise.rpc" => settings.advertise.rpc = Some(convert::text(value)?),
+            "advertise.serf" => settings.advertise.serf = Some(convert::text(value)?),
+            "leave_on_interrupt" => settings.leave_on_interrupt = convert::flag(value)?,
+            "leave_on_terminate" => settings.leave_on_terminate = convert::flag(value)?,
+            "autopilot.cleanup_dead_servers" => settings.autopilot.cleanup_dead_servers = convert::flag(value)?,
+            "autopilot.last_contact_threshold" => settings.autopilot.last_contact_threshold = convert::duration(value)?,
+            "autopilot.max_trailing_logs" => {
+                settings.autopilot.max_trailing_logs = convert::whole(value, i64::MAX as u64)?;
+            }
+            "autopilot.min_quorum" => settings.autopilot.min_quorum = convert::whole(value, 1000)?,
+            "autopilot.server_stabilization_time" => {
+                settings.autopilot.server_stabilization_time = convert::duration(value)?;
+            }
             "limits.https_handshake_timeout" => settings.limits.https_handshake_timeout = convert::duration(value)?,
             "limits.http_max_conns_per_client" => settings.limits.http_connections_per_client_max = bound(value)?,
             _ => return Err("known, but not read".to_owned()),
@@ -230,6 +242,16 @@ impl<'a> Layer<'a> {
             "enabled" => server.enabled = convert::flag(value)?,
             "bootstrap_expect" => server.bootstrap_expect = convert::whole(value, 1000)? as u32,
             "data_dir" => server.data_dir = Some(PathBuf::from(convert::text(value)?)),
+            "encrypt" => server.encrypt = Some(convert::text(value)?),
+            "join_token_file" => server.join_token_file = Some(PathBuf::from(convert::text(value)?)),
+            "start_join" | "server_join.start_join" => server.join.start_join.extend(convert::list(value)?),
+            "retry_join" | "server_join.retry_join" => server.join.retry_join.extend(convert::list(value)?),
+            "retry_interval" | "server_join.retry_interval" => {
+                server.join.retry_interval = convert::duration(value)?;
+            }
+            "retry_max" | "server_join.retry_max" => {
+                server.join.retry_max = convert::whole(value, u64::from(u32::MAX))? as u32;
+            }
             _ => return Err("known, but not read".to_owned()),
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use drover_hcl::Value;
+
 /// Flags of `agent`; each is none or empty when it was not given.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -43,4 +45,17 @@ pub struct Flags {
     pub network_interface: Option<String>,
     /// `-meta`, each `key=value`.
     pub meta: Vec<String>,
+    /// Flags that are settings of the files by another name.
+    pub settings: Vec<FlagSetting>,
+}
+
+/// A flag that is a setting of the files by another name.
+#[derive(Clone, Debug)]
+pub struct FlagSetting {
+    /// The flag, with its dash.
+    pub flag: &'static str,
+    /// The setting, blocks before dots: `consul.address`.
+    pub path: &'static str,
+    /// What it is set to.
+    pub value: Value,
 }

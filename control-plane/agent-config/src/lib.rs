@@ -24,7 +24,7 @@ mod apply;
 mod resolve;
 
 pub use complaint::Complaint;
-pub use flags::Flags;
+pub use flags::{FlagSetting, Flags};
 pub use resolve::{Sources, load};
 pub use settings::Settings;
 

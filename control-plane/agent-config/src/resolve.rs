@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use drover_hcl::{Problem, Source, Span};
+
 use crate::apply::{Draft, Layer, log_level};
 use crate::complaint::Complaint;
 use crate::convert;
 use crate::files;
-use crate::flags::Flags;
+use crate::flags::{FlagSetting, Flags};
 use crate::settings::{
-    Advertise, ClientSettings, Limits, Listen, LogLevel, Ports, ServerSettings, Settings, TlsSettings,
+    Advertise, AutopilotSettings, ClientSettings, Limits, Listen, LogLevel, Ports, ServerSettings, Settings, TlsSettings,
 };
-use crate::tree;
+use crate::tree::{self, Content, Item};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ALL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -69,6 +71,9 @@ fn start(dev: bool) -> Draft {
         advertise: Advertise::default(),
         limits: Limits::default(),
         server: ServerSettings { enabled: dev, bootstrap_expect: u32::from(dev), ..ServerSettings::default() },
+        leave_on_interrupt: false,
+        leave_on_terminate: false,
+        autopilot: AutopilotSettings::default(),
         client: ClientSettings { enabled: dev, ..ClientSettings::default() },
         tls: TlsSettings::default(),
         http_api_response_headers: BTreeMap::new(),
@@ -102,7 +107,30 @@ fn lay_file(file: PathBuf, draft: &mut Draft, complaints: &mut Vec<Complaint>) {
     draft.settings.files.push(file);
 }
 
+/// Lays a flag over the draft as the files would.
+fn lay_setting(setting: &FlagSetting, draft: &mut Draft, complaints: &mut Vec<Complaint>) {
+    let source = Source::new(setting.flag, "");
+    let item = |name: &str, content| Item {
+        name: name.to_owned(),
+        written: name.to_owned(),
+        span: Span { start: 0, end: 0 },
+        content,
+    };
+    let mut names = setting.path.rsplit('.');
+    let mut whole = item(names.next().unwrap_or_default(), Content::Value(setting.value.clone()));
+    for block in names {
+        whole = item(block, Content::Block { labels: Vec::new(), items: vec![whole] });
+    }
+    let mut layer = Layer::new(draft, &source);
+    layer.items("", vec![whole]);
+    let said = |problem: Problem| Complaint::plain(format!("{}: {}", setting.flag, problem.detail));
+    complaints.extend(layer.problems.into_iter().map(said));
+}
+
 fn lay_flags(flags: &Flags, draft: &mut Draft, complaints: &mut Vec<Complaint>) {
+    for setting in &flags.settings {
+        lay_setting(setting, draft, complaints);
+    }
     let settings = &mut draft.settings;
     let set = |to: &mut String, from: &Option<String>| {
         if let Some(from) = from {
@@ -132,8 +160,8 @@ fn lay_flags(flags: &Flags, draft: &mut Draft, complaints: &mut Vec<Complaint>) 
     }
     if settings.client.enabled && !settings.server.enabled {
         settings.client.servers.extend(flags.retry_join.iter().cloned());
-    } else if !flags.retry_join.is_empty() {
-        settings.unacted.push("-retry-join".to_owned());
+    } else {
+        settings.server.join.retry_join.extend(flags.retry_join.iter().cloned());
     }
     for pair in &flags.meta {
         match pair.split_once('=') {

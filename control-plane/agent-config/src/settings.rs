@@ -77,8 +77,14 @@ pub struct Settings {
     pub advertise: Advertise,
     /// Bounds on connections.
     pub limits: Limits,
+    /// A server leaves its region when the agent is interrupted.
+    pub leave_on_interrupt: bool,
+    /// A server leaves its region when the agent is terminated.
+    pub leave_on_terminate: bool,
     /// The server part.
     pub server: ServerSettings,
+    /// The rules for looking after servers.
+    pub autopilot: AutopilotSettings,
     /// The client part.
     pub client: ClientSettings,
     /// Certificates of one's own.
@@ -132,6 +138,8 @@ pub struct Advertise {
     pub http: Option<String>,
     /// RPC.
     pub rpc: Option<String>,
+    /// Gossip.
+    pub serf: Option<String>,
 }
 
 /// Bounds on connections; 0 switches one off.
@@ -158,6 +166,63 @@ pub struct ServerSettings {
     pub bootstrap_expect: u32,
     /// Where the server keeps its state; below `data_dir` when none.
     pub data_dir: Option<PathBuf>,
+    /// How it finds other servers.
+    pub join: ServerJoin,
+    /// A file that holds a token to join with.
+    pub join_token_file: Option<PathBuf>,
+    /// A key in base64 that all servers must know to take part in gossip.
+    pub encrypt: Option<String>,
+}
+
+/// How a server finds others: gossip addresses as `host[:port]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerJoin {
+    /// Tried once.
+    pub start_join: Vec<String>,
+    /// Tried until one answers.
+    pub retry_join: Vec<String>,
+    /// The time between two attempts.
+    pub retry_interval: Duration,
+    /// How many attempts; 0 for as long as it takes.
+    pub retry_max: u32,
+}
+
+impl Default for ServerJoin {
+    fn default() -> Self {
+        ServerJoin {
+            start_join: Vec::new(),
+            retry_join: Vec::new(),
+            retry_interval: Duration::from_secs(30),
+            retry_max: 0,
+        }
+    }
+}
+
+/// The `autopilot` block: the rules for looking after servers until somebody sets others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutopilotSettings {
+    /// Dead servers are taken out.
+    pub cleanup_dead_servers: bool,
+    /// One that was not heard for longer is not well.
+    pub last_contact_threshold: Duration,
+    /// One that is more entries behind is not well.
+    pub max_trailing_logs: u64,
+    /// Never fewer voters by taking out dead ones.
+    pub min_quorum: u64,
+    /// A new server votes after it has been well for so long.
+    pub server_stabilization_time: Duration,
+}
+
+impl Default for AutopilotSettings {
+    fn default() -> Self {
+        AutopilotSettings {
+            cleanup_dead_servers: true,
+            last_contact_threshold: Duration::from_millis(200),
+            max_trailing_logs: 250,
+            min_quorum: 0,
+            server_stabilization_time: Duration::from_secs(10),
+        }
+    }
 }
 
 /// The `client` block.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::settings::LogLevel;
-use crate::{Flags, Settings, load};
+use crate::{FlagSetting, Flags, Settings, load};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-config").join(name)
@@ -128,19 +128,30 @@ fn what_a_server_of_its_own_has_no_use_for_is_named() {
     assert_eq!(
         settings.unacted,
         [
-            "leave_on_interrupt",
-            "leave_on_terminate",
-            "server.retry_join",
-            "server.start_join",
-            "server.join_token_file",
-            "server.server_join",
-            "advertise.serf",
             "limits.rpc_handshake_timeout",
             "limits.rpc_max_conns_per_client",
             "tls.verify_server_hostname",
         ]
     );
     assert_eq!(loads("server { enabled = true }\nleave_on_interrupt = false").unacted, [""; 0]);
+    assert_eq!(settings.server.join.retry_join, ["a", "c"]);
+    assert_eq!(settings.server.join.start_join, ["b"]);
+    assert_eq!(settings.server.join_token_file, Some("/t".into()));
+    assert_eq!(settings.advertise.serf.as_deref(), Some("10.0.0.1"));
+    assert!(settings.leave_on_interrupt && settings.leave_on_terminate);
+}
+
+#[test]
+fn how_servers_are_looked_after() {
+    let settings = loads(
+        "server {\n enabled = true\n server_join {\n retry_interval = \"2s\"\n retry_max = 3\n }\n}\n\
+         autopilot {\n cleanup_dead_servers = false\n server_stabilization_time = \"1s\"\n min_quorum = 3\n enable_redundancy_zones = true\n}",
+    );
+    let join = &settings.server.join;
+    assert_eq!((join.retry_interval, join.retry_max), (std::time::Duration::from_secs(2), 3));
+    assert!(!settings.autopilot.cleanup_dead_servers && settings.autopilot.min_quorum == 3);
+    assert_eq!(settings.autopilot.server_stabilization_time, std::time::Duration::from_secs(1));
+    assert_eq!(settings.unacted, ["autopilot.enable_redundancy_zones"]);
 }
 
 #[test]
@@ -150,10 +161,10 @@ fn a_client_joins_what_it_is_told_to() {
     let flags = |server| Flags { server, retry_join: vec!["c:1".to_owned()], ..Flags::default() };
     let settings = load(&[fixture("client1.hcl")], &flags(false)).unwrap();
     assert_eq!(settings.client.servers, ["127.0.0.1:4647", "c:1"]);
-    // Nothing is joined by a server: its own client is with it already.
+    // A server's own client is with it already: the server joins others.
     let settings = load(&[fixture("client1.hcl")], &flags(true)).unwrap();
     assert_eq!(settings.client.servers, ["127.0.0.1:4647"]);
-    assert_eq!(settings.unacted, ["-retry-join"]);
+    assert_eq!(settings.server.join.retry_join, ["c:1"]);
 }
 
 #[test]
@@ -307,4 +318,23 @@ fn damaged_files_do_not_panic() {
         std::fs::write(&file, text).unwrap();
         let _ = load(std::slice::from_ref(&file), &Flags::default());
     }
+}
+
+#[test]
+fn flags_that_are_settings_by_another_name() {
+    let setting = |flag, path, value: drover_hcl::Value| FlagSetting { flag, path, value };
+    let flags = Flags {
+        dev: true,
+        settings: vec![
+            setting("-consul-address", "consul.address", "127.0.0.1:8500".into()),
+            setting("-network-speed", "client.network_speed", 100_i64.into()),
+            setting("-join", "client.server_join.start_join", drover_hcl::Value::List(vec!["a:1".into()])),
+        ],
+        ..Flags::default()
+    };
+    let settings = load(&[], &flags).unwrap();
+    assert_eq!(settings.unacted, ["consul", "client.network_speed"]);
+    let wrong = Flags { settings: vec![setting("-network-speed", "client.network_sped", "x".into())], ..flags };
+    let complaints = load(&[], &wrong).unwrap_err();
+    assert!(complaints[0].to_string().starts_with("-network-speed: "), "{}", complaints[0]);
 }

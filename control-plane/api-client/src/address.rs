@@ -1,5 +1,7 @@
 //! The address of an agent: what is accepted, and how a bad one is refused.
 
+use std::path::PathBuf;
+
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -16,10 +18,13 @@ pub struct Address {
     pub host_port: String,
     /// By HTTPS.
     pub is_https: bool,
+    /// Over this Unix socket.
+    pub socket: Option<PathBuf>,
 }
 
 impl Address {
-    /// Reads `http://host:port` or `https://host:port`. The scheme is required; a missing port is that of any URL.
+    /// Reads `http://host:port`, `https://host:port` or `unix:///path`. The scheme is required; a missing port is that of
+    /// any URL.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let refuse = |problem: String| AddressError { address: text.to_owned(), problem };
         let parse_problem = |what: &str| refuse(format!("parse {text:?}: {what}"));
@@ -39,7 +44,9 @@ impl Address {
         let (is_https, port) = match scheme {
             "http" => (false, 80),
             "https" => (true, 443),
-            _ => return Err(refuse(format!("scheme {scheme:?} is not supported, only http and https"))),
+            "unix" if rest.starts_with('/') => return Ok(Self::over_socket(rest)),
+            "unix" => return Err(refuse("a socket needs an absolute path, as in unix:///run/drover.sock".to_owned())),
+            _ => return Err(refuse(format!("scheme {scheme:?} is not supported, only http, https and unix"))),
         };
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if host.starts_with('[') && !host.contains(']') {
@@ -56,7 +63,12 @@ impl Address {
             Some(_) => host.to_owned(),
             None => format!("{host}:{port}"),
         };
-        Ok(Self { base: format!("{scheme}://{host}"), host_port, is_https })
+        Ok(Self { base: format!("{scheme}://{host}"), host_port, is_https, socket: None })
+    }
+
+    fn over_socket(path: &str) -> Self {
+        let host = "127.0.0.1".to_owned();
+        Self { base: format!("http://{host}"), host_port: host, is_https: false, socket: Some(PathBuf::from(path)) }
     }
 
     /// The base with another host and the same port.
@@ -104,6 +116,7 @@ mod tests {
         check("http://[::1]:4646", "http://[::1]:4646", "[::1]:4646");
         check("https://box", "https://box", "box:443");
         check("https://box:4646/", "https://box:4646", "box:4646");
+        check("unix:///run/api.sock", "http://127.0.0.1", "127.0.0.1");
         assert_eq!(
             Address::parse("https://[::1]:4646").unwrap().base_of("server.global"),
             "https://server.global:4646"
@@ -119,7 +132,11 @@ mod tests {
         );
         check("::bad", "invalid address '::bad': parse \"::bad\": missing protocol scheme");
         check("http://[bad", "invalid address 'http://[bad': parse \"http://[bad\": missing ']' in host");
-        check("ftp://x:1", "invalid address 'ftp://x:1': scheme \"ftp\" is not supported, only http and https");
+        check("ftp://x:1", "invalid address 'ftp://x:1': scheme \"ftp\" is not supported, only http, https and unix");
+        check(
+            "unix://api.sock",
+            "invalid address 'unix://api.sock': a socket needs an absolute path, as in unix:///run/drover.sock",
+        );
         check(
             "http://x:99999",
             "invalid address 'http://x:99999': parse \"http://x:99999\": invalid port \":99999\" after host",

@@ -3,6 +3,8 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,6 +15,7 @@ use crate::error::{Error, SetupError};
 use crate::query::{QueryOptions, escape};
 use crate::shape::typed;
 use crate::tls::TlsOptions;
+use crate::unix::ToSocket;
 
 /// No answer is read beyond this; an agent that sends more is not an agent.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -22,7 +25,7 @@ const ERROR_BYTES_MAX: u64 = 1 << 20;
 /// How to reach an agent and what every call carries.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `http://host:port` or `https://host:port`.
+    /// `http://host:port`, `https://host:port` or `unix:///path`.
     pub address: String,
     /// The region asked for; empty is the agent's own.
     pub region: String,
@@ -30,6 +33,8 @@ pub struct Config {
     pub namespace: String,
     /// The secret sent along; empty sends none.
     pub token: String,
+    /// `user:password` for a proxy before the agent that asks for one (HTTP basic authentication); empty sends none.
+    pub http_auth: String,
     /// How long an answer may take to begin, beyond the time that a blocking call waits.
     pub timeout: Duration,
     /// For HTTPS.
@@ -43,6 +48,7 @@ impl Default for Config {
             region: String::new(),
             namespace: String::new(),
             token: String::new(),
+            http_auth: String::new(),
             timeout: Duration::from_secs(60),
             tls: TlsOptions::default(),
         }
@@ -77,8 +83,8 @@ pub struct Answer<T> {
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: ureq::Agent,
-    address: Address,
-    config: Config,
+    pub(crate) address: Address,
+    pub(crate) config: Config,
 }
 
 #[derive(Clone, Copy)]
@@ -111,7 +117,11 @@ impl Client {
             .user_agent("drover")
             .tls_config(config.tls.load(address.is_https)?)
             .build();
-        let agent = ureq::Agent::with_parts(settings, DefaultConnector::default(), At::new(&address.base)?);
+        let at = At::new(&address.base)?;
+        let agent = match &address.socket {
+            Some(path) => ureq::Agent::with_parts(settings, ToSocket(path.clone()), at),
+            None => ureq::Agent::with_parts(settings, DefaultConnector::default(), at),
+        };
         Ok(Self { agent, address, config })
     }
 
@@ -168,6 +178,17 @@ impl Client {
         self.ask(Method::Delete, path, None, options)
     }
 
+    /// DELETE with a JSON body.
+    pub fn delete_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        options: &QueryOptions,
+    ) -> Result<Answer<T>, Error> {
+        let body = self.encoded(Method::Delete, path, body)?;
+        self.ask(Method::Delete, path, Some(body), options)
+    }
+
     /// GET of bytes that come as they are made; the reader ends when the agent ends the answer.
     pub fn stream(&self, path: &str, options: &QueryOptions) -> Result<Box<dyn Read + Send>, Error> {
         let url = self.url(path, options);
@@ -183,7 +204,7 @@ impl Client {
         })
     }
 
-    fn url(&self, path: &str, options: &QueryOptions) -> String {
+    pub(crate) fn url(&self, path: &str, options: &QueryOptions) -> String {
         let mut url = format!("{}{path}", self.address.base);
         let pairs = options.pairs(&self.config.region, &self.config.namespace);
         for (position, (name, value)) in pairs.iter().enumerate() {
@@ -237,8 +258,8 @@ impl Client {
             Method::Post => "POST",
             Method::Delete => "DELETE",
         });
-        if !self.config.token.is_empty() {
-            request = request.header("X-Nomad-Token", &self.config.token);
+        for (name, value) in self.standing_headers() {
+            request = request.header(name, value);
         }
         let unanswered = |problem: String| Error::Unanswered { method: method.name(), url: url.to_owned(), problem };
         let sent = match body {
@@ -263,7 +284,38 @@ impl Client {
         Err(Error::Refused { status, body: String::from_utf8_lossy(&bytes).trim().to_owned() })
     }
 
-    fn why_unanswered(&self, error: ureq::Error) -> String {
+    /// What every call carries beside its parameters.
+    pub(crate) fn standing_headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        if !self.config.token.is_empty() {
+            headers.push(("X-Nomad-Token", self.config.token.clone()));
+        }
+        if !self.config.http_auth.is_empty() {
+            headers.push(("Authorization", format!("Basic {}", STANDARD.encode(&self.config.http_auth))));
+        }
+        headers
+    }
+
+    /// Sends what was made elsewhere, of any method.
+    pub(crate) fn run_any(
+        &self,
+        request: ureq::http::Request<impl ureq::AsSendBody>,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let request = self.agent.configure_request(request).allow_non_standard_methods(true);
+        self.agent.run(request.timeout_recv_response(Some(self.config.timeout)).build())
+    }
+
+    pub(crate) fn why_unanswered(&self, error: ureq::Error) -> String {
+        if let (Some(socket), ureq::Error::Io(error)) = (&self.address.socket, &error) {
+            let reason = match error.kind() {
+                io::ErrorKind::NotFound => "no such file or directory",
+                io::ErrorKind::ConnectionRefused => "connection refused",
+                io::ErrorKind::PermissionDenied => "permission denied",
+                io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+                _ => return error.to_string(),
+            };
+            return format!("dial unix {}: connect: {reason}", socket.display());
+        }
         let address = &self.address.host_port;
         match error {
             ureq::Error::Io(error) => match error.kind() {

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::json;
 
+use crate::allocs::AllocStub;
 use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::query::{QueryOptions, escape};
@@ -42,6 +44,16 @@ pub struct GroupState {
     pub unhealthy_allocs: u64,
 }
 
+/// The answer to a change of a deployment.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DeploymentWritten {
+    #[serde(rename = "EvalID")]
+    pub eval_id: String,
+    /// The version that comes back in place of the one that failed.
+    pub reverted_job_version: Option<u64>,
+}
+
 impl Deployment {
     /// Nothing more will happen to it.
     pub fn is_terminal(&self) -> bool {
@@ -58,5 +70,41 @@ impl Client {
     /// GET /v1/deployment/:id
     pub fn deployment(&self, id: &str, options: &QueryOptions) -> Result<Answer<Deployment>, Error> {
         self.read(&format!("/v1/deployment/{}", escape(id)), options)
+    }
+
+    /// GET /v1/deployment/allocations/:id
+    pub fn deployment_allocs(&self, id: &str, options: &QueryOptions) -> Result<Answer<Vec<AllocStub>>, Error> {
+        self.read(&format!("/v1/deployment/allocations/{}", escape(id)), options)
+    }
+
+    /// PUT /v1/deployment/promote/:id; no groups are all groups.
+    pub fn promote_deployment(
+        &self,
+        id: &str,
+        groups: &[String],
+        options: &QueryOptions,
+    ) -> Result<Answer<DeploymentWritten>, Error> {
+        let body = if groups.is_empty() {
+            json!({ "DeploymentID": id, "All": true })
+        } else {
+            json!({ "DeploymentID": id, "Groups": groups })
+        };
+        self.write(&format!("/v1/deployment/promote/{}", escape(id)), &body, options)
+    }
+
+    /// PUT /v1/deployment/pause/:id; false goes on with it.
+    pub fn pause_deployment(
+        &self,
+        id: &str,
+        pause: bool,
+        options: &QueryOptions,
+    ) -> Result<Answer<DeploymentWritten>, Error> {
+        let body = json!({ "DeploymentID": id, "Pause": pause });
+        self.write(&format!("/v1/deployment/pause/{}", escape(id)), &body, options)
+    }
+
+    /// PUT /v1/deployment/fail/:id
+    pub fn fail_deployment(&self, id: &str, options: &QueryOptions) -> Result<Answer<DeploymentWritten>, Error> {
+        self.write(&format!("/v1/deployment/fail/{}", escape(id)), &json!({ "DeploymentID": id }), options)
     }
 }

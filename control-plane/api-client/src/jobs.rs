@@ -55,6 +55,7 @@ pub struct Job {
     #[serde(rename = "ParentID")]
     pub parent_id: String,
     pub dispatched: bool,
+    pub dispatch_idempotency_token: String,
     pub status: String,
     pub stable: bool,
     pub version: u64,
@@ -192,6 +193,14 @@ pub struct JobChecked {
     pub warnings: String,
 }
 
+/// What a dry run is to tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlanOptions {
+    /// How the job differs from the one that runs.
+    pub diff: bool,
+    pub policy_override: bool,
+}
+
 /// How to stop a job.
 #[derive(Clone, Debug, Default)]
 pub struct StopOptions {
@@ -278,10 +287,14 @@ impl Client {
         &self,
         id: &str,
         job: &Value,
-        diff: bool,
+        plan: &PlanOptions,
         options: &QueryOptions,
     ) -> Result<Answer<JobPlan>, Error> {
-        self.write(&path(id, "/plan"), &json!({ "Job": job, "Diff": diff }), options)
+        let mut body = json!({ "Job": job, "Diff": plan.diff });
+        if plan.policy_override {
+            body["PolicyOverride"] = true.into();
+        }
+        self.write(&path(id, "/plan"), &body, options)
     }
 
     /// PUT /v1/validate/job

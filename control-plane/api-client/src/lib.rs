@@ -6,14 +6,21 @@
 pub mod address;
 pub mod client;
 pub mod error;
+pub mod fetch;
 pub mod query;
+pub mod raw;
 pub mod shape;
 pub mod tls;
+mod unix;
+mod wire;
 
 pub mod agent;
 pub mod allocs;
 pub mod deployments;
 pub mod evals;
+pub mod exec;
+pub mod files;
+pub mod job_actions;
 pub mod jobs;
 pub mod join_tokens;
 pub mod logs;

@@ -12,10 +12,20 @@ pub struct JobPlan {
     pub job_modify_index: u64,
     pub diff: Option<JobDiff>,
     pub annotations: Option<PlanAnnotations>,
+    pub created_evals: Vec<PlannedEval>,
     #[serde(rename = "FailedTGAllocs")]
     pub failed_group_allocs: BTreeMap<String, AllocMetric>,
     pub next_periodic_launch: String,
     pub warnings: String,
+}
+
+/// An eval that would follow.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PlannedEval {
+    pub triggered_by: String,
+    /// Nanoseconds.
+    pub wait: i64,
 }
 
 /// What a plan would do.
@@ -24,6 +34,21 @@ pub struct JobPlan {
 pub struct PlanAnnotations {
     #[serde(rename = "DesiredTGUpdates")]
     pub desired_group_updates: BTreeMap<String, DesiredUpdates>,
+    #[serde(rename = "PreemptedAllocs")]
+    pub preempted_allocs: Vec<PreemptedAlloc>,
+}
+
+/// An alloc that would have to go.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PreemptedAlloc {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub namespace: String,
+    #[serde(rename = "JobID")]
+    pub job_id: String,
+    pub job_type: String,
+    pub task_group: String,
 }
 
 /// Counts of one group.

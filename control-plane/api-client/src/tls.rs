@@ -60,6 +60,37 @@ impl TlsOptions {
             .build())
     }
 
+    /// The same settings for connections that the HTTP library does not make.
+    pub(crate) fn plain_config(&self) -> Result<rustls::ClientConfig, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let no_version = |error: rustls::Error| TlsError::Pair { problem: error.to_string() };
+        let builder = builder.with_safe_default_protocol_versions().map_err(no_version)?;
+        let builder = if self.skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        } else {
+            let roots = if !self.ca_file.as_os_str().is_empty() {
+                certificates(&self.ca_file).map_err(|problem| TlsError::CaFile { problem })?
+            } else if !self.ca_dir.as_os_str().is_empty() {
+                folder(&self.ca_dir).map_err(|problem| TlsError::CaPath { problem })?
+            } else {
+                system_roots()?
+            };
+            let mut store = rustls::RootCertStore::empty();
+            // One that can't be read is not believed, which is all that can follow from it.
+            store.add_parsable_certificates(roots);
+            builder.with_root_certificates(store)
+        };
+        if self.client_cert.as_os_str().is_empty() {
+            return Ok(builder.with_no_client_auth());
+        }
+        let pair = |problem| TlsError::Pair { problem };
+        let chain = certificates(&self.client_cert).map_err(pair)?;
+        let key = read(&self.client_key).map_err(pair)?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| pair(error.to_string()))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| pair(error.to_string()))
+    }
+
     fn client_cert(&self, provider: &CryptoProvider) -> Result<Option<ClientCert>, TlsError> {
         let (cert, key) = (&self.client_cert, &self.client_key);
         match (cert.as_os_str().is_empty(), key.as_os_str().is_empty()) {
@@ -77,6 +108,45 @@ impl TlsOptions {
         let chain: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
         let key = PrivateKey::from_pem(&key_text).map_err(|_| no_key())?;
         Ok(Some(ClientCert::new_with_certs(&chain, key)))
+    }
+}
+
+/// Believes anybody: for who has asked for that. Signatures are checked all the same.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl rustls::client::danger::ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

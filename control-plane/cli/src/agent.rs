@@ -68,7 +68,16 @@ async fn run_until_told(settings: Settings, sources: &Sources) -> i32 {
     logging::open();
     banner::log_facts(&settings);
     let status = match wait(&mut parts, sources).await {
-        Ok(()) => 0,
+        Ok(signal) => {
+            let leaves = match signal {
+                Told::Interrupt => settings.leave_on_interrupt,
+                Told::Terminate => settings.leave_on_terminate,
+            };
+            if leaves {
+                parts.leave().await;
+            }
+            0
+        }
         Err(reason) => {
             tracing::error!(%reason, "agent can't go on");
             eprintln!("==> Agent failed: {reason}");
@@ -81,8 +90,14 @@ async fn run_until_told(settings: Settings, sources: &Sources) -> i32 {
     status
 }
 
+/// The signal that ends the agent.
+enum Told {
+    Interrupt,
+    Terminate,
+}
+
 /// Waits for a signal that ends the agent; an error when a part of it fails.
-async fn wait(parts: &mut Parts, sources: &Sources) -> Result<(), String> {
+async fn wait(parts: &mut Parts, sources: &Sources) -> Result<Told, String> {
     let listen = |kind| signal(kind).map_err(|e| format!("listen for signals: {e}"));
     let mut interrupt: Signal = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -91,11 +106,11 @@ async fn wait(parts: &mut Parts, sources: &Sources) -> Result<(), String> {
         tokio::select! {
             _ = interrupt.recv() => {
                 println!("==> Caught signal: interrupt");
-                return Ok(());
+                return Ok(Told::Interrupt);
             }
             _ = terminate.recv() => {
                 println!("==> Caught signal: terminated");
-                return Ok(());
+                return Ok(Told::Terminate);
             }
             _ = hangup.recv() => {
                 println!("==> Reloading configuration...");

@@ -10,22 +10,40 @@ pub mod agent;
 pub mod agent_info;
 pub mod alloc_logs;
 pub mod alloc_status;
+pub mod check;
+pub mod deployment_actions;
 pub mod deployment_list;
 pub mod deployment_status;
+pub mod eval_delete;
 pub mod eval_list;
 pub mod eval_status;
+pub mod fmt;
 pub mod job_allocs;
+pub mod job_deployments;
+pub mod job_dispatch;
+pub mod job_eval;
 pub mod job_history;
 pub mod job_init;
 pub mod job_inspect;
+pub mod job_periodic_force;
 pub mod job_plan;
+pub mod job_promote;
+pub mod job_revert;
 pub mod job_run;
+pub mod job_scale;
+pub mod job_scaling_events;
+pub mod job_start;
 pub mod job_status;
 pub mod job_stop;
+pub mod job_tag;
 pub mod job_validate;
 pub mod join_token;
 pub mod node_detail;
 pub mod node_status;
+pub mod operator_api;
+pub mod operator_autopilot;
+pub mod operator_raft;
+pub mod server_join;
 pub mod server_members;
 pub mod status;
 pub mod version;
@@ -36,22 +54,51 @@ pub const COMMANDS: &[&Command] = &[
     &agent_info::COMMAND,
     &alloc_logs::COMMAND,
     &alloc_status::COMMAND,
+    &check::COMMAND,
+    &deployment_actions::FAIL,
+    &deployment_actions::PAUSE,
+    &deployment_actions::PROMOTE,
+    &deployment_actions::RESUME,
     &deployment_list::COMMAND,
     &deployment_status::COMMAND,
+    &eval_delete::COMMAND,
     &eval_list::COMMAND,
     &eval_status::COMMAND,
+    &fmt::COMMAND,
     &job_allocs::COMMAND,
+    &job_deployments::COMMAND,
+    &job_dispatch::COMMAND,
+    &job_eval::COMMAND,
     &job_history::COMMAND,
     &job_init::COMMAND,
     &job_inspect::COMMAND,
+    &job_periodic_force::COMMAND,
     &job_plan::COMMAND,
+    &job_promote::COMMAND,
+    &job_revert::COMMAND,
     &job_run::COMMAND,
+    &job_scale::COMMAND,
+    &job_scaling_events::COMMAND,
+    &job_start::COMMAND,
     &job_status::COMMAND,
     &job_stop::COMMAND,
+    &job_tag::APPLY,
+    &job_tag::UNSET,
     &job_validate::COMMAND,
     &join_token::NODE_CREATE,
     &join_token::NODE_LIST,
     &node_status::COMMAND,
+    &operator_api::COMMAND,
+    &operator_autopilot::GET_CONFIG,
+    &operator_autopilot::HEALTH,
+    &operator_autopilot::SET_CONFIG,
+    &operator_raft::LIST_PEERS,
+    &operator_raft::REMOVE_PEER,
+    &operator_raft::TRANSFER,
+    &server_join::FORCE_LEAVE,
+    &server_join::JOIN,
+    &join_token::SERVER_CREATE,
+    &join_token::SERVER_LIST,
     &server_members::COMMAND,
     &status::COMMAND,
     &version::COMMAND,

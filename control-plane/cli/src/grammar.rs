@@ -15,6 +15,8 @@ pub struct Command {
     pub aliases: &'static [&'static str],
     /// Spellings of old, which work and are shown nowhere.
     pub old_spellings: &'static [&'static str],
+    /// Works, and stands in no list of commands.
+    pub is_hidden: bool,
     /// One line.
     pub summary: &'static str,
     /// What follows the flags, as in `<path>`.
@@ -37,6 +39,7 @@ impl Command {
         path: "",
         aliases: &[],
         old_spellings: &[],
+        is_hidden: false,
         summary: "",
         arguments: "",
         about: "",

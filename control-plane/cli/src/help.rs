@@ -8,7 +8,7 @@ const WIDTH: usize = 80;
 /// What drover can do.
 pub fn root(commands: &[&'static Command]) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
-    for command in commands {
+    for command in commands.iter().filter(|command| !command.is_hidden) {
         let (first, is_group) = match command.path.split_once(' ') {
             Some((group, _)) => (group, true),
             None => (command.path, false),
@@ -55,8 +55,11 @@ fn group_summary(group: &str) -> &'static str {
         "deployment" => "Look at deployments: how a new version of a job is rolled out",
         "eval" => "Look at evaluations: why the scheduler looked at a job, and what came of it",
         "job" => "Run, change, stop and look at jobs",
+        "job periodic" => "Launch periodic jobs",
+        "job tag" => "Name versions of jobs",
         "node" => "Look at nodes: the machines that run tasks",
         "node join-token" => "Let new clients join",
+        "operator" => "Look after the region",
         "server" => "Look at servers",
         _ => "More commands",
     }

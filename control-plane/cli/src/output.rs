@@ -12,4 +12,5 @@ pub mod alloc_table;
 pub mod deployment;
 pub mod diff;
 pub mod eval_table;
+pub mod periodic;
 pub mod placement;

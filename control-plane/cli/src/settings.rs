@@ -27,6 +27,12 @@ impl Environment {
         of("DROVER").or_else(|| of("NOMAD")).unwrap_or_default()
     }
 
+    /// Which of the two variables is set: `DROVER_<name>` or `NOMAD_<name>`.
+    pub fn name_of(&self, name: &str) -> Option<String> {
+        let names = ["DROVER", "NOMAD"].map(|prefix| format!("{prefix}_{name}"));
+        names.into_iter().find(|name| self.0.get(name).is_some_and(|text| !text.is_empty()))
+    }
+
     /// When colour is used. `-no-color` counts wherever it stands.
     pub fn color(&self, words: &[String], is_terminal: bool) -> Color {
         let stands =
@@ -51,6 +57,8 @@ pub struct Settings {
     pub namespace: String,
     /// Empty is none.
     pub token: String,
+    /// `user:password` for a proxy; empty is none.
+    pub http_auth: String,
     /// For HTTPS.
     pub tls: TlsOptions,
 }
@@ -68,6 +76,7 @@ impl Settings {
             region: pick("region", "REGION"),
             namespace: pick("namespace", "NAMESPACE"),
             token: pick("token", "TOKEN"),
+            http_auth: environment.ours("HTTP_AUTH").to_owned(),
             tls: TlsOptions {
                 ca_file: pick("ca-cert", "CACERT").into(),
                 ca_dir: pick("ca-path", "CAPATH").into(),
@@ -89,6 +98,7 @@ impl Settings {
             region: self.region.clone(),
             namespace: self.namespace.clone(),
             token: self.token.clone(),
+            http_auth: self.http_auth.clone(),
             tls: self.tls.clone(),
             ..Config::default()
         })

@@ -18,10 +18,13 @@ use crate::settings::Environment;
 mod allocs;
 mod deployments;
 mod evals;
+mod formats;
 mod grammar_rules;
+mod job_actions;
 mod jobs;
 mod logs;
 mod nodes;
+mod operator;
 mod plans;
 mod runs;
 mod servers;
@@ -148,6 +151,7 @@ pub struct Line {
     words: Vec<String>,
     environment: BTreeMap<String, String>,
     stdin: String,
+    is_stdin_given: bool,
     now: &'static str,
     terminal: bool,
 }
@@ -172,7 +176,14 @@ impl Line {
             }
         }
         let environment = BTreeMap::new();
-        Self { words, environment, stdin: String::new(), now: "2026-11-21T11:27:39Z", terminal: false }
+        Self {
+            words,
+            environment,
+            stdin: String::new(),
+            is_stdin_given: false,
+            now: "2026-11-21T11:27:39Z",
+            terminal: false,
+        }
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -186,6 +197,7 @@ impl Line {
 
     pub fn stdin(mut self, text: &str) -> Self {
         text.clone_into(&mut self.stdin);
+        self.is_stdin_given = true;
         self
     }
 
@@ -206,6 +218,7 @@ impl Line {
             stderr: Box::new(stderr.clone()),
             stdin: Box::new(std::io::Cursor::new(self.stdin.into_bytes())),
             is_terminal: self.terminal,
+            is_stdin_given: self.is_stdin_given,
             color: Color::default(),
             clock: Clock { fixed_nanos: parse_nanos(self.now), zone: TimeZone::UTC },
         };

@@ -17,6 +17,8 @@ pub mod types;
 
 pub mod files;
 
+mod meter;
+
 pub mod scope;
 
 pub mod decoded;
@@ -29,10 +31,13 @@ mod functions;
 
 pub mod parse;
 
+pub mod format;
+
 pub mod job_file;
 
 pub use decoded::{Attribute, Block, Body, Label};
 pub use files::{FileError, Files};
+pub use format::format;
 pub use job_file::{Inputs, parse_job_file};
 pub use number::Number;
 pub use parse::{fuzz, parse};

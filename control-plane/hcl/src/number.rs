@@ -119,6 +119,10 @@ impl Number {
 
     /// Reads decimal text: digits, optional fraction, optional exponent, optional sign.
     pub fn from_text(text: &str) -> Option<Number> {
+        // Digits, a point, two signs and an exponent; more is refused before it is looked at.
+        if text.len() > DIGITS_MAX + 30 {
+            return None;
+        }
         let (is_negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -158,6 +162,11 @@ impl Number {
     /// Whether this is neither positive nor negative infinity.
     pub fn is_finite(&self) -> bool {
         self.magnitude.is_some()
+    }
+
+    /// How much work it is to print the number, in steps of 64 bits: nothing for those of everyday.
+    pub(crate) fn weight(&self) -> usize {
+        self.magnitude.as_ref().map_or(0, |m| (m.mantissa.bits() + m.exponent.unsigned_abs()) as usize / 64)
     }
 
     /// Whether this is zero.
@@ -320,7 +329,9 @@ impl Number {
         let pad = |digits: &[u8]| [vec![b'0'; width - digits.len()], digits.to_vec()].concat();
         let (digits, low, high) = (pad(&digits), pad(low.as_bytes()), pad(high.as_bytes()));
         let whole_width = width - point;
-        for kept in 1..width {
+        // Fewer digits than both limits share cannot lie between them.
+        let shared = low.iter().zip(&high).take_while(|(low, high)| low == high).count();
+        for kept in shared.max(1)..width {
             let down: Vec<u8> = [&digits[..kept], &vec![b'0'; width - kept]].concat();
             let mut up = increment(&digits[..kept]);
             let is_longer = up.len() > kept;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::source::{Source, Span};
+use crate::suggest::near;
 
 /// Where a problem sits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,9 +92,11 @@ impl Problem {
                 true => (end.column - start.column).max(1),
                 false => 1,
             };
+            let (line, skipped) = shortened(line, start.column - 1);
+            let width = width.min(SHOWN_CHARS_MAX);
             // Tabs stay tabs so that the caret stands below its character in any terminal.
-            let indent: String =
-                line.chars().take(start.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let before = line.chars().take(start.column - 1 - skipped);
+            let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             let head = format!("{}:{}:{}: ", source.name, start.line, start.column);
             out.insert_str(0, &head);
             // Writing to a String cannot fail.
@@ -104,6 +107,26 @@ impl Problem {
         }
         out
     }
+}
+
+/// The problem with the nearest of the names that there are, when one is near enough to be meant.
+pub(crate) fn hinted<'n>(problem: Problem, wrong: &str, names: impl Iterator<Item = &'n str>) -> Problem {
+    match near(wrong, names) {
+        Some(near) => problem.with_hint(format!("did you mean \"{near}\"?")),
+        None => problem,
+    }
+}
+
+/// Most characters of a line that are shown.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// The part of a line around a place, and how many characters were left out before it.
+fn shortened(line: &str, place: usize) -> (String, usize) {
+    let skipped = match line.len() > SHOWN_CHARS_MAX {
+        true => place.saturating_sub(SHOWN_CHARS_MAX / 2),
+        false => 0,
+    };
+    (line.chars().skip(skipped).take(SHOWN_CHARS_MAX).collect(), skipped)
 }
 
 #[cfg(test)]
@@ -125,5 +148,8 @@ mod tests {
             "job.hcl:2:6: Call to unknown function: There is no function named \"upr\".\n  \tb = upr(\"x\")\n  \t    ^^^\nhint: did you mean \"upper\"?"
         );
         assert_eq!(Problem::nowhere("A", "b").one_line(&source), "<nil>: A; b");
+        let long = Source::new("job.hcl", "x".repeat(100_000));
+        let human = Problem::new(Span::new(50_000, 99_000), "A", "b").human(&long);
+        assert!(human.starts_with("job.hcl:1:50001: A: b\n") && human.len() < 1000, "{human}");
     }
 }

@@ -46,6 +46,8 @@ pub struct Scope<'a> {
     pub opaque_blocks: BTreeSet<String>,
     /// Block kinds that always have a label: a `dynamic` block for one needs `labels`.
     pub labelled_blocks: BTreeSet<String>,
+    /// Random bytes that `uuidv4` and the salt of `bcrypt` follow from; none means that these functions fail.
+    pub seed: Option<[u8; 32]>,
     /// How far evaluation may go.
     pub limits: Limits,
 }

@@ -74,7 +74,7 @@ impl Source {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Position {
             line: before.bytes().filter(|b| *b == b'\n').count() + 1,
-            column: before[line_start..].graphemes(true).count() + 1,
+            column: width(&before[line_start..]) + 1,
         }
     }
 
@@ -91,6 +91,19 @@ impl Source {
     /// The whole line that holds `byte`, without its line ending.
     pub fn line_at(&self, byte: usize) -> &str {
         self.text.lines().nth(self.position(byte).line - 1).unwrap_or_default()
+    }
+}
+
+/// Longest stretch of a line whose characters are counted as a reader sees them.
+const SEEN_BYTES_MAX: usize = 64 * 1024;
+
+/// How many characters a stretch of a line has.
+fn width(text: &str) -> usize {
+    match text.is_ascii() {
+        true => text.len(),
+        // No reader counts columns there, and finding what belongs together takes long.
+        false if text.len() > SEEN_BYTES_MAX => text.chars().count(),
+        false => text.graphemes(true).count(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Near names for a name that was not found.
 
 /// Names longer than this are not compared; nobody misspells one by two letters.
-const NAME_BYTES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 48;
+/// How many names are compared; a problem may arise often and must stay cheap.
+const NAMES_MAX: usize = 200;
 
 /// The closest of `names`, when it is close enough to be meant.
 pub(crate) fn near<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
@@ -9,7 +11,8 @@ pub(crate) fn near<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Opt
         return None;
     }
     let close = names
-        .filter(|name| name.len() <= NAME_BYTES_MAX)
+        .filter(|name| name.len() <= NAME_BYTES_MAX && name.len().abs_diff(wrong.len()) <= 2)
+        .take(NAMES_MAX)
         .map(|name| (distance(wrong.as_bytes(), name.as_bytes()), name))
         .min()?;
     // One slip in a short name, two in a longer one.

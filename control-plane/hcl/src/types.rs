@@ -71,6 +71,16 @@ impl Type {
         }
     }
 
+    /// How many types this one is made of, itself among them.
+    fn parts(&self) -> usize {
+        1 + match self {
+            Type::Any | Type::Bool | Type::Number | Type::String => 0,
+            Type::List(item) | Type::Set(item) | Type::Map(item) => item.parts(),
+            Type::Tuple(items) => items.iter().map(Type::parts).sum(),
+            Type::Object(entries) => entries.values().map(Type::parts).sum(),
+        }
+    }
+
     /// Whether a number, text or truth value.
     fn is_simple(&self) -> bool {
         matches!(self, Type::Bool | Type::Number | Type::String)
@@ -79,51 +89,80 @@ impl Type {
 
 /// One type that both can be converted to without loss.
 pub fn unify(a: &Type, b: &Type) -> Option<Type> {
-    match (a, b) {
-        (a, b) if a == b => Some(a.clone()),
-        (Type::Any, other) | (other, Type::Any) => Some(other.clone()),
-        (Type::String, other) | (other, Type::String) => other.is_simple().then_some(Type::String),
-        (Type::List(a), Type::List(b)) => Some(Type::List(Box::new(unify(a, b)?))),
-        (Type::Set(a), Type::Set(b)) => Some(Type::Set(Box::new(unify(a, b)?))),
-        (Type::Map(a), Type::Map(b)) => Some(Type::Map(Box::new(unify(a, b)?))),
-        (Type::List(list), Type::Set(set)) | (Type::Set(set), Type::List(list)) => {
-            Some(Type::List(Box::new(unify(list, set)?)))
-        }
-        (Type::Tuple(a), Type::Tuple(b)) => {
-            if a.len() == b.len() {
-                let both: Option<Vec<Type>> = a.iter().zip(b).map(|(a, b)| unify(a, b)).collect();
-                if let Some(types) = both {
-                    return Some(Type::Tuple(types));
-                }
-            }
-            Some(Type::List(Box::new(unify_all(&[a.as_slice(), b].concat())?)))
-        }
-        (Type::Tuple(items), Type::List(item)) | (Type::List(item), Type::Tuple(items)) => {
-            let inner = unify_all(items)?;
-            Some(Type::List(Box::new(unify(&inner, item)?)))
-        }
-        (Type::Object(a), Type::Object(b)) => {
-            if a.len() == b.len() && a.keys().eq(b.keys()) {
-                let both: Option<BTreeMap<String, Type>> =
-                    a.iter().zip(b.values()).map(|((name, a), b)| Some((name.clone(), unify(a, b)?))).collect();
-                if let Some(types) = both {
-                    return Some(Type::Object(types));
-                }
-            }
-            let all: Vec<Type> = a.values().chain(b.values()).cloned().collect();
-            Some(Type::Map(Box::new(unify_all(&all)?)))
-        }
-        (Type::Object(entries), Type::Map(item)) | (Type::Map(item), Type::Object(entries)) => {
-            let inner = unify_all(&entries.values().cloned().collect::<Vec<_>>())?;
-            Some(Type::Map(Box::new(unify(&inner, item)?)))
-        }
-        _ => None,
-    }
+    Unifier::for_all(&[a, b]).unify(a, b)
 }
 
 /// One type for all of them; `Any` for none.
 pub fn unify_all(types: &[Type]) -> Option<Type> {
-    types.iter().try_fold(Type::Any, |common, next| unify(&common, next))
+    Unifier::for_all(&types.iter().collect::<Vec<_>>()).all(types)
+}
+
+/// Tuples that do not fit item by item are tried as lists, so each level may be looked at twice; the number of steps
+/// keeps that from doubling with each level. Types that need more steps have no common one.
+struct Unifier {
+    steps_left: usize,
+}
+
+impl Unifier {
+    fn for_all(types: &[&Type]) -> Unifier {
+        const SPARE_STEPS: usize = 1000;
+        const STEPS_PER_PART: usize = 8;
+        let parts: usize = types.iter().map(|wanted| wanted.parts()).sum();
+        Unifier { steps_left: SPARE_STEPS + STEPS_PER_PART * parts }
+    }
+
+    fn all(&mut self, types: &[Type]) -> Option<Type> {
+        types.iter().try_fold(Type::Any, |common, next| self.unify(&common, next))
+    }
+
+    fn boxed(&mut self, a: &Type, b: &Type) -> Option<Box<Type>> {
+        self.unify(a, b).map(Box::new)
+    }
+
+    fn unify(&mut self, a: &Type, b: &Type) -> Option<Type> {
+        self.steps_left = self.steps_left.checked_sub(1)?;
+        match (a, b) {
+            (Type::Any, other) | (other, Type::Any) => Some(other.clone()),
+            (Type::String, other) | (other, Type::String) => other.is_simple().then_some(Type::String),
+            (Type::Bool, Type::Bool) | (Type::Number, Type::Number) => Some(a.clone()),
+            (Type::List(a), Type::List(b)) => self.boxed(a, b).map(Type::List),
+            (Type::Set(a), Type::Set(b)) => self.boxed(a, b).map(Type::Set),
+            (Type::Map(a), Type::Map(b)) => self.boxed(a, b).map(Type::Map),
+            (Type::List(list), Type::Set(set)) | (Type::Set(set), Type::List(list)) => {
+                self.boxed(list, set).map(Type::List)
+            }
+            (Type::Tuple(a), Type::Tuple(b)) => {
+                if a.len() == b.len() {
+                    let both: Option<Vec<Type>> = a.iter().zip(b).map(|(a, b)| self.unify(a, b)).collect();
+                    if let Some(types) = both {
+                        return Some(Type::Tuple(types));
+                    }
+                }
+                Some(Type::List(Box::new(self.all(&[a.as_slice(), b].concat())?)))
+            }
+            (Type::Tuple(items), Type::List(item)) | (Type::List(item), Type::Tuple(items)) => {
+                let inner = self.all(items)?;
+                self.boxed(&inner, item).map(Type::List)
+            }
+            (Type::Object(a), Type::Object(b)) => {
+                if a.len() == b.len() && a.keys().eq(b.keys()) {
+                    let pairs = a.iter().zip(b.values());
+                    let both: Option<BTreeMap<String, Type>> =
+                        pairs.map(|((name, a), b)| Some((name.clone(), self.unify(a, b)?))).collect();
+                    if let Some(types) = both {
+                        return Some(Type::Object(types));
+                    }
+                }
+                let all: Vec<Type> = a.values().chain(b.values()).cloned().collect();
+                Some(Type::Map(Box::new(self.all(&all)?)))
+            }
+            (Type::Object(entries), Type::Map(item)) | (Type::Map(item), Type::Object(entries)) => {
+                let inner = self.all(&entries.values().cloned().collect::<Vec<_>>())?;
+                self.boxed(&inner, item).map(Type::Map)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Converts values to the one type that fits them all.

@@ -33,47 +33,43 @@ struct Member {
     tags: BTreeMap<String, String>,
 }
 
-/// This server as a member of its region.
-fn member(api: &Api) -> Member {
-    let info = api.server.info();
-    let mut tags = api.agent.tags.clone();
-    let rpc = info.rpc_advertise;
-    tags.extend(
-        [
-            ("bootstrap", u32::from(info.bootstrap_expect == 1).to_string()),
-            ("build", api.agent.build.clone()),
-            ("dc", info.datacenter.clone()),
-            ("expect", info.bootstrap_expect.to_string()),
-            ("id", info.id.clone()),
+impl From<&drover_server::Member> for Member {
+    fn from(member: &drover_server::Member) -> Self {
+        let rpc = member.rpc;
+        let tags = [
+            ("bootstrap", u32::from(member.bootstrap_expect == 1).to_string()),
+            ("build", member.version.clone()),
+            ("dc", member.datacenter.clone()),
+            ("expect", member.bootstrap_expect.to_string()),
+            ("id", member.id.clone()),
             ("port", rpc.port().to_string()),
             ("raft_vsn", "3".to_owned()),
-            ("region", info.region.clone()),
+            ("region", member.region.clone()),
             ("role", "nomad".to_owned()),
             ("rpc_addr", rpc.ip().to_string()),
             ("vsn", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
-    let serf = api.agent.serf_address;
-    Member {
-        addr: serf.ip().to_string(),
-        delegate_cur: DELEGATE.2,
-        delegate_max: DELEGATE.1,
-        delegate_min: DELEGATE.0,
-        name: member_name(api),
-        port: serf.port(),
-        protocol_cur: PROTOCOL.2,
-        protocol_max: PROTOCOL.1,
-        protocol_min: PROTOCOL.0,
-        status: "alive",
-        tags,
+        ];
+        Member {
+            addr: member.gossip.ip().to_string(),
+            delegate_cur: DELEGATE.2,
+            delegate_max: DELEGATE.1,
+            delegate_min: DELEGATE.0,
+            name: member.full_name(),
+            port: member.gossip.port(),
+            protocol_cur: PROTOCOL.2,
+            protocol_max: PROTOCOL.1,
+            protocol_min: PROTOCOL.0,
+            status: member.status.as_str(),
+            tags: tags.map(|(name, value)| (name.to_owned(), value)).into(),
+        }
     }
 }
 
-/// The name of this server among members.
-pub(crate) fn member_name(api: &Api) -> String {
+/// This server as the members see it.
+fn own_member(api: &Api) -> Option<Member> {
     let info = api.server.info();
-    format!("{}.{}", info.name, info.region)
+    let directory = api.server.membership().directory();
+    directory.find(&info.region, &info.name).map(Member::from)
 }
 
 pub(crate) async fn about(call: Call) -> Result<Reply, Problem> {
@@ -97,17 +93,47 @@ pub(crate) async fn about(call: Call) -> Result<Reply, Problem> {
         ("version".to_owned(), api.agent.version.clone()),
     ]);
     stats.insert("runtime".to_owned(), runtime);
-    call.plain(&json!({ "config": api.agent.config, "member": member(api), "stats": stats }))
+    call.plain(&json!({ "config": api.agent.config, "member": own_member(api), "stats": stats }))
 }
 
 pub(crate) async fn members(call: Call) -> Result<Reply, Problem> {
     let info = call.api.server.info();
     call.plain(&json!({
-        "Members": [member(&call.api)],
+        "Members": call.api.server.membership().members().iter().map(Member::from).collect::<Vec<_>>(),
         "ServerDC": info.datacenter,
         "ServerName": info.name,
         "ServerRegion": info.region,
     }))
+}
+
+/// Joins other servers by their gossip addresses. What went wrong is part of the answer.
+pub(crate) async fn join(call: Call) -> Result<Reply, Problem> {
+    let names: Vec<&str> = call.query.all("address").filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        return Err(Problem::Invalid("missing address to join".to_owned()));
+    }
+    let (joined, failures) = call.api.server.join(&names).await;
+    let error = match failures.len() {
+        0 => String::new(),
+        count => {
+            let lines: String =
+                failures.iter().map(|(name, reason)| format!("\n\t* failed to join {name}: {reason}")).collect();
+            format!("{count} error{} occurred:{lines}\n\n", if count == 1 { "" } else { "s" })
+        }
+    };
+    call.plain(&json!({ "error": error, "num_joined": joined, "warning": "" }))
+}
+
+/// Declares a member that failed gone. A name that nobody has is no error.
+pub(crate) async fn force_leave(call: Call) -> Result<Reply, Problem> {
+    let name = call.query.text("node");
+    if name.is_empty() {
+        return Err(Problem::Invalid("missing node to force leave".to_owned()));
+    }
+    // The parameter's being there is enough.
+    let prune = call.query.get("prune").is_some_and(|value| value != "false");
+    call.api.server.force_leave(name, prune).await?;
+    Ok(problem::done())
 }
 
 /// The servers that the client of this agent knows: with a server in the same process, the region's.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use drover_filter::Filter;
 use drover_model::AllocId;
 use drover_model::alloc::Alloc;
 use drover_server::Watch;
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use crate::blocking::{Seen, read};
 use crate::call::Call;
+use crate::filtering::{Asked, whole_alloc};
 use crate::ids::{self, Prefix};
 use crate::page::{ByCreation, ById, page};
 use crate::problem::Problem;
@@ -36,7 +38,7 @@ pub(crate) fn view<'a>(snapshot: &'a Snapshot, alloc: &'a Alloc) -> Result<Alloc
 }
 
 pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
-    call.query.refuse_filter()?;
+    let asked = Asked::of(&call.query)?;
     let shown = Shown {
         resources: call.query.job_flag("resources", false)?,
         task_states: call.query.job_flag("task_states", true)?,
@@ -47,11 +49,15 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
         let allocs = snapshot
             .allocs()
             .filter(|alloc| call.query.admits_namespace(alloc.namespace.as_str()) && prefix.admits(&alloc.id));
+        let keep = |alloc: &&Arc<Alloc>| {
+            let job = |filter: &Filter| snapshot.job_of_alloc(alloc).filter(|_| filter.names("Job"));
+            asked.admits(|filter| whole_alloc(alloc, job(filter).map(|job| &**job)))
+        };
         let (allocs, token) = if prefix.is_empty() {
             let place = |alloc: &Arc<Alloc>| ByCreation(alloc.create_index, alloc.id.to_string());
-            page(allocs.map(|alloc| (place(alloc), alloc)).collect(), options, options.reverse)?
+            page(allocs.map(|alloc| (place(alloc), alloc)).collect(), options, options.reverse, keep)?
         } else {
-            page(allocs.map(|alloc| (ById(alloc.id.to_string()), alloc)).collect(), options, options.reverse)?
+            page(allocs.map(|alloc| (ById(alloc.id.to_string()), alloc)).collect(), options, options.reverse, keep)?
         };
         Seen::page(snapshot.table_index(Table::Allocs), (stubs(snapshot, allocs.into_iter(), shown), token), &call)
     })

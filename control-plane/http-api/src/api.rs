@@ -1,7 +1,5 @@
 //! What the handlers work with: the server, and what its agent says of itself.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use drover_model::NodeId;
@@ -15,14 +13,8 @@ pub struct AgentFacts {
     pub config: Value,
     /// The version of drover.
     pub version: String,
-    /// The version of the program as members show it.
-    pub build: String,
     /// The node of the client in the same process, when there is one.
     pub node_id: Option<NodeId>,
-    /// Tags that are shown beside those that the server itself gives.
-    pub tags: BTreeMap<String, String>,
-    /// Where gossip is reached.
-    pub serf_address: SocketAddr,
 }
 
 /// What the handlers work with. A clone is the same one.

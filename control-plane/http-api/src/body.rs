@@ -118,6 +118,16 @@ impl Fields {
         }
     }
 
+    /// The list of texts of that key; empty when there is none.
+    ///
+    /// # Errors
+    /// It is no list of texts.
+    pub fn list(&self, key: &str) -> Result<Vec<String>, Problem> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let items = value.as_array().ok_or_else(|| wrong(key, "[]string", value))?;
+        items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong(key, "string", item))).collect()
+    }
+
     /// The map of texts of that key; empty when there is none.
     ///
     /// # Errors

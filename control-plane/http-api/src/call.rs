@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method};
 use drover_model::{JobKey, Namespace};
+use hyper::upgrade::OnUpgrade;
 use serde::Serialize;
 
 use crate::api::Api;
@@ -31,6 +32,8 @@ pub struct Call {
     pub peer: Option<SocketAddr>,
     /// What was sent, not read yet. The lock is only there because a body may not be shared between threads.
     pub body: Mutex<Body>,
+    /// The connection, for answers after which it speaks another language.
+    pub upgrade: Option<OnUpgrade>,
 }
 
 impl Call {

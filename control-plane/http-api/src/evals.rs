@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use drover_filter::Filter;
 use drover_model::EvalId;
 use drover_model::eval::Eval;
 use drover_server::Watch;
@@ -12,6 +13,7 @@ use serde_json::json;
 use crate::allocs::stubs;
 use crate::blocking::{Seen, read};
 use crate::call::Call;
+use crate::filtering::{Asked, whole_eval};
 use crate::ids::{self, Prefix};
 use crate::page::{ByCreation, ById, page};
 use crate::problem::Problem;
@@ -32,16 +34,21 @@ fn is_asked(call: &Call, prefix: &Prefix, eval: &Eval) -> bool {
 }
 
 pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
-    call.query.refuse_filter()?;
+    let has = |name: &str| !call.query.text(name).is_empty();
+    if has("filter") && (has("job") || has("status")) {
+        return Err(Problem::Invalid("Filter expression cannot be used with other filter parameters".to_owned()));
+    }
+    let asked = Asked::of(&call.query)?;
     read(&call, &[Watch::Table(Table::Evals)], |reading, options| {
         let snapshot = &reading.snapshot;
         let prefix = Prefix::parse(&options.prefix, LOOKED_UP)?;
         let evals = snapshot.evals().filter(|eval| is_asked(&call, &prefix, eval));
+        let keep = |eval: &&Arc<Eval>| asked.admits(|_| whole_eval(eval));
         let (evals, token) = if prefix.is_empty() {
             let place = |eval: &Arc<Eval>| ByCreation(eval.create_index, eval.id.to_string());
-            page(evals.map(|eval| (place(eval), eval)).collect(), options, options.reverse)?
+            page(evals.map(|eval| (place(eval), eval)).collect(), options, options.reverse, keep)?
         } else {
-            page(evals.map(|eval| (ById(eval.id.to_string()), eval)).collect(), options, options.reverse)?
+            page(evals.map(|eval| (ById(eval.id.to_string()), eval)).collect(), options, options.reverse, keep)?
         };
         Seen::page(snapshot.table_index(Table::Evals), (evals, token), &call)
     })
@@ -49,10 +56,15 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
 }
 
 pub(crate) async fn count(call: Call) -> Result<Reply, Problem> {
-    call.query.refuse_filter()?;
+    let filter = match call.query.text("filter") {
+        "" => None,
+        text => Some(Filter::parse(text).map_err(|error| Problem::Failed(error.to_string()))?),
+    };
+    // An eval of which the filter can't be asked does not count.
+    let keeps = |eval: &Eval| filter.as_ref().is_none_or(|filter| filter.matches(&whole_eval(eval)) == Ok(true));
     read(&call, &[Watch::Table(Table::Evals)], |reading, options| {
         let prefix = Prefix::parse(&options.prefix, LOOKED_UP)?;
-        let count = reading.snapshot.evals().filter(|eval| is_asked(&call, &prefix, eval)).count();
+        let count = reading.snapshot.evals().filter(|eval| is_asked(&call, &prefix, eval) && keeps(eval)).count();
         let index = reading.snapshot.table_index(Table::Evals);
         let body = json!({
             "Count": count,

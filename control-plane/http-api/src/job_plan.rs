@@ -1,7 +1,8 @@
 //! The dry run of a job: what registering it would change and do.
 
-use drover_jobspec::{Canonical, multierror, warnings_text};
+use drover_jobspec::{Canonical, warnings_text};
 use drover_model::diff::{annotate, job_diff};
+use drover_server::launches::next_launch_text;
 use drover_server::plan::JobPlan;
 use serde_json::{Value, json};
 
@@ -15,8 +16,8 @@ pub(crate) async fn plan(mut call: Call) -> Result<Reply, Problem> {
     let job = job_of(&call, &fields)?;
     let with_diff = fields.flag("Diff")?;
     let server = &call.api.server;
-    let Canonical { job, warnings } = checked(job, &server.info().region, &server.reading().snapshot)
-        .map_err(|problems| Problem::Failed(multierror(&problems)))?;
+    let Canonical { job, warnings } =
+        checked(job, &server.info().region, &server.reading().snapshot).map_err(Problem::of_refusal)?;
     let JobPlan { outcome, old, index: _ } = server.plan_job(job.clone()).await?;
     let annotations = outcome.plan.annotations.as_ref().or(outcome.eval.plan_annotations.as_ref());
     let diff = with_diff.then(|| {
@@ -34,7 +35,7 @@ pub(crate) async fn plan(mut call: Call) -> Result<Reply, Problem> {
         "FailedTGAllocs": if failed.is_empty() { Value::Null } else { json!(failed) },
         "Index": job_modify_index,
         "JobModifyIndex": job_modify_index,
-        "NextPeriodicLaunch": null,
+        "NextPeriodicLaunch": next_launch_text(&job),
         "Warnings": warnings_text(&warnings),
     });
     call.written(&body, job_modify_index)

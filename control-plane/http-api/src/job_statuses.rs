@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::blocking::{Seen, read};
 use crate::body::Fields;
 use crate::call::Call;
+use crate::filtering::{Asked, whole};
 use crate::page::{ByChange, page};
 use crate::problem::Problem;
 use crate::reply::Reply;
@@ -54,7 +55,7 @@ fn asked(fields: &Fields) -> Result<BTreeSet<JobKey>, Problem> {
 }
 
 async fn statuses(call: Call, asked: Option<BTreeSet<JobKey>>, with_children: bool) -> Result<Reply, Problem> {
-    call.query.refuse_filter()?;
+    let filter = Asked::failing(&call.query)?;
     let with_children = with_children || call.query.job_flag("include_children", false)?;
     // Of what was asked for by name, the names tell the namespace.
     let admits = |job: &Job| match &asked {
@@ -67,7 +68,8 @@ async fn statuses(call: Call, asked: Option<BTreeSet<JobKey>>, with_children: bo
         let jobs = snapshot.jobs().filter(|job| admits(job));
         let placed = jobs.map(|job| (ByChange(last_change(snapshot, job)), job)).collect();
         // Newest first, unless the reverse is asked for.
-        let (jobs, token) = page::<ByChange, &Arc<Job>>(placed, options, !options.reverse)?;
+        let (jobs, token) =
+            page::<ByChange, &Arc<Job>>(placed, options, !options.reverse, |job| filter.admits(|_| whole(job)))?;
         let views: Vec<_> = jobs.into_iter().map(|job| view(snapshot, job)).collect();
         let index = tables.iter().map(|table| snapshot.table_index(*table)).max().unwrap_or_default();
         Seen::page(index, (views, token), &call)

@@ -1,7 +1,7 @@
 //! Job text: parsing HCL, checking a job without registering it.
 
 use drover_jobspec::{Inputs, Problem as TextProblem, Source};
-use drover_jobspec::{multierror, parse_hcl, warnings_text};
+use drover_jobspec::{parse_hcl, warnings_text};
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
@@ -76,12 +76,12 @@ pub(crate) async fn validate(mut call: Call) -> Result<Reply, Problem> {
     let server = &call.api.server;
     let (problems, warnings) = match checked(job, &server.info().region, &server.reading().snapshot) {
         Ok(canonical) => (None, canonical.warnings),
-        Err(problems) => (Some(problems), Vec::new()),
+        Err(refusal) => (Some(refusal), Vec::new()),
     };
     call.plain(&json!({
         "DriverConfigValidated": true,
-        "Error": problems.as_deref().map(multierror).unwrap_or_default(),
-        "ValidationErrors": problems,
+        "Error": problems.as_ref().map(ToString::to_string).unwrap_or_default(),
+        "ValidationErrors": problems.map(|refusal| refusal.texts()),
         "Warnings": warnings_text(&warnings),
     }))
 }

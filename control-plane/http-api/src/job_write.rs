@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use drover_jobspec::{Canonical, canonicalize, multierror, unsupported, warnings_text};
-use drover_model::job::Job;
+use drover_jobspec::{Canonical, Refusal, Surroundings, canonicalize, warnings_text};
 use drover_model::unacted;
 use drover_server::jobs::{DeregisterOptions, RegisterRequest};
 use drover_state::Snapshot;
@@ -47,24 +46,23 @@ pub(crate) fn job_of(call: &Call, fields: &Fields) -> Result<Value, Problem> {
     Ok(job)
 }
 
-/// Fills and checks a job, as register and plan take it. The error is the list of what is wrong with it.
-pub(crate) fn checked(job: Value, region: &str, snapshot: &Snapshot) -> Result<Canonical, Vec<String>> {
-    let mut canonical = canonicalize(job, region)?;
-    canonical.warnings.extend(unacted::warnings(&canonical.job));
-    let mut problems = unsupported(&canonical.job);
-    problems.extend(unknown_places(&canonical.job, snapshot));
-    if problems.is_empty() { Ok(canonical) } else { Err(problems) }
-}
-
-fn unknown_places(job: &Job, snapshot: &Snapshot) -> Option<String> {
-    if job.namespace.as_str() != NAMESPACE {
-        return Some(format!("job {:?} is in nonexistent namespace {:?}", job.id.as_str(), job.namespace.as_str()));
-    }
+/// Fills and checks a job, as register and plan take it.
+pub(crate) fn checked(job: Value, region: &str, snapshot: &Snapshot) -> Result<Canonical, Refusal> {
+    let namespaces = BTreeSet::from([NAMESPACE.to_owned()]);
     // A pool comes into being with the first node that registers in it.
-    let pools: BTreeSet<&str> = snapshot.nodes().map(|node| node.node_pool.as_str()).collect();
-    let pool = job.node_pool.as_str();
-    let is_known = pool.is_empty() || BUILT_IN_POOLS.contains(&pool) || pools.contains(pool);
-    (!is_known).then(|| format!("job {:?} is in nonexistent node pool {pool:?}", job.id.as_str()))
+    let mut node_pools: BTreeSet<String> = snapshot.nodes().map(|node| node.node_pool.clone()).collect();
+    node_pools.extend(BUILT_IN_POOLS.map(str::to_owned));
+    let surroundings = Surroundings {
+        namespaces: Some(&namespaces),
+        node_pools: Some(&node_pools),
+        // Vault can't be set up yet.
+        vault_clusters: Some(&BTreeSet::new()),
+        is_time_zone: &|name| jiff::tz::TimeZone::get(name).is_ok(),
+        ..Surroundings::of(region)
+    };
+    let mut canonical = canonicalize(job, &surroundings)?;
+    canonical.warnings.extend(unacted::warnings(&canonical.job));
+    Ok(canonical)
 }
 
 /// The priority that a request gives its eval; 0 is none.
@@ -111,8 +109,8 @@ pub(crate) async fn register(mut call: Call) -> Result<Reply, Problem> {
         return Err(Problem::Invalid("field PreserveResources is not supported yet".to_owned()));
     }
     let server = &call.api.server;
-    let Canonical { job, mut warnings } = checked(job, &server.info().region, &server.reading().snapshot)
-        .map_err(|problems| Problem::Failed(multierror(&problems)))?;
+    let Canonical { job, mut warnings } =
+        checked(job, &server.info().region, &server.reading().snapshot).map_err(Problem::of_refusal)?;
     let submission = submission(&fields, &mut warnings)?;
     let request = RegisterRequest { job, enforce_index, preserve_counts, eval_priority, submission };
     let written = server.register_job(request).await.map_err(Problem::of_write)?;
@@ -134,7 +132,7 @@ pub(crate) async fn deregister(call: Call) -> Result<Reply, Problem> {
     };
     let options = DeregisterOptions { purge, eval_priority: eval_priority(priority)? };
     let written = call.api.server.deregister_job(call.job_key(), options).await.map_err(Problem::of_write)?;
-    let index = if written.eval_id.is_some() { written.index } else { 0 };
+    let index = if written.job_modify_index > 0 { written.index } else { 0 };
     call.written(&JobDeregistered::from(&written), index)
 }
 

@@ -13,14 +13,16 @@ use serde::Serialize;
 use crate::allocs::stubs;
 use crate::blocking::{Seen, read};
 use crate::call::Call;
+use crate::filtering::{Asked, whole};
 use crate::page::{ByName, page};
 use crate::problem::Problem;
-use crate::reply::Reply;
+use crate::query::ReadOptions;
+use crate::reply::{self, Meta, Reply};
 use crate::views::alloc::Shown;
-use crate::views::job::{JobListStub, Summary};
+use crate::views::job::{Children, JobListStub, Summary};
 
 pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
-    call.query.refuse_filter()?;
+    let asked = Asked::of(&call.query)?;
     let with_meta = call.query.job_flag("meta", false)?;
     read(&call, &[Watch::Table(Table::Jobs)], |reading, options| {
         let snapshot = &reading.snapshot;
@@ -31,9 +33,13 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
             let place = ByName(job.namespace.to_string(), job.id.to_string());
             (place, job.clone())
         };
-        let (jobs, token) = page(jobs.map(stub).collect(), options, options.reverse)?;
-        let stubs: Vec<_> =
-            jobs.iter().map(|job| JobListStub::new(job, snapshot.job_summary(&job.key()), with_meta)).collect();
+        let (jobs, token) =
+            page(jobs.map(stub).collect(), options, options.reverse, |job| asked.admits(|_| whole(job)))?;
+        let stubs = jobs.iter().map(|job| {
+            let children = Children::of(snapshot.children_of(&job.key()));
+            JobListStub::new(job, snapshot.job_summary(&job.key()), children, with_meta)
+        });
+        let stubs: Vec<_> = stubs.collect();
         Seen::page(snapshot.table_index(Table::Jobs), (stubs, token), &call)
     })
     .await
@@ -57,7 +63,8 @@ pub(crate) async fn summary(call: Call) -> Result<Reply, Problem> {
     read(&call, &[Watch::Job(key.clone())], |reading, _| match reading.snapshot.job(&key) {
         Some(job) => {
             let summary = reading.snapshot.job_summary(&key);
-            Seen::value(summary.modify_index, &Summary::new(job, summary), &call)
+            let children = Children::of(reading.snapshot.children_of(&key));
+            Seen::value(summary.modify_index, &Summary::new(job, summary, children), &call)
         }
         None => Ok(missing(&reading.snapshot)),
     })
@@ -127,18 +134,14 @@ struct Versions<'a> {
 pub(crate) async fn versions(call: Call) -> Result<Reply, Problem> {
     let key = call.job_key();
     let with_diffs = call.query.job_flag("diffs", false)?;
-    let against =
-        match call.query.text("diff_version") {
-            "" => None,
-            text => Some(text.parse::<u64>().map_err(|_| {
-                Problem::Failed(format!("Failed to parse value of \"diff_version\" ({text}) as a uint64"))
-            })?),
-        };
+    let against = match call.query.text("diff_version") {
+        "" => None,
+        text => Some(text.parse::<u64>().map_err(|_| {
+            let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+            Problem::Failed(format!("Failed to parse value of \"diff_version\" ({text}) as a uint64: {why}"))
+        })?),
+    };
     let tag = call.query.text("diff_tag");
-    if with_diffs && !tag.is_empty() {
-        // No version has a tag yet.
-        return Err(Problem::Failed(format!("tag {tag:?} not found")));
-    }
     read(&call, &[Watch::Job(key.clone())], |reading, _| {
         let versions = reading.snapshot.job_versions(&key);
         if versions.is_empty() {
@@ -146,6 +149,7 @@ pub(crate) async fn versions(call: Call) -> Result<Reply, Problem> {
             return Ok(Seen::missing(index, "job versions not found"));
         }
         let index = versions.iter().map(|job| job.modify_index).max().unwrap_or_default();
+        let against = if with_diffs && !tag.is_empty() { Some(tagged(&versions, tag)?) } else { against };
         let diffs = if with_diffs { Some(diffs(&versions, against)?) } else { None };
         let last_contact = u64::try_from(reading.last_contact.as_nanos()).unwrap_or(u64::MAX);
         let known_leader = reading.known_leader;
@@ -154,16 +158,46 @@ pub(crate) async fn versions(call: Call) -> Result<Reply, Problem> {
     .await
 }
 
+/// The version that has that name.
+fn tagged(versions: &[&Arc<Job>], name: &str) -> Result<u64, Problem> {
+    let has_name = |job: &&&Arc<Job>| job.version_tag.as_ref().is_some_and(|tag| tag["Name"] == name);
+    let missing = || Problem::Failed(format!("tag {name:?} not found"));
+    versions.iter().find(has_name).map(|job| job.version).ok_or_else(missing)
+}
+
 /// Each version against the one before it, or all against one.
 fn diffs(versions: &[&Arc<Job>], against: Option<u64>) -> Result<Vec<JobDiff>, Problem> {
     match against {
         None => Ok(versions.windows(2).map(|pair| job_diff(Some(pair[1]), Some(pair[0]))).collect()),
         Some(version) => {
-            let missing = || Problem::Failed(format!("job version {version} not found"));
+            let missing = || Problem::Failed(format!("version {version} not found"));
             let base = versions.iter().find(|job| job.version == version).ok_or_else(missing)?;
             Ok(versions.iter().map(|job| job_diff(Some(base), Some(job))).collect())
         }
     }
+}
+
+/// The commands that people can run in a job's tasks by name.
+pub(crate) async fn actions(call: Call) -> Result<Reply, Problem> {
+    let key = call.job_key();
+    let reading = call.api.server.read(ReadOptions::of(&call.query)?.stale).await?;
+    let unknown = || Problem::Failed(format!("Unknown job {:?}", key.id.as_str()));
+    let job = reading.snapshot.job(&key).ok_or_else(unknown)?;
+    let tasks = job.task_groups.iter().flat_map(|group| group.tasks.iter().map(move |task| (group, task)));
+    let actions = tasks.flat_map(|(group, task)| {
+        task.actions.iter().map(move |action| {
+            serde_json::json!({
+                "Args": action["Args"],
+                "Command": action["Command"],
+                "Name": action["Name"],
+                "TaskGroupName": group.name,
+                "TaskName": task.name,
+            })
+        })
+    });
+    let actions: Vec<_> = actions.collect();
+    // There is nothing to wait for here: no index, no freshness.
+    Ok(reply::read(reply::encode(&actions, call.query.is_pretty())?, Meta::default(), None))
 }
 
 pub(crate) async fn submission(call: Call) -> Result<Reply, Problem> {

@@ -26,10 +26,11 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Problem> {
     }
     let fields = call.take_fields().await?;
     let invalid = |text: String| Problem::Invalid(text);
-    match fields.text("Role")? {
-        "" | "client" => {}
-        role => return Err(invalid(format!("join tokens for role {role:?} are not supported: use \"client\""))),
-    }
+    let is_for_server = match fields.text("Role")? {
+        "" | "client" => false,
+        "server" => true,
+        role => return Err(invalid(format!("there is no role {role:?}: use \"client\" or \"server\""))),
+    };
     let uses = fields.number("Uses")?.map(u32::try_from).transpose();
     let uses = uses.map_err(|_| invalid("Uses is too large".to_owned()))?;
     let ttl = match fields.text("TTL")? {
@@ -46,10 +47,11 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Problem> {
     };
     if !call.api.server.is_signed(&order, fields.text("Proof")?) {
         let text = "making a join token takes a request signed with this server's host file: use `drover node \
-                    join-token create` on its host, as the user that runs the server or as root";
+                    join-token create` or `drover server join-token create` on its host, as the user that runs the server or as root";
         return Err(Problem::Forbidden(text.to_owned()));
     }
     let request = JoinTokenRequest {
+        is_for_server,
         uses,
         ttl,
         node_pool: fields.text("NodePool")?.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing: each handler reads a snapshot or makes one call of the server, and lays the result out as
 //! clients know it. What is routed stands in one table, [`routes::ROUTES`]; a path that is not in it is answered
-//! `no route for`. Left out: compression, filter expressions, ACLs.
+//! `no route for`. Left out: ACLs.
 
 pub mod api;
 pub mod relay;
@@ -20,6 +20,8 @@ pub mod path;
 pub mod query;
 
 pub mod blocking;
+pub mod compress;
+pub mod filtering;
 pub mod ids;
 pub mod page;
 pub mod problem;
@@ -29,10 +31,16 @@ mod router;
 
 mod agent;
 mod allocs;
+mod client_files;
+mod client_tasks;
 mod deployments;
 mod evals;
+mod exec;
+mod job_launch;
 mod job_plan;
+mod job_scale;
 mod job_statuses;
+mod job_tags;
 mod job_text;
 mod job_write;
 mod jobs;
@@ -40,6 +48,7 @@ mod join_tokens;
 mod logs;
 mod nodes;
 mod operator;
+mod region;
 mod search;
 mod stats;
 

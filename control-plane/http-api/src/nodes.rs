@@ -11,6 +11,7 @@ use drover_state::Table;
 use crate::allocs;
 use crate::blocking::{Seen, read};
 use crate::call::Call;
+use crate::filtering::{Asked, whole};
 use crate::ids::{self, Prefix};
 use crate::page::{ById, page};
 use crate::problem::Problem;
@@ -21,7 +22,7 @@ use crate::views::written::{NodeChanged, NodeUpdated, ServerAddress};
 const LOOKED_UP: &str = "node lookup failed";
 
 pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
-    call.query.refuse_filter()?;
+    let asked = Asked::of(&call.query)?;
     let flag = |name: &str| {
         call.query.flag(name, false).map_err(|bad| {
             let text = format!("Failed to parse value of {name:?} ({}) as a bool: {}", bad.value, bad.text());
@@ -33,7 +34,8 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
         let prefix = Prefix::parse(&options.prefix, LOOKED_UP)?;
         let nodes = reading.snapshot.nodes().filter(|node| prefix.admits(&node.id));
         let placed = nodes.map(|node| (ById(node.id.to_string()), node)).collect();
-        let (nodes, token) = page::<ById, &Arc<Node>>(placed, options, options.reverse)?;
+        let (nodes, token) =
+            page::<ById, &Arc<Node>>(placed, options, options.reverse, |node| asked.admits(|_| whole(node)))?;
         let stubs: Vec<_> = nodes.into_iter().map(|node| NodeListStub::new(node, shown)).collect();
         Seen::page(reading.snapshot.table_index(Table::Nodes), (stubs, token), &call)
     })

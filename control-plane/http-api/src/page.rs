@@ -69,14 +69,16 @@ impl Place for ByChange {
     }
 }
 
-/// The page that is asked for, and the token of the next one.
+/// The page that is asked for, and the token of the next one. What is not to be kept is passed over; it is asked only of
+/// items up to the page's end.
 ///
 /// # Errors
-/// The token is none of this list.
+/// The token is none of this list, or what `keep` says.
 pub fn page<P: Place, T>(
     mut items: Vec<(P, T)>,
     options: &ReadOptions,
     reverse: bool,
+    keep: impl Fn(&T) -> Result<bool, Problem>,
 ) -> Result<(Vec<T>, Option<String>), Problem> {
     items.sort_by(|a, b| if reverse { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) });
     let start = match options.next_token.as_str() {
@@ -86,10 +88,17 @@ pub fn page<P: Place, T>(
             items.partition_point(|(place, _)| if reverse { *place > first } else { *place < first })
         }
     };
-    let end = if options.per_page == 0 { items.len() } else { items.len().min(start.saturating_add(options.per_page)) };
-    let next = items.get(end).map(|(place, _)| place.token());
-    let page = items.into_iter().take(end).skip(start).map(|(_, item)| item).collect();
-    Ok((page, next))
+    let mut page = Vec::new();
+    for (place, item) in items.into_iter().skip(start) {
+        if !keep(&item)? {
+            continue;
+        }
+        if options.per_page > 0 && page.len() == options.per_page {
+            return Ok((page, Some(place.token())));
+        }
+        page.push(item);
+    }
+    Ok((page, None))
 }
 
 #[cfg(test)]
@@ -99,7 +108,7 @@ mod tests {
     fn check(per_page: usize, token: &str, reverse: bool, expected: &[u64], next: Option<&str>) {
         let items = [3, 1, 4, 2].map(|n| (ByCreation(n, "x".to_owned()), n)).to_vec();
         let options = ReadOptions { per_page, next_token: token.to_owned(), ..ReadOptions::default() };
-        let (page, token) = page(items, &options, reverse).unwrap();
+        let (page, token) = page(items, &options, reverse, |_| Ok(true)).unwrap();
         assert_eq!((page.as_slice(), token.as_deref()), (expected, next));
     }
 
@@ -116,8 +125,18 @@ mod tests {
     }
 
     #[test]
+    fn a_page_holds_only_what_is_kept() {
+        let items: Vec<_> = (1..=6).map(|n| (ByCreation(n, "x".to_owned()), n)).collect();
+        let options = ReadOptions { per_page: 2, next_token: "2.x".to_owned(), ..ReadOptions::default() };
+        // The seventh is never asked about: the page and its successor stand before it.
+        let keep = |n: &u64| if *n > 6 { Err(Problem::Failed("asked".to_owned())) } else { Ok(n % 2 == 0) };
+        let with_last = [items.clone(), vec![(ByCreation(7, "x".to_owned()), 7)]].concat();
+        assert_eq!(page(with_last, &options, false, keep), Ok((vec![2, 4], Some("6.x".to_owned()))));
+    }
+
+    #[test]
     fn a_token_of_another_list_is_refused() {
         let options = ReadOptions { next_token: "zz".to_owned(), ..ReadOptions::default() };
-        assert!(page(vec![(ByCreation(1, String::new()), 1)], &options, false).is_err());
+        assert!(page(vec![(ByCreation(1, String::new()), 1)], &options, false, |_| Ok(true)).is_err());
     }
 }

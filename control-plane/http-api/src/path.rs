@@ -38,8 +38,11 @@ pub fn matches(pattern: &'static str, path: &str) -> Option<Params> {
         let named = &pattern[start + 1..];
         let (name, after) = named.split_at(named.find('/').unwrap_or(named.len()));
         let value = if many {
-            // There is at most one such name in a pattern, and only literals behind it.
-            path.strip_suffix(after)?
+            // There is at most one such name in a pattern: what follows it has as many segments as the pattern says.
+            match after.matches('/').count() {
+                0 => path,
+                behind => &path[..path.rmatch_indices('/').nth(behind - 1)?.0],
+            }
         } else {
             &path[..path.find('/').unwrap_or(path.len())]
         };
@@ -86,6 +89,9 @@ mod tests {
         check("/v1/job/*id/plan", "/v1/job/plan", None);
         check("/v1/job/*id/plan", "/v1/job//plan", None);
         check("/v1/job/*id/plan", "/v1/job/plan/plan", Some(&["plan"]));
-        check("/v1/job/*id/versions/:tag/tag", "/v1/job/a/b/versions/t/tag", None);
+        check("/v1/job/*id/versions/:tag/tag", "/v1/job/a/b/versions/t/tag", Some(&["a/b", "t"]));
+        check("/v1/job/*id/versions/:tag/tag", "/v1/job/a/versions/t/u/tag", None);
+        check("/v1/job/*id/versions/:tag/tag", "/v1/job/versions/t/tag", None);
+        check("/v1/job/*id/versions/:tag/tag", "/v1/job/a/versions//tag", None);
     }
 }

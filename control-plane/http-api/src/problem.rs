@@ -75,6 +75,15 @@ impl Problem {
         }
     }
 
+    /// A job that is not taken: the request is wrong, or what it asks for can't be.
+    pub fn of_refusal(refusal: drover_jobspec::Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            drover_jobspec::Refusal::Request(_) => Problem::Invalid(text),
+            drover_jobspec::Refusal::Preparation(_) | drover_jobspec::Refusal::Problems(_) => Problem::Failed(text),
+        }
+    }
+
     /// The answer.
     pub fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.text().to_owned()));
@@ -130,6 +139,23 @@ pub fn unwell(body: Response<Body>) -> Response<Body> {
     let mut response = body;
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response
+}
+
+/// An answer about servers that are not all well.
+pub fn servers_unwell(body: Response<Body>) -> Response<Body> {
+    let mut response = body;
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response
+}
+
+/// An answer after which the connection speaks another language.
+pub fn switching(reply: &mut Response<Body>) {
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+}
+
+/// Done, and nothing to say.
+pub fn done() -> Response<Body> {
+    Response::new(Body::empty())
 }
 
 /// Gives an answer that another agent made its status.

@@ -47,6 +47,11 @@ impl Query {
         self.pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// Every value of that name, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
     /// The first value of that name; empty text when there is none.
     pub fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
@@ -89,17 +94,6 @@ impl Query {
     /// Answers are to be indented.
     pub fn is_pretty(&self) -> bool {
         self.get("pretty").is_some_and(|value| value != "0")
-    }
-
-    /// Refuses filter expressions: passing one over would show more than was asked for.
-    ///
-    /// # Errors
-    /// There is one.
-    pub fn refuse_filter(&self) -> Result<(), Problem> {
-        if self.text("filter").is_empty() {
-            return Ok(());
-        }
-        Err(Problem::Invalid("filter expressions are not supported yet".to_owned()))
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Response, header};
 use bytes::Bytes;
 use drover_server::edge_reads::{HttpHead, HttpRequest, RpcError};
@@ -64,20 +65,33 @@ pub async fn relay(
 
 async fn hand_on(forwarder: &Forwarder, request: Request) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
-    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-    let kept = parts.headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name));
-    let request = HttpRequest {
-        method: parts.method.to_string(),
-        target: parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
-        headers: kept.filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect(),
-        body: body::read(&parts.headers, body).await?,
-    };
+    let request = request_of(parts, body).await?;
     let (head, body) = forwarder(request).await.map_err(|error| Problem::Failed(error.to_string()))?;
     let stream = futures_util::stream::unfold(body, |mut body| async move {
         let part = body.recv().await?;
         Some((Ok::<_, io::Error>(part), body))
     });
-    let mut reply = Response::new(Body::from_stream(stream));
+    Ok(reply_of(head, Body::from_stream(stream)))
+}
+
+/// A request as it travels: without what is about this connection.
+///
+/// # Errors
+/// The body is too large or too slow.
+pub(crate) async fn request_of(parts: Parts, body: Body) -> Result<HttpRequest, Problem> {
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    let kept = parts.headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name));
+    Ok(HttpRequest {
+        method: parts.method.to_string(),
+        target: parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+        headers: kept.filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect(),
+        body: body::read(&parts.headers, body).await?,
+    })
+}
+
+/// The answer that came back.
+pub(crate) fn reply_of(head: HttpHead, body: Body) -> Reply {
+    let mut reply = Response::new(body);
     problem::set_status(&mut reply, head.status);
     for (name, value) in head.headers {
         let pair = (HeaderName::try_from(name), HeaderValue::try_from(value));
@@ -87,7 +101,7 @@ async fn hand_on(forwarder: &Forwarder, request: Request) -> Result<Reply, Probl
             reply.headers_mut().append(name, value);
         }
     }
-    Ok(reply)
+    reply
 }
 
 /// What answers requests that edges hand on to this server.

@@ -12,8 +12,9 @@ use crate::call::Call;
 use crate::path::{self, Params};
 use crate::problem::{self, Problem};
 use crate::query::Query;
+use crate::region::{self, Whose};
 use crate::reply::Reply;
-use crate::routes::{NOT_SERVED, ROUTES, Regions, Route};
+use crate::routes::{NOT_SERVED, ROUTES, Route};
 
 /// The API as a service. Who sent a request is taken from its [`ConnectInfo`]; without one it counts as handed on.
 pub fn router(api: Api) -> Router {
@@ -42,7 +43,8 @@ async fn answer(api: Api, request: Request) -> Reply {
 }
 
 async fn dispatch(api: Api, request: Request) -> Result<Reply, Problem> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let path = path::decode(parts.uri.path()).ok_or_else(|| Problem::Invalid("path is not valid".to_owned()))?;
     let no_route = || Problem::NoRoute(format!("no route for {} {path}", parts.method));
     let (rows, params) = find(&path).ok_or_else(no_route)?;
@@ -54,13 +56,13 @@ async fn dispatch(api: Api, request: Request) -> Result<Reply, Problem> {
         return Err(Problem::Method(allow(&rows)));
     };
     let query = Query::parse(parts.uri.query());
-    let region = query.text("region");
-    if row.regions == Regions::Own && !region.is_empty() && region != api.server.info().region {
-        return Err(Problem::Failed("No path to region".to_owned()));
-    }
+    let body = match region::of(row.regions, &api.server.info().region, &parts, &query, body).await? {
+        Whose::Own(body) => body,
+        Whose::Other { region, body } => return region::hand_on(&api.server, &region, parts, body).await,
+    };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let call = Call { api, method: parts.method, params, query, headers: parts.headers, peer, body: Mutex::new(body) };
+    let call = Call { api, method: parts.method, params, query, headers: parts.headers, peer, body: Mutex::new(body), upgrade };
     let mut reply = (row.handler)(call).await.unwrap_or_else(Problem::into_response);
     if let Some(origin) = origin.filter(|_| shared) {
         share(reply.headers_mut(), origin);

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
 use crate::api::Api;
+use crate::compress::{Coding, compressed};
 use crate::options::ServeOptions;
 use crate::places::Places;
 use crate::problem::{HTTPS_ONLY, TOO_MANY_CONNECTIONS};
@@ -155,10 +156,11 @@ impl Connection {
         let handle = hyper::service::service_fn(move |request: Request<Incoming>| {
             let (mut service, options) = (service.clone(), Arc::clone(&options));
             async move {
+                let coding = Coding::of(request.headers());
                 let mut request = request.map(axum::body::Body::new);
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let answered = tower_service::Service::call(&mut service, request).await;
-                let mut reply = answered.unwrap_or_else(|never| match never {});
+                let mut reply = compressed(answered.unwrap_or_else(|never| match never {}), coding).await;
                 options.complete(reply.headers_mut());
                 Ok::<_, Infallible>(reply)
             }
@@ -168,7 +170,8 @@ impl Connection {
             .header_read_timeout(HEAD_TIME_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), handle);
+            .serve_connection(TokioIo::new(stream), handle)
+            .with_upgrades();
         tokio::pin!(connection);
         let stop_asked = async {
             // An error means that nobody can ask any more, which is a stop as well.

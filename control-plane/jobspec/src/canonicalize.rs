@@ -6,6 +6,12 @@
 
 pub mod implied;
 
+mod connect;
+
+mod gateway;
+
+mod expose;
+
 mod group;
 
 mod service;
@@ -14,13 +20,16 @@ mod settle;
 
 mod task;
 
+pub(crate) use connect::native_task;
+
 use drover_model::job::Job;
 use serde_json::{Map, Value, json};
 
 use crate::check;
 use crate::json::JsonError;
+use crate::refusal::Refusal;
 use crate::shapes::job::JOB;
-use implied::Implied;
+use crate::surroundings::Surroundings;
 use settle::{default, is_unset, settle};
 
 /// A job that is complete and was found good.
@@ -32,26 +41,30 @@ pub struct Canonical {
     pub warnings: Vec<String>,
 }
 
-/// Fills and checks a job in the shape that [`crate::parse_hcl`] and [`crate::parse_json`] give. `region` is the
-/// server's own, for jobs that name none. The error is the list of what is wrong with it; [`crate::multierror()`]
-/// lays it out as one text.
-pub fn canonicalize(job: Value, region: &str) -> Result<Canonical, Vec<String>> {
-    canonicalize_with(job, region, Implied::ActedOn)
-}
-
-/// As [`canonicalize`], with a choice of implied constraints.
-pub fn canonicalize_with(job: Value, region: &str, implied: Implied) -> Result<Canonical, Vec<String>> {
+/// Fills and checks a job in the shape that [`crate::parse_hcl`] and [`crate::parse_json`] give.
+///
+/// # Errors
+/// The job is refused; the error names everything that is wrong with it.
+pub fn canonicalize(job: Value, surroundings: &Surroundings) -> Result<Canonical, Refusal> {
     let Value::Object(mut job) = job else {
-        return Err(vec![JsonError::NoJob.to_string()]);
+        return Err(Refusal::Request(JsonError::NoJob.to_string()));
     };
-    fill(&mut job, region);
-    let problems = check::problems(&job);
+    check::request(&job)?;
+    fill(&mut job, surroundings.region);
+    implied::partitions(&mut job);
+    let failed = |step: &str| {
+        let step = step.to_owned();
+        move |reason: String| Refusal::Preparation(format!("error in job mutator {step}: {reason}"))
+    };
+    connect::add(&mut job).map_err(failed("connect"))?;
+    expose::add(&mut job).map_err(failed("expose-check"))?;
+    implied::add(&mut job, surroundings.implied);
+    let problems = check::problems(&job, surroundings);
     if !problems.is_empty() {
-        return Err(problems);
+        return Err(Refusal::Problems(problems));
     }
     let warnings = check::warnings::all(&job);
-    implied::add(&mut job, implied);
-    let job = serde_json::from_value(Value::Object(job)).map_err(|e| vec![e.to_string()])?;
+    let job = serde_json::from_value(Value::Object(job)).map_err(|e| Refusal::Problems(vec![e.to_string()]))?;
     Ok(Canonical { job, warnings })
 }
 
@@ -62,7 +75,7 @@ pub fn fill(job: &mut Map<String, Value>, region: &str) {
     }
     default(job, "Type", "service");
     default(job, "Namespace", "default");
-    if is_unset(job, "Name") {
+    if job["Name"].is_null() {
         job.insert("Name".to_owned(), job["ID"].clone());
     }
     if job["Datacenters"].as_array().is_none_or(Vec::is_empty) {
@@ -80,9 +93,9 @@ pub fn fill(job: &mut Map<String, Value>, region: &str) {
     for group in objects(&mut groups) {
         group::fill(group, job);
     }
+    job_update(job);
     settle(job, &JOB);
     job.insert("TaskGroups".to_owned(), groups);
-    job_update(job);
     ui_links(job);
     for key in ["Reschedule", "Migrate"] {
         job.remove(key);
@@ -94,8 +107,11 @@ fn job_update(job: &mut Map<String, Value>) {
     let update = job.remove("Update").unwrap_or_default();
     let (max_parallel, stagger) = match job["Type"].as_str() {
         Some("service" | "system") => {
-            let written = |key: &str, default: i64| update[key].as_i64().filter(|n| *n != 0).unwrap_or(default);
-            (written("MaxParallel", 1), written("Stagger", 30_000_000_000))
+            let written = |key: &str, default: i64| update[key].as_i64().unwrap_or(default);
+            match written("MaxParallel", 1) {
+                at_once if at_once > 0 => (at_once, written("Stagger", 30_000_000_000)),
+                _ => (0, 0),
+            }
         }
         _ => (0, 0),
     };

@@ -3,9 +3,15 @@
 //! The texts are part of the interface: people search for them, tools match them. An unknown driver is no error here:
 //! such a job is accepted and waits until a node offers the driver.
 
+pub(crate) mod connect;
+
+mod consul;
+
 mod constraint;
 
 mod files;
+
+mod gateway;
 
 mod group;
 
@@ -19,50 +25,98 @@ mod policy;
 
 mod service;
 
+mod service_check;
+
 mod task;
+
+mod volume;
 
 pub mod warnings;
 
-use drover_model::job::Job;
 use serde_json::{Map, Value};
 
 use crate::multierror::nested;
+use crate::refusal::Refusal;
+use crate::surroundings::Surroundings;
 
 /// Highest priority a job may have.
 pub const PRIORITY_MAX: i64 = 100;
 /// Most allocs one job may ask for.
 pub const COUNT_MAX: i64 = 50_000;
+/// Longest description of a job, in bytes.
+const DESCRIPTION_BYTES_MAX: usize = 1000;
 
-/// Everything that is wrong with a job whose defaults are filled.
-pub(crate) fn problems(job: &Map<String, Value>) -> Vec<String> {
-    let mut problems = Vec::new();
-    let kind = text_of(job, "Type");
-    names(job, &mut problems);
-    if !matches!(kind, "service" | "batch" | "system" | "sysbatch") {
-        problems.push(match kind {
-            "_core" => "job type cannot be core".to_owned(),
-            _ => format!("Invalid job type: {kind:?}"),
-        });
+/// What makes a request no job at all, before anything is filled.
+pub(crate) fn request(job: &Map<String, Value>) -> Result<(), Refusal> {
+    if job.get("ID").is_none_or(Value::is_null) {
+        return Err(Refusal::Request("Job ID hasn't been provided".to_owned()));
     }
-    if items_of(job, "Datacenters").any(|datacenter| datacenter == "") {
+    let is_scaled = |group: &Value| group["Scaling"].is_object();
+    if text_of(job, "Type") == "system" && items_of(job, "TaskGroups").any(is_scaled) {
+        let text = "Task groups with job type system do not support scaling blocks";
+        return Err(Refusal::Request(text.to_owned()));
+    }
+    Ok(())
+}
+
+/// Everything that is wrong with a job whose defaults are filled. The order is part of the interface too.
+pub(crate) fn problems(job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<String> {
+    let mut problems = Vec::new();
+    problems.extend(connect::first_problem(job));
+    problems.extend(connect::first_expose_problem(job));
+    problems.extend(consul::vault(job, surroundings.vault_clusters));
+    problems.extend(consul::first_problem(job));
+    problems.extend(unknown_places(job, surroundings));
+    body(job, surroundings, &mut problems);
+    limits(job, &mut problems);
+    let tasks = || items_of(job, "TaskGroups").flat_map(|group| items(group, "Tasks"));
+    if tasks().any(task::asks_for_numa) {
+        problems.push("numa scheduling requires Nomad Enterprise".to_owned());
+    }
+    if tasks().any(|task| task["Schedule"].is_object()) {
+        problems.push("task schedules requires Nomad Enterprise".to_owned());
+    }
+    problems
+}
+
+fn unknown_places(job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<String> {
+    let id = text_of(job, "ID");
+    let unknown = |what: &str, key: &str, known: Option<&std::collections::BTreeSet<String>>| {
+        let name = text_of(job, key);
+        let is_known = known.is_none_or(|known| known.contains(name));
+        (!is_known).then(|| format!("job {id:?} is in nonexistent {what} {name:?}"))
+    };
+    let namespace = unknown("namespace", "Namespace", surroundings.namespaces);
+    let pool = unknown("node pool", "NodePool", surroundings.node_pools);
+    namespace.into_iter().chain(pool).collect()
+}
+
+fn body(job: &Map<String, Value>, surroundings: &Surroundings, problems: &mut Vec<String>) {
+    let kind = text_of(job, "Type");
+    names(job, problems);
+    if !matches!(kind, "service" | "batch" | "system" | "sysbatch" | "_core") {
+        problems.push(format!("Invalid job type: {kind:?}"));
+    }
+    for _ in items_of(job, "Datacenters").filter(|datacenter| **datacenter == "") {
         problems.push("Job datacenter must be non-empty string".to_owned());
     }
     let groups: Vec<&Value> = items_of(job, "TaskGroups").collect();
     if groups.is_empty() {
         problems.push("Missing job task groups".to_owned());
     }
-    constraint::all(job, kind, false, &mut problems);
-    group::names(&groups, kind, &mut problems);
+    constraint::constraints(job, problems);
+    constraint::affinities(job, kind, problems);
+    constraint::spreads(job, kind, problems);
+    descriptions(job, problems);
+    group::names(&groups, kind, problems);
     for group in groups.iter().filter_map(|group| group.as_object()) {
-        nested(
-            &mut problems,
-            format!("Task group {} validation failed: ", text_of(group, "Name")),
-            group::problems(group, kind),
-        );
+        let heading = format!("Task group {} validation failed: ", text_of(group, "Name"));
+        nested(problems, heading, group::problems(group, kind));
     }
-    periodic::all(job, kind, &mut problems);
-    limits(job, &groups, &mut problems);
-    problems
+    periodic::all(job, kind, surroundings.is_time_zone, problems);
+    if items(&job["Multiregion"], "Regions").next().is_some() {
+        problems.push("Multiregion jobs are unlicensed.".to_owned());
+    }
 }
 
 fn names(job: &Map<String, Value>, problems: &mut Vec<String>) {
@@ -81,40 +135,35 @@ fn names(job: &Map<String, Value>, problems: &mut Vec<String>) {
     }
 }
 
-fn limits(job: &Map<String, Value>, groups: &[&Value], problems: &mut Vec<String>) {
-    if !(1..=PRIORITY_MAX).contains(&int_of(job, "Priority")) {
-        problems.push(format!("job priority must be between [1, {PRIORITY_MAX}]"));
-    }
-    let total = groups.iter().fold(0_i64, |sum, group| sum.saturating_add(group["Count"].as_i64().unwrap_or(0)));
-    if total > COUNT_MAX {
-        problems.push(format!("total count was greater than configured job_max_count: {total} > {COUNT_MAX}"));
-    }
-    let uses_vault = groups.iter().flat_map(|group| items(group, "Tasks")).find(|task| task["Vault"].is_object());
-    if let Some(task) = uses_vault {
-        let cluster = task["Vault"]["Cluster"].as_str().unwrap_or("default");
-        problems.push(format!("Vault {cluster:?} not enabled but used in the job"));
-    }
-    let description = job["UI"]["Description"].as_str().unwrap_or_default().chars().count();
-    if description > 1000 {
-        problems.push(format!("UI description must be under 1000 characters, currently {description}"));
-    }
-    if !job["Payload"].is_null() {
-        problems.push("Job can't be submitted with a payload, only dispatched".to_owned());
+fn descriptions(job: &Map<String, Value>, problems: &mut Vec<String>) {
+    for (what, key) in [("UI description", "UI"), ("Tagged version description", "VersionTag")] {
+        let size = text(&job[key], "Description").len();
+        if size > DESCRIPTION_BYTES_MAX {
+            problems.push(format!("{what} must be under {DESCRIPTION_BYTES_MAX} characters, currently {size}"));
+        }
     }
 }
 
-/// What a good job asks for that drover has no part for yet; the server refuses it with these texts.
-pub fn unsupported(job: &Job) -> Vec<String> {
-    let mut texts = Vec::new();
-    let mut lacks = |is_asked: bool, what: &str| {
-        if is_asked {
-            texts.push(format!("{what} is not supported by this version of drover"));
+fn limits(job: &Map<String, Value>, problems: &mut Vec<String>) {
+    if text_of(job, "Type") == "_core" {
+        problems.push("job type cannot be core".to_owned());
+    }
+    if job["Payload"].as_str().is_some_and(|payload| !payload.is_empty()) {
+        problems.push("job can't be submitted with a payload, only dispatched".to_owned());
+    }
+    if !(1..=PRIORITY_MAX).contains(&int_of(job, "Priority")) {
+        problems.push(format!("job priority must be between [1, {PRIORITY_MAX}]"));
+    }
+    for group in items_of(job, "TaskGroups") {
+        for task in items(group, "Tasks") {
+            problems.extend(consul::vault_identity(task));
         }
-    };
-    lacks(job.multiregion.is_some(), "multiregion");
-    lacks(job.periodic.is_some(), "periodic");
-    lacks(job.parameterized_job.is_some(), "parameterized");
-    texts
+    }
+    let total =
+        items_of(job, "TaskGroups").fold(0_i64, |sum, group| sum.saturating_add(group["Count"].as_i64().unwrap_or(0)));
+    if total > COUNT_MAX {
+        problems.push(format!("total count was greater than configured job_max_count: {total} > {COUNT_MAX}"));
+    }
 }
 
 /// The text under a key; empty when there is none.

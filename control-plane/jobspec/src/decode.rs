@@ -55,11 +55,7 @@ impl<'a> Decoder<'a> {
     fn label(&mut self, block: &Block, shape: &Shape, body: &mut Map<String, Value>) {
         match (shape.label, block.labels.as_slice()) {
             (None, []) => {}
-            (None, [first, ..]) => self.problems.push(Problem::new(
-                first.span,
-                format!("Extraneous label for {}", block.kind),
-                format!("No labels are expected for {} blocks.", block.kind),
-            )),
+            (None, [_, ..]) => self.no_label(block),
             (Some(_), []) => self.problems.push(Problem::new(
                 block.open_brace_span,
                 format!("Missing name for {}", block.kind),
@@ -73,6 +69,16 @@ impl<'a> Decoder<'a> {
                 format!("Extraneous label for {}", block.kind),
                 format!("Only 1 labels (name) are expected for {} blocks.", block.kind),
             )),
+        }
+    }
+
+    fn no_label(&mut self, block: &Block) {
+        if let Some(first) = block.labels.first() {
+            self.problems.push(Problem::new(
+                first.span,
+                format!("Extraneous label for {}", block.kind),
+                format!("No labels are expected for {} blocks.", block.kind),
+            ));
         }
     }
 
@@ -205,7 +211,10 @@ impl<'a> Decoder<'a> {
                 }
                 Value::Object(map)
             }
-            Kind::Opaque => Value::Object(opaque::body(&block.body)),
+            Kind::Opaque => {
+                self.no_label(block);
+                Value::Object(opaque::body(&block.body))
+            }
             Kind::ListMapBlock => self.map_block(block, list_of_texts),
             _ => self.map_block(block, map_text),
         }
@@ -213,6 +222,7 @@ impl<'a> Decoder<'a> {
 
     /// A block whose attributes are free names.
     fn map_block(&mut self, block: &Block, read: impl Fn(&Hcl) -> Result<Value, String>) -> Value {
+        self.no_label(block);
         let mut map = Map::new();
         for inner in &block.body.blocks {
             self.problems.push(Problem::new(
@@ -251,7 +261,7 @@ fn value(value: &Hcl, field: &Field) -> Result<Option<Value>, (String, String)> 
     if value.is_null() {
         return match field.kind {
             Kind::Duration => Err(("Unsuitable value".to_owned(), "Unsuitable duration value: nil".to_owned())),
-            Kind::Text | Kind::Bool if field.parsed == Parsed::Zero => {
+            Kind::Text | Kind::Bool | Kind::Int(..) if field.parsed == Parsed::Zero => {
                 Err(unsuitable("null value is not allowed".to_owned()))
             }
             _ => Ok(None),

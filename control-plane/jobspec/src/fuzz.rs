@@ -9,7 +9,7 @@ pub fn fuzz_parse(bytes: &[u8]) {
     let inputs = Inputs { limits: Limits { source_bytes: 64 * 1024, expansion_units: 20_000 }, ..Inputs::default() };
     match crate::parse_hcl(&source, &inputs) {
         Ok(job) => {
-            let _ = crate::canonicalize(job, "global");
+            let _ = crate::canonicalize(job, &crate::Surroundings::of("global"));
         }
         Err(problems) => {
             for problem in problems {
@@ -19,7 +19,7 @@ pub fn fuzz_parse(bytes: &[u8]) {
         }
     }
     if let Ok(job) = crate::parse_json(&text) {
-        let _ = crate::canonicalize(job, "global");
+        let _ = crate::canonicalize(job, &crate::Surroundings::of("global"));
     }
 }
 

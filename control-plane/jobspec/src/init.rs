@@ -133,7 +133,7 @@ mod tests {
         for text in [super::EXAMPLE, super::EXAMPLE_SHORT] {
             let source = Source::new(super::FILE_NAME, text);
             let job = crate::parse_hcl(&source, &Inputs::default()).unwrap();
-            let canonical = crate::canonicalize(job, "global").unwrap();
+            let canonical = crate::canonicalize(job, &crate::Surroundings::of("global")).unwrap();
             assert_eq!(canonical.warnings, Vec::<String>::new());
             assert_eq!(drover_model::unacted::warnings(&canonical.job), Vec::<String>::new());
             assert_eq!(canonical.job.task_groups[0].tasks[0].driver, "exec");

@@ -27,15 +27,20 @@ pub mod check;
 
 pub mod multierror;
 
+pub mod refusal;
+
+pub mod surroundings;
+
 pub mod init;
 
 pub mod fuzz;
 
 pub use canonicalize::{Canonical, canonicalize};
-pub use check::unsupported;
 pub use json::{JsonError, parse_json};
 pub use multierror::{multierror, warnings_text};
 pub use parse::parse_hcl;
+pub use refusal::Refusal;
+pub use surroundings::Surroundings;
 
 /// What a job text is parsed with: callers name these through this crate.
 pub use drover_hcl::{FileError, Files, Inputs, Problem, Source};

@@ -1,5 +1,7 @@
 //! Blocks that are handed on as they are: the settings of drivers and autoscalers.
 
+use std::collections::BTreeMap;
+
 use drover_hcl::{Block, Body, Value as Hcl};
 use serde_json::{Map, Value, json};
 
@@ -15,16 +17,14 @@ pub fn body(body: &Body) -> Map<String, Value> {
         };
         map.insert(attribute.name.clone(), value);
     }
+    let mut blocks: BTreeMap<&String, Value> = BTreeMap::new();
     for block in &body.blocks {
-        let list = map.entry(block.kind.clone()).or_insert_with(|| json!([]));
-        // An attribute of the same name gives way.
-        if !list.is_array() {
-            *list = json!([]);
-        }
-        if let Some(list) = list.as_array_mut() {
+        if let Some(list) = blocks.entry(&block.kind).or_insert_with(|| json!([])).as_array_mut() {
             list.push(labelled(block));
         }
     }
+    // An attribute of the same name gives way.
+    map.extend(blocks.into_iter().map(|(kind, list)| (kind.clone(), list)));
     map
 }
 

@@ -1,7 +1,7 @@
 //! Job text to the job in the API's shape, with null for what is not set.
 
 use drover_hcl::{Block, Body, Inputs, Place, Problem, Source};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::decode::Decoder;
 use crate::json_syntax;
@@ -98,7 +98,7 @@ fn assemble(job: &mut Map<String, Value>) {
     for task in take_list(job, "task") {
         let mut group = GROUP.empty();
         group.insert("Name".to_owned(), task["Name"].clone());
-        group.insert("Tasks".to_owned(), json!([task]));
+        group.insert("Tasks".to_owned(), Value::Array(vec![task]));
         groups.push(Value::Object(group));
     }
     groups.extend(take_list(job, "TaskGroups"));
@@ -113,11 +113,17 @@ fn assemble(job: &mut Map<String, Value>) {
                 task.insert("Vault".to_owned(), vault.clone());
             }
             let mut secrets = take_list(task, "Secrets");
-            secrets.extend(group_secrets.iter().chain(&job_secrets).cloned());
-            task.insert("Secrets".to_owned(), if secrets.is_empty() { Value::Null } else { json!(secrets) });
+            if secrets.is_empty() {
+                secrets.extend(group_secrets.iter().cloned());
+            } else if !group_secrets.is_empty() {
+                // A task that has secrets of its own gets these twice instead of its group's, and is refused for that.
+                secrets.extend(secrets.clone());
+            }
+            secrets.extend(job_secrets.iter().cloned());
+            task.insert("Secrets".to_owned(), if secrets.is_empty() { Value::Null } else { Value::Array(secrets) });
         }
     }
-    job.insert("TaskGroups".to_owned(), if groups.is_empty() { Value::Null } else { json!(groups) });
+    job.insert("TaskGroups".to_owned(), if groups.is_empty() { Value::Null } else { Value::Array(groups) });
 }
 
 fn tasks(group: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<String, Value>> {

@@ -66,6 +66,8 @@ pub enum Parsed {
 pub enum Stored {
     /// It stays `null`.
     Keep,
+    /// It stays as it is, even empty.
+    KeepEmpty,
     /// Empty text, false, 0, or the block with all its defaults.
     Zero,
     /// That text.
@@ -76,6 +78,10 @@ pub enum Stored {
     Int(i64),
     /// That truth value.
     Bool(bool),
+    /// An empty list; elsewhere an empty one becomes `null`.
+    EmptyList,
+    /// An empty map; elsewhere an empty one becomes `null`.
+    EmptyMap,
     /// Whatever was set is lost.
     Dropped,
     /// The key is taken out.
@@ -164,6 +170,11 @@ pub const fn nullable(hcl: &'static str, json: &'static str, kind: Kind) -> Fiel
 /// A list of texts.
 pub const fn texts(hcl: &'static str, json: &'static str) -> Field {
     nullable(hcl, json, Kind::TextList)
+}
+
+/// A list of texts that stays as it is, even empty.
+pub const fn kept_texts(hcl: &'static str, json: &'static str) -> Field {
+    texts(hcl, json).stored(Stored::KeepEmpty)
 }
 
 /// A block that may stand once.

@@ -100,8 +100,7 @@ impl<'a> Sweep<'a> {
     fn jobs(&mut self) {
         for job in self.snapshot.jobs() {
             let key = job.key();
-            let is_standing = job.periodic.is_some() || job.parameterized_job.is_some();
-            let is_over = job.status == JobStatus::Dead && (job.stop || !is_standing);
+            let is_over = job.status == JobStatus::Dead && (job.stop || !job.is_parent());
             if !is_over || !self.is_old(job.submit_time, self.thresholds.job) {
                 continue;
             }

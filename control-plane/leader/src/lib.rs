@@ -15,6 +15,8 @@ pub mod unblock;
 pub mod deployments;
 pub mod rollback;
 
+pub mod periodic;
+
 pub mod gc;
 pub mod heartbeat;
 

@@ -33,9 +33,8 @@ pub struct Group {
     /// The tasks, in the order of the job file.
     #[serde(with = "nullable")]
     pub tasks: Vec<Task>,
-    /// Volumes by name.
-    #[serde(with = "nullable")]
-    pub volumes: BTreeMap<String, Value>,
+    /// Volumes by name. A map without any is kept as such: the job named volumes, all of kinds that are not known.
+    pub volumes: Option<BTreeMap<String, Value>>,
     /// The restart policy its tasks inherit.
     pub restart_policy: RestartPolicy,
     /// What happens when the node is cut off.

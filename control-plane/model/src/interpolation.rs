@@ -71,9 +71,16 @@ impl Scope<'_> {
 pub fn replace(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    // Where the next closing brace stands, counted from the end: looked for once, not again from each opening.
+    let mut close_from_end = usize::MAX;
     while let Some(start) = rest.find("${") {
-        let Some(len) = rest[start + 2..].find('}') else { break };
-        let name = &rest[start + 2..start + 2 + len];
+        let after = &rest[start + 2..];
+        if close_from_end > after.len() {
+            let Some(len) = after.find('}') else { break };
+            close_from_end = after.len() - len;
+        }
+        let len = after.len() - close_from_end;
+        let name = &after[..len];
         match is_name(name).then(|| lookup(name)).flatten() {
             Some(value) => {
                 out.push_str(&rest[..start]);
@@ -138,6 +145,65 @@ mod tests {
         check("${${NOMAD_DC}", "${dc1");
         check("open ${NOMAD_DC", "open ${NOMAD_DC");
         check("", "");
+    }
+
+    #[test]
+    fn every_kind_of_name() {
+        let node = Node {
+            attributes: BTreeMap::from([
+                ("cpu.arch".to_owned(), "amd64".to_owned()),
+                ("unique.network.ip-address".to_owned(), "10.0.0.7".to_owned()),
+                ("plugins.cni.version.host-local".to_owned(), "v1.2.0".to_owned()),
+            ]),
+            meta: [("Rack", "r1"), ("unique.id", "7"), ("my-key", "v")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            ..node()
+        };
+        let id = node.id.to_string();
+        let named = ["NOMAD_META_dash-key", "NOMAD_META_dot.key", "NOMAD_HOST_IP_odd-label", "HOME", "_x", "x9"];
+        let env: BTreeMap<String, String> = named.iter().map(|name| ((*name).to_owned(), format!("<{name}>"))).collect();
+        let scope = Scope { node: &node, region: "eu", env: &env };
+        // Name, what it stands for in a task, what it stands for in a constraint.
+        let table: &[(&str, Option<&str>, Option<&str>)] = &[
+            ("node.unique.id", Some(&id), Some(&id)),
+            ("node.unique.name", Some("n1"), Some("n1")),
+            ("node.datacenter", Some("dc1"), Some("dc1")),
+            ("node.class", Some("big"), Some("big")),
+            ("node.pool", Some("default"), Some("default")),
+            // A constraint can't ask for the region: all nodes are in one.
+            ("node.region", Some("eu"), None),
+            ("node.nope", None, None),
+            ("attr.cpu.arch", Some("amd64"), Some("amd64")),
+            ("attr.unique.network.ip-address", Some("10.0.0.7"), Some("10.0.0.7")),
+            ("attr.plugins.cni.version.host-local", Some("v1.2.0"), Some("v1.2.0")),
+            ("attr.cpu.Arch", None, None),
+            ("attr.cpu", None, None),
+            ("attr", None, None),
+            ("meta.Rack", Some("r1"), Some("r1")),
+            ("meta.rack", None, None),
+            ("meta.my-key", Some("v"), Some("v")),
+            ("meta.unique.id", Some("7"), Some("7")),
+            ("NOMAD_META_dash-key", Some("<NOMAD_META_dash-key>"), None),
+            ("NOMAD_META_dot.key", Some("<NOMAD_META_dot.key>"), None),
+            ("env[\"NOMAD_HOST_IP_odd-label\"]", Some("<NOMAD_HOST_IP_odd-label>"), None),
+            ("HOME", Some("<HOME>"), None),
+            ("_x", Some("<_x>"), None),
+            ("x9", Some("<x9>"), None),
+            ("env[\"nope\"]", None, None),
+            ("env[HOME]", None, None),
+            ("env.HOME", None, None),
+            // These belong to other places: services at submit time, device constraints, secrets.
+            ("JOB", None, None),
+            ("BASE", None, None),
+            ("device.vendor", None, None),
+            ("secret.db.password", None, None),
+        ];
+        for (name, in_task, in_constraint) in table {
+            let text = format!("a${{{name}}}b");
+            let expected = in_task.map_or_else(|| text.clone(), |value| format!("a{value}b"));
+            assert_eq!(scope.replace(&text), expected, "{name}");
+            assert_eq!(node_value(&node, name).as_deref(), *in_constraint, "{name}");
+            assert_eq!(single_name(&format!("${{{name}}}")), Some(*name));
+        }
     }
 
     #[test]

@@ -109,9 +109,9 @@ pub struct Job {
     pub update: Option<UpdateStrategy>,
     /// Carried only.
     pub multiregion: Option<Value>,
-    /// Carried only.
+    /// When it launches others by the clock; see [`Job::periodic_launches`].
     pub periodic: Option<Value>,
-    /// Carried only.
+    /// It launches others when it is dispatched; see [`Job::dispatch_rules`].
     pub parameterized_job: Option<Value>,
     /// Metadata its groups and tasks inherit.
     #[serde(with = "nullable")]

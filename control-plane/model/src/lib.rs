@@ -16,6 +16,7 @@ pub mod resources;
 
 pub mod group;
 pub mod job;
+pub mod launch;
 pub mod task;
 
 pub mod computed_class;

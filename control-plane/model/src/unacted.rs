@@ -66,7 +66,7 @@ pub const UNACTED: &[Unacted] = &[
     of_group("ephemeral_disk migrate", Effect::LeftOut, |group| {
         group.ephemeral_disk.migrate || group.ephemeral_disk.sticky
     }),
-    of_group("volume", Effect::FailsSetup, |group| !group.volumes.is_empty()),
+    of_group("volume", Effect::FailsSetup, |group| group.volumes.iter().flatten().next().is_some()),
     of_group("network mode other than host", Effect::FailsSetup, |group| {
         group.networks.iter().any(|network| !matches!(network.mode.as_str(), "" | "host"))
     }),

@@ -14,6 +14,8 @@ use drover_model::node::Node;
 use drover_model::{AllocId, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use crate::edge_node::{ExecInput, ExecOutput, ExecRequest, FileInfo, FilesRequest, FilesWanted};
+
 /// The longest request frame either side takes, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// The longest frame of pushed allocs, in bytes. A larger set is sent in several frames.
@@ -107,6 +109,30 @@ pub enum ToEdge {
         /// The alloc.
         alloc_id: AllocId,
     },
+    /// Files of an alloc.
+    Files(FilesRequest),
+    /// A command inside a task: [`ExecInput`] and [`ExecOutput`] frames follow.
+    Exec(ExecRequest),
+    /// Ends tasks and starts them again.
+    RestartTasks {
+        /// The alloc.
+        alloc_id: AllocId,
+        /// Only this task; empty means those that run.
+        task: String,
+        /// All tasks, those included that have ended.
+        all: bool,
+    },
+    /// Sends a signal.
+    SignalTasks {
+        /// The alloc.
+        alloc_id: AllocId,
+        /// Only this task; empty means all that run.
+        task: String,
+        /// Its name.
+        signal: String,
+    },
+    /// What the node uses now; answered by [`crate::edge_node::NodeStats`].
+    NodeStats,
 }
 
 /// Which part of a log.
@@ -134,6 +160,16 @@ pub enum FromEdge {
     Logs,
     /// Statistics.
     AllocStats(Box<AllocStats>),
+    /// Files of a directory.
+    Files(Vec<FileInfo>),
+    /// One file.
+    File(FileInfo),
+    /// The command runs; [`ExecOutput`] frames follow.
+    Exec,
+    /// It was done.
+    Done,
+    /// Statistics of the node.
+    NodeStats(Box<crate::edge_node::NodeStats>),
     /// It was not done.
     Refused(RpcError),
 }
@@ -149,6 +185,8 @@ pub struct LogChunk {
     pub file: String,
     /// Where the data ends in that file.
     pub offset: u64,
+    /// What became of the file (`file deleted`, `file truncated`); mostly empty.
+    pub event: String,
 }
 
 /// What the tasks of an alloc use.
@@ -187,6 +225,8 @@ pub struct TaskStats {
     pub throttled_periods: u64,
     /// For how long.
     pub throttled_ns: u64,
+    /// Bytes of swap.
+    pub memory_swap_bytes: u64,
 }
 
 /// An HTTP request on its way to a server.

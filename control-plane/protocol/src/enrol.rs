@@ -44,6 +44,23 @@ pub enum Proof {
     Renewal,
 }
 
+/// What every server of a region holds: enough to issue, not enough to found regions. Its debug form hides the key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionKeys {
+    /// The root's certificate, in PEM.
+    pub root: String,
+    /// The region's certificate, in PEM.
+    pub region: String,
+    /// The key that belongs to it, in PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for RegionKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RegionKeys(..)")
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum EnrolAnswer {
@@ -57,6 +74,9 @@ pub enum EnrolAnswer {
         mac: Option<[u8; 32]>,
         /// Where this server takes RPCs.
         servers: Vec<String>,
+        /// What a server needs to issue certificates itself; for servers only.
+        #[serde(default)]
+        keys: Option<RegionKeys>,
     },
     /// No certificate.
     Refused {

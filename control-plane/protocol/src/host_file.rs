@@ -31,7 +31,19 @@ pub struct HostFile {
     pub http: String,
     /// The server's process.
     pub pid: u32,
+    /// Where it takes gossip, as `address:port`; empty when it does not.
+    #[serde(default)]
+    pub gossip: String,
+    /// How many servers it forms its region with.
+    #[serde(default)]
+    pub bootstrap_expect: u32,
+    /// Gossip addresses of the servers that it is told to join.
+    #[serde(default)]
+    pub joins: Vec<String>,
 }
+
+/// The fingerprint in the file of a server that has no authority yet: none has it.
+pub const NO_FINGERPRINT: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl std::fmt::Debug for HostFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -135,6 +147,17 @@ pub fn parse_file_name(name: &str) -> Option<(u16, u64)> {
     Some((port.parse().ok()?, inode.parse().ok()?))
 }
 
+/// The name of the file by which a server says that it waits for an authority. Clients pass it over: nobody can be joined there.
+pub fn waiting_file_name(rpc_port: u16, netns_inode: u64) -> String {
+    format!("{rpc_port}-{netns_inode}.waiting")
+}
+
+/// RPC port and network namespace of such a file; none for any other name.
+pub fn parse_waiting_file_name(name: &str) -> Option<(u16, u64)> {
+    let (port, inode) = name.strip_suffix(".waiting")?.split_once('-')?;
+    Some((port.parse().ok()?, inode.parse().ok()?))
+}
+
 /// Where the server of that user writes its file.
 pub fn directory(uid: u32, xdg_runtime_dir: Option<&Path>) -> PathBuf {
     match xdg_runtime_dir.filter(|dir| dir.is_absolute()) {
@@ -177,6 +200,9 @@ mod tests {
             rpc: "127.0.0.1:4647".to_owned(),
             http: "127.0.0.1:4646".to_owned(),
             pid: 7,
+            gossip: "127.0.0.1:4648".to_owned(),
+            bootstrap_expect: 1,
+            joins: Vec::new(),
         }
     }
 
@@ -206,6 +232,8 @@ mod tests {
     fn names_and_places() {
         assert_eq!(parse_file_name(&file_name(4647, 4026531840)), Some((4647, 4026531840)));
         assert_eq!(parse_file_name("4647.json"), None);
+        assert_eq!(parse_file_name(&waiting_file_name(4647, 1)), None);
+        assert_eq!(parse_waiting_file_name(&waiting_file_name(4647, 1)), Some((4647, 1)));
         assert_eq!(directory(0, Some(Path::new("/run/user/0"))), PathBuf::from("/run/drover"));
         assert_eq!(directory(5, Some(Path::new("/run/user/5"))), PathBuf::from("/run/user/5/drover"));
         assert_eq!(directory(5, Some(Path::new("relative"))), PathBuf::from("/tmp/drover-5"));

@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod edge;
+pub mod edge_node;
 pub mod enrol;
 pub mod host_file;
 pub mod server;

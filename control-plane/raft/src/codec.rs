@@ -1,4 +1,4 @@
-//! The form of log entries, votes and snapshot heads on disk.
+//! The form of log entries, votes and snapshot heads on disk, and of their parts on the wire.
 //!
 //! openraft's own serde forms are not stable from one version to the next, so nothing of them reaches the disk: these
 //! records are ours, MessagePack with field names, and each begins with a version.
@@ -10,7 +10,7 @@ use openraft::{BasicNode, EntryPayload, Membership};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Entry, LogId, Proposal, StoredMembership, Vote};
+use crate::types::{Digest, Entry, LogId, Proposal, RestoreStep, StoredMembership, Vote};
 
 /// The version this code writes. It reads all versions up to it.
 const FORMAT: u8 = 1;
@@ -49,11 +49,31 @@ enum PayloadRecord {
     Blank,
     Command(#[serde(with = "serde_bytes")] Vec<u8>),
     Membership(MembershipRecord),
+    Restore(RestoreRecord),
+}
+
+/// A step of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum RestoreRecord {
+    Begin {
+        len: u64,
+        #[serde(with = "serde_bytes")]
+        digest: Digest,
+        index: u64,
+    },
+    Part {
+        begun: u64,
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    Finish {
+        begun: u64,
+    },
 }
 
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct EntryRecord {
+pub struct EntryRecord {
     id: LogIdRecord,
     payload: PayloadRecord,
 }
@@ -65,14 +85,55 @@ pub struct SnapshotRecord {
     last: Option<LogIdRecord>,
     membership_at: Option<LogIdRecord>,
     membership: MembershipRecord,
+    /// What is added to a log index to give the state's: a restore may bring a state that is ahead of the log.
+    pub index_offset: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// A restore under way.
+    pub staged: Option<StagedRecord>,
 }
 
-fn encode<T: Serialize>(record: T) -> Vec<u8> {
+/// A restore under way: the bytes that have come stand behind the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedRecord {
+    /// The entry that began it.
+    pub begun: u64,
+    /// The entry that brought the newest part.
+    pub touched: u64,
+    /// The length of the whole image.
+    pub len: u64,
+    /// Of the whole image.
+    #[serde(with = "serde_bytes")]
+    pub digest: Digest,
+    /// The greatest index in the image.
+    pub index: u64,
+    /// How much of it has come.
+    pub have: u64,
+}
+
+impl SnapshotRecord {
+    /// The log index it goes up to.
+    pub fn index(&self) -> u64 {
+        self.last.map_or(0, |id| id.index)
+    }
+
+    /// The term of that entry.
+    pub fn term(&self) -> u64 {
+        self.last.map_or(0, |id| id.term)
+    }
+
+    /// The length of what a restore under way has brought.
+    pub fn staged_len(&self) -> u64 {
+        self.staged.map_or(0, |staged| staged.have)
+    }
+}
+
+pub fn encode<T: Serialize>(record: T) -> Vec<u8> {
     rmp_serde::to_vec_named(&Versioned { v: FORMAT, r: record })
         .expect("the records hold nothing that MessagePack can't express")
 }
 
-fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> io::Result<T> {
+pub fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> io::Result<T> {
     let versioned: Versioned<T> = rmp_serde::from_slice(bytes)
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{what} can't be read: {e}")))?;
     if versioned.v > FORMAT {
@@ -82,11 +143,11 @@ fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> io::Result<T> {
     Ok(versioned.r)
 }
 
-fn log_id_record(id: &LogId) -> LogIdRecord {
+pub fn log_id_record(id: &LogId) -> LogIdRecord {
     LogIdRecord { term: id.leader_id.term, index: id.index }
 }
 
-fn log_id(record: LogIdRecord) -> LogId {
+pub fn log_id(record: LogIdRecord) -> LogId {
     LogId::new_term_index(record.term, record.index)
 }
 
@@ -106,6 +167,10 @@ fn membership(record: MembershipRecord) -> io::Result<Membership<u64, BasicNode>
     Membership::new(record.voters, nodes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
 }
 
+pub fn decode_number(bytes: &[u8]) -> io::Result<u64> {
+    decode("number", bytes)
+}
+
 pub fn encode_log_id(id: &LogId) -> Vec<u8> {
     encode(log_id_record(id))
 }
@@ -114,36 +179,56 @@ pub fn decode_log_id(bytes: &[u8]) -> io::Result<LogId> {
     decode("log id", bytes).map(log_id)
 }
 
+pub fn vote_record(vote: &Vote) -> VoteRecord {
+    VoteRecord { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed }
+}
+
+pub fn vote(record: VoteRecord) -> Vote {
+    if record.committed { Vote::new_committed(record.term, record.node) } else { Vote::new(record.term, record.node) }
+}
+
 pub fn encode_vote(vote: &Vote) -> Vec<u8> {
-    encode(VoteRecord { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed })
+    encode(vote_record(vote))
 }
 
 pub fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
-    let record: VoteRecord = decode("vote", bytes)?;
-    Ok(if record.committed {
-        Vote::new_committed(record.term, record.node)
-    } else {
-        Vote::new(record.term, record.node)
-    })
+    decode("vote", bytes).map(vote)
 }
 
-pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+pub fn entry_record(entry: &Entry) -> EntryRecord {
     let payload = match &entry.payload {
         EntryPayload::Blank => PayloadRecord::Blank,
-        EntryPayload::Normal(proposal) => PayloadRecord::Command(proposal.0.to_vec()),
+        EntryPayload::Normal(Proposal::Command(bytes)) => PayloadRecord::Command(bytes.to_vec()),
+        EntryPayload::Normal(Proposal::Restore(step)) => PayloadRecord::Restore(match step.clone() {
+            RestoreStep::Begin { len, digest, index } => RestoreRecord::Begin { len, digest, index },
+            RestoreStep::Part { begun, bytes } => RestoreRecord::Part { begun, bytes: bytes.to_vec() },
+            RestoreStep::Finish { begun } => RestoreRecord::Finish { begun },
+        }),
         EntryPayload::Membership(membership) => PayloadRecord::Membership(membership_record(membership)),
     };
-    encode(EntryRecord { id: log_id_record(&entry.log_id), payload })
+    EntryRecord { id: log_id_record(&entry.log_id), payload }
 }
 
-pub fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
-    let record: EntryRecord = decode("log entry", bytes)?;
+pub fn entry(record: EntryRecord) -> io::Result<Entry> {
     let payload = match record.payload {
         PayloadRecord::Blank => EntryPayload::Blank,
-        PayloadRecord::Command(bytes) => EntryPayload::Normal(Proposal(bytes.into())),
+        PayloadRecord::Command(bytes) => EntryPayload::Normal(Proposal::Command(bytes.into())),
+        PayloadRecord::Restore(record) => EntryPayload::Normal(Proposal::Restore(match record {
+            RestoreRecord::Begin { len, digest, index } => RestoreStep::Begin { len, digest, index },
+            RestoreRecord::Part { begun, bytes } => RestoreStep::Part { begun, bytes: bytes.into() },
+            RestoreRecord::Finish { begun } => RestoreStep::Finish { begun },
+        })),
         PayloadRecord::Membership(record) => EntryPayload::Membership(membership(record)?),
     };
     Ok(Entry { log_id: log_id(record.id), payload })
+}
+
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    encode(entry_record(entry))
+}
+
+pub fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
+    decode("log entry", bytes).and_then(entry)
 }
 
 /// The head of a snapshot, and back.
@@ -152,6 +237,7 @@ pub fn snapshot_record(last: Option<&LogId>, stored: &StoredMembership) -> Snaps
         last: last.map(log_id_record),
         membership_at: stored.log_id().as_ref().map(log_id_record),
         membership: membership_record(stored.membership()),
+        ..SnapshotRecord::default()
     }
 }
 
@@ -180,7 +266,11 @@ mod tests {
             assert_eq!((read.log_id, &read.payload), (entry.log_id, &entry.payload));
         };
         check(EntryPayload::Blank);
-        check(EntryPayload::Normal(Proposal(b"bytes".as_slice().into())));
+        check(EntryPayload::Normal(Proposal::Command(b"bytes".as_slice().into())));
+        let restore = |step| check(EntryPayload::Normal(Proposal::Restore(step)));
+        restore(RestoreStep::Begin { len: 7, digest: [3; 32], index: 5 });
+        restore(RestoreStep::Part { begun: 9, bytes: b"part".as_slice().into() });
+        restore(RestoreStep::Finish { begun: 9 });
         let nodes = BTreeMap::from([(1, BasicNode { addr: "127.0.0.1:4647".to_owned() })]);
         check(EntryPayload::Membership(Membership::new(vec![BTreeSet::from([1])], nodes).unwrap()));
     }

@@ -1,21 +1,42 @@
 //! The region's log: openraft, its log on disk, and the state that follows from it.
 //!
 //! The only crate that names openraft and surrealkv. Above it there are commands, answers and snapshots
-//! ([`node::RaftNode`]); a dead raft core or a failed disk ends the process, it never hangs.
-//!
-//! A region of one server is what this crate runs today; there is no network in it yet.
+//! ([`node::RaftNode`]); a dead raft core or a failed disk ends the process, it never hangs. Other servers are reached
+//! through [`peers::Peers`], which somebody above implements.
 
 pub mod node;
+
+pub mod leadership;
+pub mod members;
+pub mod peers;
+pub mod propose;
+pub mod recovery;
+pub mod restore;
+pub mod serve;
 
 mod codec;
 mod log_store;
 mod machine;
 mod network;
 mod snapshot_file;
+mod staged;
 mod store;
 mod types;
+mod wire;
 
-pub use node::{Leadership, ProposeError, RaftNode, Settings, StartError};
+pub use leadership::Leadership;
+pub use members::{MemberError, PeerProgress, Progress, RaftMember};
+pub use node::{LogLength, RaftNode, Settings, StartError};
+pub use peers::{Alone, FRAME_BYTES_MAX, FrameReceiver, FrameSender, Link, Peer, PeerError, Peers};
+pub use propose::ProposeError;
+pub use recovery::RecoveryError;
+pub use restore::{RestoreError, SnapshotInfo, copy_snapshot, read_snapshot};
+pub use serve::ServeError;
+pub use snapshot_file::{SNAPSHOT_BYTES_MAX, SnapshotError};
 
+#[cfg(test)]
+mod memory_log;
+#[cfg(test)]
+mod pressure;
 #[cfg(test)]
 mod storage_suite;

@@ -15,6 +15,9 @@ use crate::types::{Entry, LogId, TypeConfig, Vote};
 const VOTE: &[u8] = b"m/vote";
 const COMMITTED: &[u8] = b"m/committed";
 const PURGED: &[u8] = b"m/purged";
+const OWNER: &[u8] = b"m/owner";
+/// How much one message carries to a follower that is behind, in bytes; a longer entry travels alone.
+const APPEND_BYTES: usize = 1 << 20;
 const ENTRY_PREFIX: u8 = b'e';
 
 /// The log. A clone reads and writes the same one.
@@ -39,6 +42,23 @@ impl LogStore {
         Self { store }
     }
 
+    /// Whose log it is, once somebody has written to it.
+    pub fn owner(&self) -> io::Result<Option<u64>> {
+        self.meta(OWNER, codec::decode_number)
+    }
+
+    /// Says whose log it is.
+    pub async fn set_owner(&self, number: u64) -> io::Result<()> {
+        let bytes = codec::encode(number);
+        self.store.write_now(|tx| tx.set(OWNER, bytes)).await
+    }
+
+    /// Appends an entry; on disk when it returns. For recovery, while no raft runs.
+    pub async fn append_durably(&self, entry: Entry) -> io::Result<()> {
+        let (key, bytes) = (key(entry.log_id.index), codec::encode_entry(&entry));
+        self.store.write_now(|tx| tx.set(key, bytes)).await
+    }
+
     fn meta<T>(&self, key: &[u8], decode: impl Fn(&[u8]) -> io::Result<T>) -> io::Result<Option<T>> {
         self.store.read(|tx| tx.get(key))?.map(|bytes| decode(&bytes)).transpose()
     }
@@ -60,6 +80,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Unbounded => end_key(),
         };
         let values = self.store.read(|tx| range_values(tx, key(start), end, usize::MAX))?;
+        values.iter().map(|bytes| codec::decode_entry(bytes)).collect()
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let values = self.store.read(|tx| range_values(tx, key(start), key(end), APPEND_BYTES))?;
         values.iter().map(|bytes| codec::decode_entry(bytes)).collect()
     }
 

@@ -1,8 +1,9 @@
 //! The state machine: applies commands and publishes the state and its events.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use drover_state::{Answer, Events, Refusal, Snapshot, State, apply, command};
 use futures_util::{Stream, StreamExt};
@@ -11,12 +12,28 @@ use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::{broadcast, watch};
 
-use crate::codec;
-use crate::snapshot_file;
-use crate::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::codec::{self, SnapshotRecord};
+use crate::snapshot_file::{self, SnapshotError, SnapshotFile};
+use crate::staged::{self, Complete, Staged};
+use crate::types::{LogId, Outcome, Proposal, SnapshotMeta, StoredMembership, TypeConfig};
 
-/// A snapshot as it travels: the state's own encoded form.
-pub type SnapshotBytes = Arc<Vec<u8>>;
+/// What openraft hands about as a snapshot.
+#[derive(Clone, Debug)]
+pub enum SnapshotData {
+    /// One of this server's own.
+    Own(SnapshotFile),
+    /// One that has come from another server, synced, beside the own ones.
+    Received(SnapshotFile, PathBuf),
+}
+
+impl SnapshotData {
+    /// The file.
+    pub fn file(&self) -> &SnapshotFile {
+        match self {
+            Self::Own(file) | Self::Received(file, _) => file,
+        }
+    }
+}
 
 /// Events kept for a slow listener; one that falls behind is told so and looks at the state anew.
 const EVENTS_KEPT: usize = 4096;
@@ -27,18 +44,34 @@ pub struct Published {
     pub snapshot: watch::Sender<Snapshot>,
     /// What changed, entry by entry.
     pub events: broadcast::Sender<Arc<Events>>,
-}
-
-impl Published {
-    fn new(state: &State) -> Self {
-        Self { snapshot: watch::Sender::new(state.snapshot()), events: broadcast::Sender::new(EVENTS_KEPT) }
-    }
+    /// The log index up to which [`Self::snapshot`] goes.
+    pub applied: watch::Sender<u64>,
 }
 
 struct Applied {
     state: State,
     last: Option<LogId>,
     membership: StoredMembership,
+    /// Added to a log index it gives the state's.
+    index_offset: u64,
+    staged: Option<Staged>,
+}
+
+impl Applied {
+    /// From a snapshot whose digest holds.
+    fn read(file: &SnapshotFile) -> Result<Self, SnapshotError> {
+        let (state, staged) = file.body()?;
+        let record = file.record().clone();
+        let (index_offset, staged) = (record.index_offset, record.staged.map(|record| Staged::read(record, staged)));
+        let (last, membership) =
+            codec::snapshot_head(record).map_err(|e| SnapshotError::Head { reason: e.to_string() })?;
+        let state = State::decode(&state).map_err(SnapshotError::State)?;
+        Ok(Self { state, last, membership, index_offset, staged })
+    }
+
+    fn index(&self) -> u64 {
+        self.last.map_or(0, |id| id.index)
+    }
 }
 
 /// The machine. A clone is the same one: openraft keeps one for applying and one for building snapshots.
@@ -46,25 +79,38 @@ struct Applied {
 pub struct Machine {
     applied: Arc<Mutex<Applied>>,
     published: Arc<Published>,
-    dir: PathBuf,
+    dir: Arc<Path>,
 }
 
 impl Machine {
     /// Starts from the newest snapshot in `dir`, or from nothing.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
-        let (state, last, membership) = match snapshot_file::load(&dir)? {
-            Some((record, bytes)) => {
-                let (last, membership) = codec::snapshot_head(record)?;
-                (decode_state(&bytes)?, last, membership)
-            }
-            None => (State::default(), None, StoredMembership::default()),
+        std::fs::create_dir_all(&dir)?;
+        let applied = match snapshot_file::load(&dir)? {
+            Some(file) => Applied::read(&file)?,
+            None => Applied {
+                state: State::default(),
+                last: None,
+                membership: StoredMembership::default(),
+                index_offset: 0,
+                staged: None,
+            },
         };
-        let published = Arc::new(Published::new(&state));
-        Ok(Self { applied: Arc::new(Mutex::new(Applied { state, last, membership })), published, dir })
+        let published = Arc::new(Published {
+            snapshot: watch::Sender::new(applied.state.snapshot()),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            applied: watch::Sender::new(applied.index()),
+        });
+        Ok(Self { applied: Arc::new(Mutex::new(applied)), published, dir: dir.into() })
     }
 
     pub fn published(&self) -> Arc<Published> {
         self.published.clone()
+    }
+
+    /// Where snapshots lie.
+    pub fn dir(&self) -> Arc<Path> {
+        self.dir.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Applied> {
@@ -72,33 +118,118 @@ impl Machine {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply_entry(applied: &mut Applied, log_id: LogId, payload: Payload) -> (Answer, Option<Events>) {
+    /// The state as it is now, and all that a snapshot of it needs. Costs nothing.
+    pub fn capture(&self) -> Captured {
+        let applied = self.lock();
+        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+        let mut record = codec::snapshot_record(applied.last.as_ref(), &applied.membership);
+        record.index_offset = applied.index_offset;
+        record.at_ms = at_ms;
+        record.staged = applied.staged.as_ref().map(|staged| staged.record);
+        Captured {
+            state: applied.state.clone(),
+            staged: applied.staged.clone(),
+            record,
+            meta: SnapshotMeta { last_log_id: applied.last, last_membership: applied.membership.clone() },
+        }
+    }
+
+    /// Applies what is quick. Gives the image that a restore has brought whole, for [`Self::replace`].
+    fn apply_entry(&self, log_id: LogId, payload: Payload) -> (Outcome, Option<Events>, Option<Complete>) {
+        let mut guard = self.lock();
+        let applied = &mut *guard;
         applied.last = Some(log_id);
-        match payload {
-            EntryPayload::Blank => (Answer::Done, None),
+        let index = log_id.index + applied.index_offset;
+        staged::forget_stale(&mut applied.staged, log_id.index);
+        let (answer, events, complete) = match payload {
+            EntryPayload::Blank => (Answer::Done, None, None),
             EntryPayload::Membership(membership) => {
                 applied.membership = StoredMembership::new(Some(log_id), membership);
-                (Answer::Done, None)
+                (Answer::Done, None, None)
             }
-            EntryPayload::Normal(proposal) => match command::decode(&proposal.0) {
+            EntryPayload::Normal(Proposal::Command(bytes)) => match command::decode(&bytes) {
                 Ok(command) => {
-                    let (answer, events) = apply::apply(&mut applied.state, log_id.index, command);
-                    (answer, Some(events))
+                    let (answer, events) = apply::apply(&mut applied.state, index, command);
+                    (answer, Some(events), None)
                 }
                 Err(error) => {
                     // Every server of this version reads the same bytes and refuses them alike.
                     tracing::error!(index = log_id.index, %error, "log entry refused");
-                    (Answer::Refused(Refusal::Conflict { reason: error.to_string() }), None)
+                    (refused(error.to_string()), None, None)
                 }
             },
+            EntryPayload::Normal(Proposal::Restore(step)) => {
+                match staged::step(&mut applied.staged, log_id.index, step) {
+                    Ok(complete) => (Answer::Done, None, complete),
+                    Err(reason) => (refused(reason), None, None),
+                }
+            }
+        };
+        (Outcome { index, answer }, events, complete)
+    }
+
+    /// Puts a restored state in the place of this one.
+    async fn replace(&self, log_id: LogId, complete: Complete) -> io::Result<(Outcome, Events)> {
+        // Whoever proposed it has read this image: a server that can't is of another version, and must not go on with a
+        // state that the others do not have.
+        let state = on_blocking(move || Ok(State::decode(&complete.image).map_err(SnapshotError::State)?)).await?;
+        let mut applied = self.lock();
+        applied.state = state;
+        applied.index_offset = applied.index_offset.max((complete.index + 1).saturating_sub(log_id.index));
+        let index = log_id.index + applied.index_offset;
+        Ok((Outcome { index, answer: Answer::Done }, Events { index, changes: Vec::new() }))
+    }
+
+    /// Publishes the state as it is now. Before anybody is answered: who reads after an answer reads its own write.
+    fn publish(&self, events: Option<Events>, all_changed: bool) {
+        let (snapshot, index) = {
+            let applied = self.lock();
+            (applied.state.snapshot(), applied.index())
+        };
+        if let Some(events) = events {
+            self.published.snapshot.send_replace(snapshot);
+            // An entry that changed nothing wakes nobody: without changes an event means that all may have changed.
+            if all_changed || !events.changes.is_empty() {
+                // Nobody listens before the server has started; that is no failure.
+                let _ = self.published.events.send(Arc::new(events));
+            }
         }
+        self.published.applied.send_replace(index);
     }
 }
 
-type Payload = EntryPayload<crate::types::Proposal, u64, openraft::BasicNode>;
+/// A frozen state.
+pub struct Captured {
+    state: State,
+    staged: Option<Staged>,
+    /// The head of its snapshot.
+    pub record: SnapshotRecord,
+    meta: SnapshotMeta,
+}
+
+impl Captured {
+    /// Makes it the newest snapshot in `dir`.
+    fn save(&self, dir: &Path) -> Result<SnapshotFile, SnapshotError> {
+        let state = self.state.encode();
+        snapshot_file::save(dir, &self.record, &state, self.staged.iter().flat_map(Staged::bytes))
+    }
+
+    /// Writes it to a file of its own, without what a restore under way has brought.
+    pub fn write(&self, file: &mut std::fs::File) -> io::Result<()> {
+        let mut record = self.record.clone();
+        record.staged = None;
+        snapshot_file::write(file, &record, &self.state.encode(), std::iter::empty())
+    }
+}
+
+fn refused(reason: String) -> Answer {
+    Answer::Refused(Refusal::Conflict { reason })
+}
+
+type Payload = EntryPayload<Proposal, u64, openraft::BasicNode>;
 
 impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = SnapshotBytes;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -112,22 +243,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let (answer, events, snapshot) = {
-                let mut applied = self.lock();
-                let (answer, events) = Self::apply_entry(&mut applied, entry.log_id, entry.payload);
-                (answer, events, applied.state.snapshot())
-            };
-            // The state is published before the answer: who reads after an answer reads its own write.
-            if let Some(events) = events {
-                self.published.snapshot.send_replace(snapshot);
-                // An entry that changed nothing wakes nobody: without changes an event means that all may have changed.
-                if !events.changes.is_empty() {
-                    // Nobody listens before the server has started; that is no failure.
-                    let _ = self.published.events.send(Arc::new(events));
-                }
+            let (mut outcome, mut events, complete) = self.apply_entry(entry.log_id, entry.payload);
+            let is_restored = complete.is_some();
+            if let Some(complete) = complete {
+                let (replaced, all) = self.replace(entry.log_id, complete).await?;
+                (outcome, events) = (replaced, Some(all));
             }
+            self.publish(events, is_restored);
             if let Some(responder) = responder {
-                responder.send(answer);
+                responder.send(outcome);
             }
         }
         Ok(())
@@ -137,55 +261,67 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotBytes) -> Result<(), io::Error> {
-        let state = decode_state(&snapshot)?;
-        let record = codec::snapshot_record(meta.last_log_id.as_ref(), &meta.last_membership);
-        let (dir, index) = (self.dir.clone(), meta.last_log_id.map_or(0, |id| id.index));
-        on_blocking(move || snapshot_file::save(&dir, &record, &snapshot, index)).await?;
-        let fresh = state.snapshot();
-        let mut applied = self.lock();
-        *applied = Applied { state, last: meta.last_log_id, membership: meta.last_membership.clone() };
-        self.published.snapshot.send_replace(fresh);
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let (dir, last) = (self.dir.clone(), meta.last_log_id);
+        let fresh = on_blocking(move || {
+            let fresh = Applied::read(snapshot.file())?;
+            if fresh.last != last {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "snapshot goes to another entry than was said"));
+            }
+            match &snapshot {
+                SnapshotData::Received(_, path) => snapshot_file::adopt(&dir, path, fresh.index())?,
+                SnapshotData::Own(file) => {
+                    let (state, staged) = file.body()?;
+                    snapshot_file::save(&dir, file.record(), &state, std::iter::once(staged.as_slice()))?
+                }
+            };
+            Ok(fresh)
+        })
+        .await?;
+        let index = fresh.index() + fresh.index_offset;
+        *self.lock() = fresh;
         // Everything may have changed: listeners compare indexes themselves.
-        let _ = self.published.events.send(Arc::new(Events { index, changes: Vec::new() }));
+        self.publish(Some(Events { index, changes: Vec::new() }), true);
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
         let dir = self.dir.clone();
-        let Some((record, bytes)) = on_blocking(move || snapshot_file::load(&dir)).await? else {
-            return Ok(None);
-        };
-        let (last_log_id, last_membership) = codec::snapshot_head(record)?;
-        let meta = SnapshotMeta { last_log_id, last_membership };
-        Ok(Some(RaftSnapshot { meta, snapshot: Arc::new(bytes) }))
+        let found = on_blocking(move || {
+            let Some(file) = snapshot_file::newest(&dir)? else { return Ok(None) };
+            Ok(Some(file.verify().map(|()| file)))
+        })
+        .await?;
+        match found {
+            None => Ok(None),
+            Some(Ok(file)) if file.has_digest() => {
+                let (last_log_id, last_membership) = codec::snapshot_head(file.record().clone())?;
+                let meta = SnapshotMeta { last_log_id, last_membership };
+                Ok(Some(RaftSnapshot { meta, snapshot: SnapshotData::Own(file) }))
+            }
+            Some(checked) => {
+                // No follower would take it, and the state it was made of is here: make another.
+                if let Err(error) = checked {
+                    tracing::error!(%error, "newest snapshot can't be used, making another");
+                }
+                self.build_snapshot().await.map(Some)
+            }
+        }
     }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
-    type SnapshotData = SnapshotBytes;
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotBytes>, io::Error> {
-        let (state, last_log_id, last_membership) = {
-            let applied = self.lock();
-            (applied.state.clone(), applied.last, applied.membership.clone())
-        };
-        let record = codec::snapshot_record(last_log_id.as_ref(), &last_membership);
-        let dir = self.dir.clone();
-        let snapshot = on_blocking(move || {
-            let bytes = Arc::new(state.encode());
-            snapshot_file::save(&dir, &record, &bytes, last_log_id.map_or(0, |id| id.index))?;
-            Ok(bytes)
-        })
-        .await?;
-        Ok(RaftSnapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot })
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
+        let (dir, captured) = (self.dir.clone(), self.capture());
+        let meta = captured.meta.clone();
+        let file = on_blocking(move || Ok(captured.save(&dir)?)).await?;
+        Ok(RaftSnapshot { meta, snapshot: SnapshotData::Own(file) })
     }
 }
 
-fn decode_state(bytes: &[u8]) -> io::Result<State> {
-    State::decode(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
-}
-
-async fn on_blocking<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+/// Runs what reads and writes files, or takes long, off the threads that answer.
+pub async fn on_blocking<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(f).await.map_err(io::Error::other)?
 }

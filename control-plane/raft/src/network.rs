@@ -1,72 +1,304 @@
-//! The raft network of a region of one server: there is nobody to call.
+//! The calling side of raft: openraft's calls as frames on [`Peers`]' streams.
+//!
+//! A link to append is kept and used again, also from one of openraft's sessions to the next. Requests do not wait for
+//! answers: up to [`IN_FLIGHT_MAX`] of them are under way, which is what makes replication fast over a distance.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
 use openraft::type_config::alias::{SnapshotOf, VoteOf};
-use openraft::{AnyError, BasicNode, OptionalSend};
+use openraft::{BasicNode, OptionalSend};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::machine::SnapshotBytes;
+use crate::codec;
+use crate::machine::{SnapshotData, on_blocking};
+use crate::peers::{Link, Peer, PeerError, Peers};
 use crate::types::TypeConfig;
+use crate::wire::{self, Append, AppendAnswer, Ballot, BallotAnswer, Call, SnapshotAnswer, TransferAnswer};
 
-/// Makes links that lead nowhere.
-pub struct Alone;
+/// Requests to append that are under way to one server.
+pub const IN_FLIGHT_MAX: usize = 64;
+/// How long opening a stream may take.
+const OPEN_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long an answer to entries may take: a follower syncs them first, and its disk may be slow.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a piece of a snapshot may wait to be taken.
+const PIECE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a follower may take to install what it has received: it decodes the whole state.
+const INSTALL_WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// A link that leads nowhere.
-pub struct Nobody {
-    target: u64,
+type StreamAppend<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
+
+/// Makes links.
+pub struct Network {
+    peers: Arc<dyn Peers>,
 }
 
-impl Nobody {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        Unreachable::new(&AnyError::error(format!("server {} is not part of this region of one", self.target)))
+impl Network {
+    pub fn new(peers: Arc<dyn Peers>) -> Self {
+        Self { peers }
     }
 }
 
-impl RaftNetworkFactory<TypeConfig> for Alone {
-    type Network = Nobody;
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Target;
 
-    async fn new_client(&mut self, target: u64, _node: &BasicNode) -> Nobody {
-        Nobody { target }
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Target {
+        Target {
+            peers: self.peers.clone(),
+            peer: Peer { number: target, address: node.addr.clone() },
+            kept: Mutex::new(None),
+        }
     }
 }
 
-impl RaftNetworkV2<TypeConfig> for Nobody {
-    type SnapshotData = SnapshotBytes;
+/// One server to call.
+pub struct Target {
+    peers: Arc<dyn Peers>,
+    peer: Peer,
+    /// A link to append on which nothing is under way. (Never locked: it makes what can only be sent shareable.)
+    kept: Mutex<Option<Link>>,
+}
+
+fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
+    match error {
+        PeerError::Unreachable { .. } => Unreachable::new(&error).into(),
+        PeerError::Closed { .. } | PeerError::TooLong { .. } => NetworkError::new(&error).into(),
+    }
+}
+
+fn closed(reason: impl ToString) -> PeerError {
+    PeerError::Closed { reason: reason.to_string() }
+}
+
+impl Target {
+    async fn open(&self, call: &Call, wait: Duration) -> Result<Link, PeerError> {
+        let number = self.peer.number;
+        let unreachable = |_| PeerError::Unreachable { number, reason: format!("no answer in {wait:?}") };
+        let opening = async {
+            let mut link = self.peers.open(self.peer.clone(), wait).await?;
+            link.0.send(wire::encode(call)).await?;
+            Ok(link)
+        };
+        timeout(wait, opening).await.map_err(unreachable)?
+    }
+
+    /// A call with one answer.
+    async fn ask<T: DeserializeOwned>(&self, call: &Call, wait: Duration) -> Result<T, PeerError> {
+        let deadline = Instant::now() + wait;
+        let (mut sender, mut receiver) = self.open(call, wait.min(OPEN_WAIT_MAX)).await?;
+        let answer = async {
+            sender.finish().await?;
+            receiver.receive().await?.ok_or_else(|| closed("it ended without an answer"))
+        };
+        let answer = timeout_at(deadline, answer).await.map_err(|_| closed(format!("no answer in {wait:?}")))??;
+        wire::decode(&answer).map_err(closed)
+    }
+
+    fn kept(&mut self) -> &mut Option<Link> {
+        self.kept.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn append_link(&mut self) -> Result<Link, PeerError> {
+        match self.kept().take() {
+            Some(link) => Ok(link),
+            None => self.open(&Call::Append, OPEN_WAIT_MAX).await,
+        }
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: &VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+    ) -> Result<SnapshotResponse<TypeConfig>, PeerError> {
+        let file = snapshot.snapshot.file().clone();
+        let call = Call::Snapshot { vote: codec::vote_record(vote), len: file.file_len() };
+        let (mut sender, mut receiver) = self.open(&call, OPEN_WAIT_MAX).await?;
+        let mut at = 0;
+        let sent = loop {
+            if at == file.file_len() {
+                break sender.finish().await;
+            }
+            let source = file.clone();
+            let piece = on_blocking(move || source.piece(at)).await.map_err(closed)?;
+            at += piece.len() as u64;
+            let sent = timeout(PIECE_WAIT_MAX, sender.send(Bytes::from(piece))).await;
+            match sent.unwrap_or_else(|_| Err(closed("nobody takes the snapshot"))) {
+                Ok(()) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        // One that refuses stops taking pieces: its answer says more than the failure to send.
+        let wait = if sent.is_ok() { INSTALL_WAIT_MAX } else { OPEN_WAIT_MAX };
+        match (timeout(wait, receiver.receive()).await, sent) {
+            (Ok(Ok(Some(answer))), _) => match wire::decode(&answer).map_err(closed)? {
+                SnapshotAnswer::Vote(vote) => Ok(SnapshotResponse::new(codec::vote(vote))),
+                SnapshotAnswer::Refused(reason) => Err(closed(format!("snapshot refused: {reason}"))),
+            },
+            (_, Err(error)) | (Ok(Err(error)), Ok(())) => Err(error),
+            (Ok(Ok(None)), Ok(())) => Err(closed("it ended without an answer")),
+            (Err(_), Ok(())) => Err(closed(format!("no answer in {wait:?}"))),
+        }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Target {
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        let input = futures_util::stream::iter([request]);
+        let mut answers = self.stream_append(input, option).await?;
+        match answers.next().await {
+            Some(result) => Ok(result?.into()),
+            None => Err(rpc_error(closed("it ended without an answer"))),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<StreamAppend<'s>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let link = self.append_link().await.map_err(rpc_error)?;
+            let session =
+                Session { target: self, link: Some(link), input: Some(input), in_flight: 0, since: Instant::now() };
+            let answers = futures_util::stream::unfold(Some(session), |session| async move {
+                let mut session = session?;
+                match session.next_answer().await {
+                    Ok(Some(answer)) => {
+                        let is_last = answer.is_err();
+                        // The other side ends the stream after such an answer, and so does this one.
+                        Some((Ok(answer), if is_last { None } else { Some(session) }))
+                    }
+                    Ok(None) => {
+                        *session.target.kept() = session.link.take();
+                        None
+                    }
+                    Err(error) => Some((Err(rpc_error(error)), None)),
+                }
+            });
+            Ok(answers.boxed())
+        })
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        let answer: BallotAnswer =
+            self.ask(&Call::Vote(Ballot::of(&request)), option.soft_ttl()).await.map_err(rpc_error)?;
+        Ok(answer.response())
     }
 
     async fn pre_vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        let answer: BallotAnswer =
+            self.ask(&Call::PreVote(Ballot::of(&request)), option.soft_ttl()).await.map_err(rpc_error)?;
+        Ok(answer.response())
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: VoteOf<TypeConfig>,
-        _snapshot: SnapshotOf<TypeConfig, SnapshotBytes>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(self.unreachable().into())
+        // Dropping what is under way resets the stream, which is how the other side learns of it.
+        tokio::select! {
+            sent = self.send_snapshot(&vote, snapshot) => sent.map_err(|error| match error {
+                PeerError::Unreachable { .. } => StreamingError::Unreachable(Unreachable::new(&error)),
+                other => StreamingError::Network(NetworkError::new(&other)),
+            }),
+            reason = cancel => Err(StreamingError::Closed(reason)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.ask(&wire::transfer_call(&request), option.soft_ttl()).await.map_err(rpc_error)? {
+            TransferAnswer::Done => Ok(Ok(())),
+            TransferAnswer::Refused(reason) => Err(rpc_error(closed(reason))),
+        }
+    }
+}
+
+/// One of openraft's sessions on a link.
+struct Session<'s, S> {
+    target: &'s mut Target,
+    link: Option<Link>,
+    input: Option<S>,
+    in_flight: usize,
+    /// When something was last sent or answered.
+    since: Instant,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Session<'_, S> {
+    /// Sends what there is to send until an answer is here; nothing when all is sent and answered.
+    async fn next_answer(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
+        loop {
+            let Some((sender, receiver)) = self.link.as_mut() else { return Ok(None) };
+            let mut input = self.input.as_mut().filter(|_| self.in_flight < IN_FLIGHT_MAX);
+            if input.is_none() && self.in_flight == 0 {
+                return Ok(None);
+            }
+            let deadline = self.since + ANSWER_WAIT_MAX;
+            let request = tokio::select! {
+                biased;
+                answer = receiver.receive(), if self.in_flight > 0 => {
+                    let answer = answer?.ok_or_else(|| closed("it ended without an answer"))?;
+                    self.in_flight -= 1;
+                    self.since = Instant::now();
+                    let answer: AppendAnswer = wire::decode(&answer).map_err(closed)?;
+                    return Ok(Some(answer.result()));
+                }
+                request = async { match input.as_mut() {
+                    Some(input) => input.next().await,
+                    None => std::future::pending().await,
+                } } => request,
+                () = tokio::time::sleep_until(deadline), if self.in_flight > 0 => {
+                    return Err(closed(format!("no answer in {ANSWER_WAIT_MAX:?}")));
+                }
+            };
+            match request {
+                Some(request) => {
+                    let frame = wire::encode(&Append::of(&request));
+                    let sent = timeout(ANSWER_WAIT_MAX, sender.send(frame)).await;
+                    sent.map_err(|_| closed("nobody takes the entries"))??;
+                    if self.in_flight == 0 {
+                        self.since = Instant::now();
+                    }
+                    self.in_flight += 1;
+                }
+                None => self.input = None,
+            }
+        }
     }
 }

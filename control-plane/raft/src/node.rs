@@ -1,29 +1,39 @@
-//! This server's part in the region's log: proposing, reading, leading.
+//! This server's part in the region's log: how it starts, what it shows, how it stops.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use drover_state::{Answer, Command, Events, Snapshot, command};
+use drover_state::{Events, Snapshot};
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, RaftError};
-use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
 
+use crate::leadership::{self, Leadership};
 use crate::log_store::LogStore;
-use crate::machine::{Machine, Published};
-use crate::network::Alone;
+use crate::machine::{Captured, Machine, Published};
+use crate::members::RaftMember;
+use crate::network::Network;
+use crate::peers::Peers;
+use crate::recovery::{self, RecoveryError};
+use crate::serve::Served;
 use crate::store::Store;
-use crate::types::{Proposal, TypeConfig};
+use crate::types::Raft;
 
 /// The longest command, in bytes.
 pub const COMMAND_BYTES_MAX: usize = 32 << 20;
 
-/// How often a proposal is tried again when a new leader has not heard its quorum yet.
-const LEASE_RETRIES_MAX: u32 = 20;
-const LEASE_RETRY_WAIT: Duration = Duration::from_millis(5);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(50);
+pub(crate) const ELECTION_MIN: Duration = Duration::from_millis(150);
+/// Also how long a leader's word holds.
+pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(300);
+
+/// How long raft may take to stop.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How this server takes part.
 #[derive(Clone, Debug)]
@@ -34,6 +44,31 @@ pub struct Settings {
     pub node_id: u64,
     /// Where it takes RPCs.
     pub address: String,
+    /// How long the log gets.
+    pub log: LogLength,
+}
+
+impl Settings {
+    /// With a log of the usual length.
+    pub fn new(dir: PathBuf, node_id: u64, address: String) -> Self {
+        Self { dir, node_id, address, log: LogLength::default() }
+    }
+}
+
+/// How long the log gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLength {
+    /// Entries between two snapshots (`raft_snapshot_threshold`).
+    pub snapshot_every: u64,
+    /// Entries that stay in the log behind a snapshot (`raft_trailing_logs`): an apply that runs after a purge must still
+    /// find its entries (openraft #2116), and a follower that was away for a moment needs no snapshot.
+    pub kept: u64,
+}
+
+impl Default for LogLength {
+    fn default() -> Self {
+        Self { snapshot_every: 20_000, kept: 10_000 }
+    }
 }
 
 /// Why it could not start.
@@ -57,16 +92,19 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The log's members do not include this server: it would wait for the others' votes for ever.
-    #[error("the log in {} belongs to another server: its members are {members:?}, not {node_id}", dir.display())]
+    /// The log is another server's: it would break the promises that one has made.
+    #[error("the log in {} belongs to another server: {owners:?}, not {node_id}", dir.display())]
     OtherServer {
         /// Where.
         dir: PathBuf,
-        /// Whose it is.
-        members: Vec<u64>,
+        /// Whose it is, or may be.
+        owners: Vec<u64>,
         /// Who was about to use it.
         node_id: u64,
     },
+    /// The peers file is not taken.
+    #[error("recover from a peers file")]
+    Recover(#[from] RecoveryError),
     /// Raft refused to run.
     #[error("start raft: {reason}")]
     Raft {
@@ -75,180 +113,155 @@ pub enum StartError {
     },
 }
 
-/// Why a proposal was not committed, or nobody knows whether it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// Another server leads, or none.
-    #[error("this server does not lead")]
-    NotLeader {
-        /// The leader's RPC address, when known.
-        leader: Option<String>,
-    },
-    /// The command is longer than the log takes.
-    #[error("command of {len} bytes is over the limit of {COMMAND_BYTES_MAX}")]
-    TooLong {
-        /// Its length.
-        len: usize,
-    },
-    /// Raft has died; the process is about to end.
-    #[error("raft has stopped: {reason}")]
-    Stopped {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Who leads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leadership {
-    /// The leader's number and RPC address, when known.
-    pub leader: Option<(u64, String)>,
-    /// It is this server.
-    pub is_leader: bool,
-    /// The term.
-    pub term: u64,
-}
-
 /// This server's part in the region's log. A clone is the same one.
 #[derive(Clone)]
 pub struct RaftNode {
-    raft: openraft::Raft<TypeConfig, Machine>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    raft: Raft,
+    machine: Machine,
     published: Arc<Published>,
     leadership: watch::Receiver<Leadership>,
+    members: watch::Receiver<Vec<RaftMember>>,
+    served: Arc<Served>,
     store: Arc<Store>,
-    settings: Arc<Settings>,
+    settings: Settings,
+    stopping: Arc<AtomicBool>,
 }
 
 impl RaftNode {
-    /// Opens log and snapshots and starts taking part. `fatal` is called once when raft dies (a full disk, say): the
-    /// process must end then, since nothing would ever be answered again.
+    /// Opens log and snapshots and starts taking part. A peers file in the directory is taken first (`recovery.rs`).
+    /// `fatal` is called once when raft dies (a full disk, say): the process must end then, since nothing would ever be
+    /// answered again.
     ///
     /// # Errors
     /// The log is in use, can't be read or written, is of a newer format, or belongs to another server.
-    pub async fn start(settings: Settings, fatal: impl FnOnce(String) + Send + 'static) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: Settings,
+        peers: Arc<dyn Peers>,
+        fatal: impl FnOnce(String) + Send + 'static,
+    ) -> Result<Self, StartError> {
         let log_dir = settings.dir.join("log");
-        let store = Store::open(&log_dir).map_err(|source| StartError::OpenLog { dir: log_dir, source })?;
-        let store = Arc::new(store);
+        let open_log = |source| StartError::OpenLog { dir: log_dir.clone(), source };
+        let store = Arc::new(Store::open(&log_dir).map_err(open_log)?);
+        let log = LogStore::new(store.clone());
+        let opened = Self::open(settings, peers, log, &store, fatal).await;
+        if opened.is_err() {
+            // Only frees what was opened; the refusal says more than its failure would.
+            let _ = store.close().await;
+        }
+        opened
+    }
+
+    async fn open(
+        settings: Settings,
+        peers: Arc<dyn Peers>,
+        mut log: LogStore,
+        store: &Arc<Store>,
+        fatal: impl FnOnce(String) + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let open_log = |source| StartError::OpenLog { dir: settings.dir.join("log"), source };
+        let other_server = |owners| {
+            let (dir, node_id) = (settings.dir.clone(), settings.node_id);
+            Err(StartError::OtherServer { dir, owners, node_id })
+        };
+        let owner = log.owner().map_err(open_log)?;
+        if let Some(owner) = owner.filter(|owner| *owner != settings.node_id) {
+            return other_server(vec![owner]);
+        }
         let snapshot_dir = settings.dir.join("snapshots");
         let machine = Machine::open(snapshot_dir.clone())
             .map_err(|source| StartError::ReadSnapshots { dir: snapshot_dir, source })?;
+        recovery::apply(&settings, &mut log, &machine).await?;
         let published = machine.published();
-        let config = Config {
-            cluster_name: "drover".to_owned(),
-            heartbeat_interval: 50,
-            election_timeout_min: 150,
-            election_timeout_max: 300,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(20_000),
-            // An apply that runs after a purge must still find its entries (openraft #2116).
-            max_in_snapshot_log_to_keep: 10_000,
-            enable_pre_vote: Some(true),
-            // The state is in memory: a leader that comes back must be elected again before it serves.
-            enable_leader_restore: Some(false),
-            backoff: "10ms 20ms 50ms 100ms 200ms 500ms 1s".to_owned(),
-            ..Config::default()
-        };
-        let config = config.validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
-        let raft =
-            openraft::Raft::new(settings.node_id, Arc::new(config), Alone, LogStore::new(store.clone()), machine)
-                .await
-                .map_err(|e| StartError::Raft { reason: e.to_string() })?;
-        let members: Vec<u64> = raft
-            .with_raft_state(|state| state.membership_state.effective().nodes().map(|(id, _)| *id).collect())
+        let config = config(settings.log).validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        let network = Network::new(peers);
+        let raft = Raft::new(settings.node_id, Arc::new(config), network, log.clone(), machine.clone())
             .await
             .map_err(|e| StartError::Raft { reason: e.to_string() })?;
-        if !members.is_empty() && !members.contains(&settings.node_id) {
-            // Both only free what was opened; the refusal says more than their failures would.
-            let _ = raft.shutdown().await;
-            let _ = store.close().await;
-            return Err(StartError::OtherServer { dir: settings.dir, members, node_id: settings.node_id });
-        }
-        let leadership = follow_leadership(&raft, settings.address.clone(), fatal);
-        Ok(Self { raft, published, leadership, store, settings: Arc::new(settings) })
-    }
-
-    /// Forms a region of this server alone, unless it is part of one already.
-    ///
-    /// # Errors
-    /// Raft has stopped.
-    pub async fn bootstrap(&self) -> Result<(), ProposeError> {
-        let members = BTreeMap::from([(self.settings.node_id, BasicNode { addr: self.settings.address.clone() })]);
-        match self.raft.initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(ProposeError::Stopped { reason: error.to_string() }),
-        }
-    }
-
-    /// Commits a command and applies it; gives its index and answer.
-    ///
-    /// # Errors
-    /// This server does not lead, the command is too long, or raft has stopped. A refusal by the state is an answer.
-    pub async fn propose(&self, command: &Command) -> Result<(u64, Answer), ProposeError> {
-        let bytes: Arc<[u8]> = command::encode(command).into();
-        if bytes.len() > COMMAND_BYTES_MAX {
-            return Err(ProposeError::TooLong { len: bytes.len() });
-        }
-        let mut retries = 0;
-        loop {
-            match self.raft.client_write(Proposal(bytes.clone())).await {
-                Ok(response) => return Ok((response.log_id.index, response.data)),
-                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                    // A new leader has no lease until a quorum has answered it once: that is no missing leader.
-                    let own_lease = forward.leader_id.is_none() && self.raft.is_leader();
-                    if own_lease && retries < LEASE_RETRIES_MAX {
-                        retries += 1;
-                        tokio::time::sleep(LEASE_RETRY_WAIT).await;
-                        continue;
-                    }
-                    return Err(ProposeError::NotLeader { leader: forward.leader_node.map(|node| node.addr) });
-                }
-                Err(error) => {
-                    return Err(ProposeError::Stopped { reason: error.to_string() });
-                }
+        if owner.is_none() {
+            // A log of before owners were written names its servers; a server that was removed has an owner.
+            let members: Vec<u64> = raft
+                .with_raft_state(|state| state.membership_state.effective().nodes().map(|(id, _)| *id).collect())
+                .await
+                .map_err(|e| StartError::Raft { reason: e.to_string() })?;
+            if !members.is_empty() && !members.contains(&settings.node_id) {
+                // Only frees what was opened.
+                let _ = raft.shutdown().await;
+                return other_server(members);
             }
+            log.set_owner(settings.node_id).await.map_err(open_log)?;
         }
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (leadership, members) = leadership::follow(&raft, settings.address.clone(), stopping.clone(), fatal);
+        let served = Arc::new(Served::new());
+        let store = store.clone();
+        let inner = Inner { raft, machine, published, leadership, members, served, store, settings, stopping };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Waits until a read of [`Self::snapshot`] sees every write that was acknowledged before this call.
-    ///
-    /// # Errors
-    /// This server does not lead, or raft has stopped.
-    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
-        let lease = self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await;
-        let result = match lease {
-            Ok(read) => Ok(read),
-            // The lease is stale: ask the quorum.
-            Err(_) => self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await,
-        };
-        match result {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(openraft::errors::LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ProposeError::NotLeader { leader: forward.leader_node.map(|node| node.addr) })
-            }
-            Err(RaftError::APIError(_)) => Err(ProposeError::NotLeader { leader: None }),
-            Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped { reason: error.to_string() }),
-        }
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+
+    pub(crate) fn served(&self) -> &Arc<Served> {
+        &self.inner.served
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn snapshot_dir(&self) -> Arc<Path> {
+        self.inner.machine.dir()
+    }
+
+    pub(crate) fn capture(&self) -> Captured {
+        self.inner.machine.capture()
+    }
+
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.inner.published.applied.subscribe()
     }
 
     /// The newest state that this server has applied.
     pub fn snapshot(&self) -> Snapshot {
-        self.published.snapshot.borrow().clone()
+        self.inner.published.snapshot.borrow().clone()
     }
 
     /// What changes from now on. A listener that falls too far behind gets `Lagged` and must look at the state anew.
     pub fn events(&self) -> broadcast::Receiver<Arc<Events>> {
-        self.published.events.subscribe()
+        self.inner.published.events.subscribe()
     }
 
     /// Who leads, now and on each change.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.leadership.clone()
+        self.inner.leadership.clone()
+    }
+
+    /// The servers of the region as the log has them, now and on each change.
+    pub fn watch_members(&self) -> watch::Receiver<Vec<RaftMember>> {
+        self.inner.members.clone()
+    }
+
+    /// How long ago a leader was last heard: zero for the leader itself, nothing when none was heard since the start.
+    pub fn last_contact(&self) -> Option<Duration> {
+        if self.inner.leadership.borrow().is_leader {
+            return Some(Duration::ZERO);
+        }
+        let heard = *self.inner.served.leader_heard.borrow();
+        heard.map(|heard| heard.elapsed())
     }
 
     /// Numbers for operators: term, indexes, state.
     pub fn stats(&self) -> BTreeMap<String, String> {
-        let metrics = self.raft.metrics();
+        let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<crate::types::LogId>| id.map_or(0, |id| id.index).to_string();
+        let members = metrics.membership_config.membership();
+        let is_voter = members.voter_ids().any(|id| id == metrics.id);
         BTreeMap::from([
             ("applied_index".to_owned(), index(&metrics.last_applied)),
             ("commit_index".to_owned(), index(&metrics.local_committed)),
@@ -256,59 +269,36 @@ impl RaftNode {
             ("last_snapshot_index".to_owned(), index(&metrics.snapshot)),
             ("state".to_owned(), format!("{:?}", metrics.state)),
             ("term".to_owned(), metrics.current_term.to_string()),
-            ("num_peers".to_owned(), self.raft.voter_ids().count().saturating_sub(1).to_string()),
+            ("num_peers".to_owned(), members.voter_ids().count().saturating_sub(usize::from(is_voter)).to_string()),
         ])
     }
 
     /// Stops taking part and closes the log.
     pub async fn shutdown(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "raft did not stop cleanly");
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        match timeout(STOP_WAIT_MAX, self.inner.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "raft did not stop cleanly"),
+            Err(_) => tracing::warn!("raft did not stop in {STOP_WAIT_MAX:?}"),
         }
-        if let Err(error) = self.store.close().await {
+        if let Err(error) = self.inner.store.close().await {
             tracing::warn!(%error, "log did not close cleanly");
         }
     }
 }
 
-/// Turns raft's metrics into who leads, and watches for its death.
-fn follow_leadership(
-    raft: &openraft::Raft<TypeConfig, Machine>,
-    own_address: String,
-    fatal: impl FnOnce(String) + Send + 'static,
-) -> watch::Receiver<Leadership> {
-    let (sender, receiver) = watch::channel(Leadership::default());
-    let mut metrics = raft.metrics();
-    tokio::spawn(async move {
-        loop {
-            let (leadership, dead) = {
-                let now = metrics.borrow_watched();
-                let leader = now.current_leader.map(|id| {
-                    // The log knows the address of the first start, this server the one of today.
-                    let known = || now.membership_config.membership().get_node(&id).map(|node| node.addr.clone());
-                    let address = if id == now.id { own_address.clone() } else { known().unwrap_or_default() };
-                    (id, address)
-                });
-                let is_leader = now.current_leader == Some(now.id) && now.state.is_leader();
-                let dead = match &now.running_state {
-                    Ok(()) | Err(Fatal::Stopped) => None,
-                    Err(error) => Some(error.to_string()),
-                };
-                (Leadership { leader, is_leader, term: now.current_term }, dead)
-            };
-            sender.send_if_modified(|current| {
-                let changed = *current != leadership;
-                *current = leadership;
-                changed
-            });
-            if let Some(reason) = dead {
-                fatal(reason);
-                return;
-            }
-            if metrics.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    receiver
+pub(crate) fn config(log: LogLength) -> Config {
+    Config {
+        cluster_name: "drover".to_owned(),
+        heartbeat_interval: HEARTBEAT.as_millis() as u64,
+        election_timeout_min: ELECTION_MIN.as_millis() as u64,
+        election_timeout_max: ELECTION_MAX.as_millis() as u64,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(log.snapshot_every.max(1)),
+        max_in_snapshot_log_to_keep: log.kept,
+        enable_pre_vote: Some(true),
+        // The state is in memory: a leader that comes back must be elected again before it serves.
+        enable_leader_restore: Some(false),
+        backoff: "10ms 20ms 50ms 100ms 200ms 500ms 1s".to_owned(),
+        ..Config::default()
+    }
 }

@@ -147,7 +147,11 @@ fn flush_loop(tree: &Tree, waiting: &mpsc::Receiver<OnDurable>) {
     while let Ok(first) = waiting.recv() {
         batch.push(first);
         batch.extend(waiting.try_iter().take(FLUSH_QUEUE_MAX));
-        let result = tree.flush_wal(true);
+        // What goes wrong behind the writes (compaction, a flush) is found here: nothing is acknowledged after it.
+        let result = tree.flush_wal(true).map_err(|e| e.to_string()).and_then(|()| match tree.is_stopped() {
+            false => Ok(()),
+            true => Err(tree.background_error().map_or_else(String::new, |e| format!("{e:?}"))),
+        });
         for done in batch.drain(..) {
             // A failed fsync is never tried again: the kernel may have dropped what it could not write.
             done(match &result {
@@ -158,13 +162,24 @@ fn flush_loop(tree: &Tree, waiting: &mpsc::Receiver<OnDurable>) {
     }
 }
 
-/// Collects the values of a range of keys, at most `max` of them.
-pub fn range_values(tx: &Transaction, start: Vec<u8>, end: Vec<u8>, max: usize) -> surrealkv::Result<Vec<Vec<u8>>> {
-    let mut values = Vec::new();
+/// Collects the values of a range of keys: the first, then as many as fit into `bytes_max`.
+pub fn range_values(
+    tx: &Transaction,
+    start: Vec<u8>,
+    end: Vec<u8>,
+    bytes_max: usize,
+) -> surrealkv::Result<Vec<Vec<u8>>> {
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    let mut bytes = 0;
     let mut iter = tx.range(start, end)?;
     iter.seek_first()?;
-    while iter.valid() && values.len() < max {
-        values.push(iter.value()?.to_vec());
+    while iter.valid() {
+        let value = iter.value()?.to_vec();
+        bytes += value.len();
+        if bytes > bytes_max && !values.is_empty() {
+            break;
+        }
+        values.push(value);
         iter.next()?;
     }
     Ok(values)

@@ -6,9 +6,10 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
+use std::sync::Arc;
 
 use drover_model::{EvalId, JobId, Timestamp};
-use drover_raft::{RaftNode, Settings};
+use drover_raft::{Alone, RaftNode, Settings};
 use drover_state::Command;
 
 const WRITER_DIR: &str = "DROVER_KILL_TEST_DIR";
@@ -29,8 +30,8 @@ fn eval(number: u64) -> Command {
 }
 
 async fn open(dir: &Path) -> RaftNode {
-    let settings = Settings { dir: dir.to_path_buf(), node_id: 7, address: "127.0.0.1:1".to_owned() };
-    let node = RaftNode::start(settings, |reason| panic!("raft died: {reason}")).await.unwrap();
+    let settings = Settings::new(dir.to_path_buf(), 7, "127.0.0.1:1".to_owned());
+    let node = RaftNode::start(settings, Arc::new(Alone), |reason| panic!("raft died: {reason}")).await.unwrap();
     node.bootstrap().await.unwrap();
     node.leadership().wait_for(|now| now.is_leader).await.unwrap();
     node.read_barrier().await.unwrap();

@@ -1,13 +1,15 @@
 //! One server forms a region, writes, stops and comes back.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
+use std::sync::Arc;
+
 use drover_model::{EvalId, JobId, Timestamp};
-use drover_raft::{RaftNode, Settings};
+use drover_raft::{Alone, RaftNode, Settings};
 use drover_state::Command;
 
 async fn open(dir: &std::path::Path) -> RaftNode {
-    let settings = Settings { dir: dir.to_path_buf(), node_id: 1, address: "127.0.0.1:1".to_owned() };
-    let node = RaftNode::start(settings, |reason| panic!("raft died: {reason}")).await.unwrap();
+    let settings = Settings::new(dir.to_path_buf(), 1, "127.0.0.1:1".to_owned());
+    let node = RaftNode::start(settings, Arc::new(Alone), |reason| panic!("raft died: {reason}")).await.unwrap();
     node.bootstrap().await.unwrap();
     node.leadership().wait_for(|now| now.is_leader).await.unwrap();
     node.read_barrier().await.unwrap();
@@ -46,8 +48,8 @@ async fn a_server_comes_back_with_its_state() {
 async fn a_second_process_on_the_same_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let node = open(dir.path()).await;
-    let settings = Settings { dir: dir.path().to_path_buf(), node_id: 1, address: "127.0.0.1:1".to_owned() };
-    let error = RaftNode::start(settings, |_| {}).await.err().unwrap();
+    let settings = Settings::new(dir.path().to_path_buf(), 1, "127.0.0.1:1".to_owned());
+    let error = RaftNode::start(settings, Arc::new(Alone), |_| {}).await.err().unwrap();
     assert!(error.to_string().contains("open the log in"), "{error}");
     node.shutdown().await;
 }

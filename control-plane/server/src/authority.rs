@@ -1,20 +1,21 @@
 //! The region's keys on this server's disk, and its own certificate.
 //!
-//! A server that forms a region alone makes the authority at its first start; root and intermediate keys stay in its
-//! data directory, readable by its user alone, and go nowhere else.
+//! Who makes the authority keeps the root's key; the region's key is handed to every other server when it enrols, and to
+//! nobody else. Both lie in the data directory, readable by the server's user alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use drover_certs::{Authority, AuthorityPem, Identity, Lifetimes, RegionName};
 use drover_transport::Endpoint;
 
 use crate::chance;
+use crate::links::number_of;
 use crate::server::Server;
 use crate::settings::StartError;
 
@@ -25,23 +26,24 @@ const ROOT_KEY_FILE: &str = "root-key.pem";
 const REGION_CERT_FILE: &str = "region.pem";
 const REGION_KEY_FILE: &str = "region-key.pem";
 
+/// How long a server's own certificate lives.
+const OWN_LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
+
 /// The longest wait between two looks at the own certificate's age.
 const RENEW_CHECK_MAX: Duration = Duration::from_secs(600);
 /// The shortest wait between two renewals, also after one that failed.
 const RENEW_RETRY: Duration = Duration::from_secs(30);
 
-/// What a server keeps about itself.
+/// Who a server is, for as long as its data directory lives.
 pub struct Home {
     /// Its id as text (a UUID).
     pub id: String,
     /// Its number in raft, derived from the id.
     pub number: u64,
-    /// The region's authority.
-    pub authority: Authority,
 }
 
 /// Opens what is in `dir`, or makes it.
-pub fn open(dir: &Path, region: &RegionName) -> Result<Home, StartError> {
+pub fn open_home(dir: &Path) -> Result<Home, StartError> {
     let unusable = |source| StartError::DataDir { dir: dir.to_path_buf(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let id_path = dir.join(ID_FILE);
@@ -53,38 +55,47 @@ pub fn open(dir: &Path, region: &RegionName) -> Result<Home, StartError> {
             id
         }
     };
-    let bytes = id
+    let parsed = id
         .parse::<drover_model::NodeId>()
         .map_err(|e| unusable(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", id_path.display()))))?;
-    let mut number = [0; 8];
-    number.copy_from_slice(&bytes.as_bytes()[..8]);
-    let authority = open_authority(&dir.join(TLS_DIR), region, SystemTime::now())?;
-    Ok(Home { id, number: u64::from_be_bytes(number), authority })
+    Ok(Home { id, number: number_of(parsed) })
 }
 
-fn open_authority(dir: &Path, region: &RegionName, now: SystemTime) -> Result<Authority, StartError> {
-    let unusable = |source| StartError::DataDir { dir: dir.to_path_buf(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+/// The authority that a server has on its disk; none for one that has not got it yet.
+pub fn load(data_dir: &Path, region: &RegionName, now: SystemTime) -> Result<Option<Authority>, StartError> {
+    let dir = &data_dir.join(TLS_DIR);
+    let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
     let read = |name| read_text(&dir.join(name)).map_err(unusable);
     // The region's key is written last: with it there, all is there.
-    if let Some(key) = read(REGION_KEY_FILE)? {
-        // A new authority in place of a damaged one would cut off every machine that has a certificate.
-        let needed = |name: &'static str| {
-            let missing =
-                || io::Error::new(io::ErrorKind::NotFound, format!("{name} is missing beside {REGION_KEY_FILE}"));
-            read(name)?.ok_or_else(|| unusable(missing()))
-        };
-        let (root, intermediate) = (needed(ROOT_CERT_FILE)?, needed(REGION_CERT_FILE)?);
-        let texts = AuthorityPem { root, intermediate, key, root_key: read(ROOT_KEY_FILE)? };
-        let authority = Authority::from_pem(&texts).map_err(|e| StartError::Authority(Box::new(e)))?;
-        if authority.region() != region {
-            let text = format!("{} belongs to region {}, not {region}", dir.display(), authority.region());
-            return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, text)));
-        }
-        return Ok(renew_region(dir, &authority, now)?.unwrap_or(authority));
+    let Some(key) = read(REGION_KEY_FILE)? else { return Ok(None) };
+    // A new authority in place of a damaged one would cut off every machine that has a certificate.
+    let needed = |name: &'static str| {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{name} is missing beside {REGION_KEY_FILE}"));
+        read(name)?.ok_or_else(|| unusable(missing()))
+    };
+    let (root, intermediate) = (needed(ROOT_CERT_FILE)?, needed(REGION_CERT_FILE)?);
+    let texts = AuthorityPem { root, intermediate, key, root_key: read(ROOT_KEY_FILE)? };
+    let authority = Authority::from_pem(&texts).map_err(|e| StartError::Authority(Box::new(e)))?;
+    if authority.region() != region {
+        let text = format!("{} belongs to region {}, not {region}", dir.display(), authority.region());
+        return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, text)));
     }
+    Ok(Some(renew_region(dir, &authority, now)?.unwrap_or(authority)))
+}
+
+/// Makes the region's authority and keeps it.
+pub fn create(data_dir: &Path, region: &RegionName, now: SystemTime) -> Result<Authority, StartError> {
     let authority = Authority::create(region.clone(), now, &Lifetimes::default())
         .map_err(|e| StartError::Authority(Box::new(e)))?;
+    keep(data_dir, &authority)?;
+    Ok(authority)
+}
+
+/// Keeps an authority, readable by this user alone.
+pub fn keep(data_dir: &Path, authority: &Authority) -> Result<(), StartError> {
+    let dir = &data_dir.join(TLS_DIR);
+    let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let texts = authority.to_pem();
     let write = |name, text: &str| write_private(&dir.join(name), text.as_bytes()).map_err(unusable);
     write(ROOT_CERT_FILE, &texts.root)?;
@@ -92,8 +103,7 @@ fn open_authority(dir: &Path, region: &RegionName, now: SystemTime) -> Result<Au
         write(ROOT_KEY_FILE, root_key)?;
     }
     write(REGION_CERT_FILE, &texts.intermediate)?;
-    write(REGION_KEY_FILE, &texts.key)?;
-    Ok(authority)
+    write(REGION_KEY_FILE, &texts.key)
 }
 
 /// Renews the region's certificate at two thirds of its life, also one that has ended; none while there is no need or no
@@ -115,44 +125,61 @@ fn renew_region(dir: &Path, authority: &Authority, now: SystemTime) -> Result<Op
 
 /// Issues this server a new certificate and shows it from now on; gives the time in which it needs no other.
 pub fn renew_own(
-    endpoint: &Endpoint,
+    endpoints: &[&Endpoint],
     authority: &Authority,
     identity: &Identity,
-    lifetime: Duration,
 ) -> Result<Range<SystemTime>, StartError> {
-    let credentials =
-        authority.issue_own(identity, SystemTime::now(), lifetime).map_err(|e| StartError::Authority(Box::new(e)))?;
+    let credentials = authority
+        .issue_own(identity, SystemTime::now(), OWN_LEAF_LIFETIME)
+        .map_err(|e| StartError::Authority(Box::new(e)))?;
     let valid = credentials.leaf().not_before()..credentials.leaf().renew_at();
-    endpoint.set_credentials(&credentials, &authority.anchors()).map_err(|e| StartError::Authority(Box::new(e)))?;
+    for endpoint in endpoints {
+        endpoint.set_credentials(&credentials, &authority.anchors()).map_err(|e| StartError::Authority(Box::new(e)))?;
+    }
     Ok(valid)
 }
 
 /// Renews the own certificate, and the region's, at two thirds of their lives, for as long as the server runs. `valid` is
 /// the time in which the own one needs no other.
-pub async fn keep_renewed(
-    server: Server,
-    dir: PathBuf,
-    identity: Identity,
-    lifetime: Duration,
-    mut valid: Range<SystemTime>,
-) {
-    let tls = dir.join(TLS_DIR);
+pub async fn keep_renewed(server: Server, mut valid: Range<SystemTime>) {
+    let tls = server.inner.data_dir.join(TLS_DIR);
     loop {
         // The wall clock may jump, also to before the certificate's beginning; a look now and then finds that out.
         let left = valid.end.duration_since(SystemTime::now()).unwrap_or_default();
         tokio::time::sleep(left.clamp(RENEW_RETRY, RENEW_CHECK_MAX)).await;
         let now = SystemTime::now();
-        match renew_region(&tls, &server.authority(), now) {
+        let Some(authority) = server.authority() else { return };
+        match renew_region(&tls, &authority, now) {
             Ok(Some(renewed)) => server.set_authority(renewed),
+            Ok(None) if now >= authority.renew_at() => take_renewed(&server, &authority).await,
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "the region's certificate was not renewed, trying again"),
         }
         if valid.contains(&now) {
             continue;
         }
-        match renew_own(server.endpoint(), &server.authority(), &identity, lifetime) {
+        match server.renew_own() {
             Ok(next) => valid = next,
             Err(error) => tracing::error!(%error, "own certificate not renewed, trying again"),
+        }
+    }
+}
+
+/// Takes the region's certificate from a fellow that has a later one: who has the root's key has renewed it.
+async fn take_renewed(server: &Server, authority: &Authority) {
+    for pem in server.region_certificates().await {
+        let later = Authority::from_pem(&AuthorityPem { intermediate: pem, ..authority.to_pem() });
+        match later {
+            // The root and the key are one's own: a foreign certificate does not go with them.
+            Ok(later) if later.not_after() > authority.not_after() => match keep(&server.inner.data_dir, &later) {
+                Ok(()) => {
+                    server.set_authority(later);
+                    return;
+                }
+                Err(error) => tracing::error!(%error, "the region's new certificate was not kept"),
+            },
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a fellow's certificate of the region is not ours"),
         }
     }
 }
@@ -206,6 +233,13 @@ mod tests {
         "global".parse().unwrap()
     }
 
+    fn open_authority(dir: &Path, region: &RegionName, now: SystemTime) -> Result<Authority, StartError> {
+        Ok(match load(dir, region, now)? {
+            Some(authority) => authority,
+            None => create(dir, region, now)?,
+        })
+    }
+
     #[test]
     fn the_regions_certificate_renews_itself_also_after_its_end() {
         for days in [500, 1000] {
@@ -227,10 +261,11 @@ mod tests {
     fn a_damaged_authority_is_not_replaced_by_a_new_one() {
         let dir = tempfile::tempdir().unwrap();
         open_authority(dir.path(), &region(), SystemTime::now()).unwrap();
-        let key = fs::read(dir.path().join(REGION_KEY_FILE)).unwrap();
-        fs::remove_file(dir.path().join(ROOT_CERT_FILE)).unwrap();
+        let tls = dir.path().join(TLS_DIR);
+        let key = fs::read(tls.join(REGION_KEY_FILE)).unwrap();
+        fs::remove_file(tls.join(ROOT_CERT_FILE)).unwrap();
         assert!(open_authority(dir.path(), &region(), SystemTime::now()).is_err());
-        assert_eq!(fs::read(dir.path().join(REGION_KEY_FILE)).unwrap(), key);
+        assert_eq!(fs::read(tls.join(REGION_KEY_FILE)).unwrap(), key);
     }
 
     #[test]

@@ -2,4 +2,7 @@
 
 pub use drover_protocol::edge::{AllocStats, HttpHead, HttpRequest, LogChunk, ReadLogs, RpcError, TaskStats};
 
-pub use crate::edge_calls::LogStream;
+pub use drover_protocol::edge::{ExecInput, ExecOutput, ExecRequest, FileInfo, FilesRequest, FilesWanted};
+pub use drover_protocol::edge_node::{CpuStats, DiskStats, EXEC_BYTES_MAX, NodeStats};
+
+pub use crate::edge_calls::{ExecReceiver, ExecSender, LogStream};

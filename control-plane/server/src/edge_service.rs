@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::peer_service::rpc_error;
 use crate::server::{Reading, Server};
 use crate::watch::Watch;
 use crate::{chance, clock, forward};
@@ -31,6 +32,11 @@ const READ_MAX: usize = 4;
 const READ_TIME_MAX: Duration = Duration::from_secs(30);
 /// The longest description that a node gives of itself, in bytes: it is written to the log each time.
 const NODE_BYTES_MAX: usize = 512 << 10;
+/// How long an edge's request waits for a leader.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How often a request is asked of a leader, and the wait between.
+const ATTEMPTS_MAX: u32 = 3;
+const ATTEMPT_WAIT: Duration = Duration::from_millis(100);
 /// Allocs per pushed frame, so that no frame comes near its limit.
 const ALLOCS_PER_FRAME: usize = 64;
 /// A push stream looks again after this time even if nothing woke it: a lost wake-up must not last.
@@ -82,10 +88,13 @@ async fn serve_stream(
             let message = format!("node of {len} bytes is over the limit of {NODE_BYTES_MAX}");
             Err(RpcError::Invalid { message })
         }
-        Ok(ToServer::Register { node }) if node.id == node_id => register(server, *node).await,
-        Ok(ToServer::Heartbeat { node_id: named }) if named == node_id => heartbeat(server, node_id).await,
-        Ok(ToServer::ReportAllocs { node_id: named, updates }) if named == node_id => {
-            report(server, node_id, updates).await
+        Ok(request @ ToServer::Register { .. })
+        | Ok(request @ ToServer::Heartbeat { .. })
+        | Ok(request @ ToServer::ReportAllocs { .. })
+            if names(&request) == Some(node_id) =>
+        {
+            server.inner.edges.heard(node_id);
+            answer_anywhere(server, node_id, request).await
         }
         Ok(ToServer::WatchAllocs { node_id: named }) if named == node_id => {
             push_allocs(server, node_id, connection, stream).await;
@@ -104,17 +113,43 @@ async fn serve_stream(
     }
 }
 
-fn rpc_error(error: Error) -> RpcError {
-    match error {
-        Error::NoLeader => RpcError::NotLeader { leader: None },
-        Error::NotFound(message) => RpcError::NotFound { message },
-        Error::Invalid(message) | Error::Conflict(message) => RpcError::Invalid { message },
-        Error::Forbidden(message) => RpcError::Forbidden { message },
-        Error::Unavailable(message) => RpcError::Unavailable { message },
-        Error::Internal { public, private } => {
-            tracing::error!(%private, "edge request failed");
-            RpcError::Unavailable { message: public }
+/// The node that a request is about; none for requests that are answered on streams of their own.
+fn names(request: &ToServer) -> Option<NodeId> {
+    match request {
+        ToServer::Register { node } => Some(node.id),
+        ToServer::Heartbeat { node_id } | ToServer::ReportAllocs { node_id, .. } => Some(*node_id),
+        ToServer::WatchAllocs { .. } | ToServer::Forward(_) => None,
+    }
+}
+
+/// Answers on the leader, which hears the edges: here, or by asking it. All of these may be done twice, so one that was lost
+/// with its leader is asked of the next one.
+async fn answer_anywhere(server: &Server, node_id: NodeId, request: ToServer) -> Result<FromServer, RpcError> {
+    if !server.is_leader() && server.wait_for_leader(LEADER_WAIT_MAX).await && !server.is_leader() {
+        for attempt in 1.. {
+            match server.ask_for_edge(node_id, request.clone()).await {
+                Err(Error::NoLeader | Error::Unavailable(_)) if attempt < ATTEMPTS_MAX => {
+                    tokio::time::sleep(ATTEMPT_WAIT).await;
+                }
+                result => return result.map_err(rpc_error),
+            }
+            if server.is_leader() {
+                break;
+            }
         }
+    }
+    answer_here(server, node_id, request).await
+}
+
+/// Answers as the leader.
+pub async fn answer_here(server: &Server, node_id: NodeId, request: ToServer) -> Result<FromServer, RpcError> {
+    match request {
+        ToServer::Register { node } if node.id == node_id => register(server, *node).await,
+        ToServer::Heartbeat { node_id: named } if named == node_id => heartbeat(server, node_id).await,
+        ToServer::ReportAllocs { node_id: named, updates } if named == node_id => {
+            report(server, node_id, updates).await
+        }
+        _ => Err(RpcError::Forbidden { message: "the certificate is another node's".to_owned() }),
     }
 }
 

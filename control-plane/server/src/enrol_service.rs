@@ -5,16 +5,17 @@ use std::time::{Duration, SystemTime};
 use drover_certs::{Identity, PublicKey, Role, Secret};
 use drover_model::node::NodeStatus;
 use drover_protocol::codec;
-use drover_protocol::enrol::{ENROL_BYTES_MAX, EnrolAnswer, EnrolRequest, Proof};
+use drover_protocol::enrol::{ENROL_BYTES_MAX, EnrolAnswer, EnrolRequest, Proof, RegionKeys};
 use drover_transport::{Candidate, CloseCode};
 use serde_bytes::ByteBuf;
 
 use crate::clock;
 use crate::server::Server;
 use drover_state::Command;
+use drover_state::join_token::JoinToken;
 
-/// How long a client's certificate lives.
-const CLIENT_LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
+/// How long a certificate lives.
+const LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
 /// The longest time for one enrolment.
 const ENROL_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -44,17 +45,19 @@ pub async fn serve(server: Server, candidate: Candidate) {
 
 async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) -> Result<EnrolAnswer, String> {
     let key = PublicKey::from_signing_request(&request.csr).map_err(|e| e.to_string())?;
-    if request.role != Role::Client.as_str() {
-        return Err("only clients can join a region of one server".to_owned());
-    }
+    let role: Role = request.role.parse().map_err(|e| format!("{e}"))?;
     request.node.parse::<drover_model::NodeId>().map_err(|e| format!("node id: {e}"))?;
-    let authority = server.authority();
-    let identity = Identity::new(authority.region().clone(), Role::Client, &request.node).map_err(|e| e.to_string())?;
+    let authority = server.authority().ok_or("this server has no certificate itself yet")?;
+    let identity = Identity::new(authority.region().clone(), role, &request.node).map_err(|e| e.to_string())?;
     let mac = check_proof(server, candidate, &request, &identity, &key).await?;
-    let leaf = authority.issue(&key, &identity, SystemTime::now(), CLIENT_LEAF_LIFETIME).map_err(|e| e.to_string())?;
+    let leaf = authority.issue(&key, &identity, SystemTime::now(), LEAF_LIFETIME).map_err(|e| e.to_string())?;
     let chain = leaf.chain().iter().map(|der| ByteBuf::from(der.to_vec())).collect::<Vec<_>>();
-    tracing::info!(node = %request.node, "certificate issued");
-    Ok(EnrolAnswer::Issued { chain, region: authority.region().to_string(), mac, servers: server.peers() })
+    let keys = (role == Role::Server).then(|| {
+        let texts = authority.without_root_key().to_pem();
+        RegionKeys { root: texts.root, region: texts.intermediate, key: texts.key }
+    });
+    tracing::info!(node = %request.node, %role, "certificate issued");
+    Ok(EnrolAnswer::Issued { chain, region: authority.region().to_string(), mac, servers: server.peers(), keys })
 }
 
 /// Whether the candidate may have this certificate; gives this server's own proof where the host file was used.
@@ -78,6 +81,8 @@ async fn check_proof(
             spend_token(server, request, secret.hash().0).await?;
             Ok(None)
         }
+        // A server issues its own certificates: it has the keys.
+        Proof::Renewal if identity.role == Role::Server => Err("a server renews its certificate itself".to_owned()),
         Proof::Renewal => match &candidate.presented {
             Some(shown) if shown.identity == *identity && shown.public_key == *key => Ok(None),
             Some(_) => Err("a renewal is for the same node and key".to_owned()),
@@ -87,20 +92,35 @@ async fn check_proof(
 }
 
 async fn spend_token(server: &Server, request: &EnrolRequest, secret_hash: [u8; 32]) -> Result<(), String> {
-    let reading = server.read(false).await.map_err(|e| e.to_string())?;
     let now = clock::now();
+    if request.role == Role::Server.as_str() {
+        // Whoever has a token must not take over a server that lives.
+        let directory = server.inner.membership.directory();
+        let other = directory.find_id(&server.info().region, &request.node);
+        if other.is_some_and(|member| member.status.is_live()) {
+            return Err("a server with this id is here".to_owned());
+        }
+    }
+    // Made here before there was a leader, and not in the state yet.
+    if let Some(token) = server.inner.waiting_tokens.find(&secret_hash, &request.role, now) {
+        admits(&token, request)?;
+        return match server.inner.waiting_tokens.spend(&token, now) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("join token refused".to_owned()),
+            Err(error) => {
+                tracing::error!(%error, "join token not spent");
+                Err("join tokens can't be spent now".to_owned())
+            }
+        };
+    }
+    let reading = server.read(false).await.map_err(|e| e.to_string())?;
     let token = reading
         .snapshot
         .join_tokens()
         .find(|token| token.secret_hash == secret_hash && token.role == request.role && token.is_valid_at(now))
         .cloned()
         .ok_or("join token refused")?;
-    if !token.node_pool.is_empty() && token.node_pool != request.node_pool {
-        return Err(format!("this join token is for node pool {:?}", token.node_pool));
-    }
-    if !token.datacenter.is_empty() && token.datacenter != request.datacenter {
-        return Err(format!("this join token is for datacenter {:?}", token.datacenter));
-    }
+    admits(&token, request)?;
     // Whoever has a token must not take over a node that has a certificate and lives; one that has lost its own is down.
     let node = request.node.parse().ok().and_then(|id: drover_model::NodeId| reading.snapshot.node(id));
     if node.is_some_and(|node| node.status == NodeStatus::Ready) {
@@ -108,4 +128,14 @@ async fn spend_token(server: &Server, request: &EnrolRequest, secret_hash: [u8; 
     }
     let spend = Command::SpendJoinToken { id: token.id, secret_hash, at: now };
     server.propose(spend).await.map(|_| ()).map_err(|e| e.to_string())
+}
+
+fn admits(token: &JoinToken, request: &EnrolRequest) -> Result<(), String> {
+    if !token.node_pool.is_empty() && token.node_pool != request.node_pool {
+        return Err(format!("this join token is for node pool {:?}", token.node_pool));
+    }
+    if !token.datacenter.is_empty() && token.datacenter != request.datacenter {
+        return Err(format!("this join token is for datacenter {:?}", token.datacenter));
+    }
+    Ok(())
 }

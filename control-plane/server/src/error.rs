@@ -1,6 +1,6 @@
 //! Why a request was not done, free of any transport: the HTTP API maps it to a status.
 
-use drover_raft::ProposeError;
+use drover_raft::{MemberError, ProposeError};
 use drover_state::Refusal;
 
 /// Why a request was not done. The text is what the caller reads.
@@ -39,7 +39,27 @@ impl From<ProposeError> for Error {
         match error {
             ProposeError::NotLeader { .. } => Error::NoLeader,
             ProposeError::TooLong { .. } => Error::Invalid(error.to_string()),
+            ProposeError::Undecided { .. } => Error::Unavailable(error.to_string()),
             ProposeError::Stopped { .. } => {
+                Error::Internal { public: "the server is stopping".to_owned(), private: error.to_string() }
+            }
+        }
+    }
+}
+
+impl From<MemberError> for Error {
+    fn from(error: MemberError) -> Self {
+        match error {
+            MemberError::NotLeader { .. } => Error::NoLeader,
+            MemberError::Unknown { .. } => Error::NotFound(error.to_string()),
+            MemberError::InProgress
+            | MemberError::LastVoter { .. }
+            | MemberError::TooMany
+            | MemberError::Behind { .. }
+            | MemberError::NoSuccessor
+            | MemberError::Refused { .. } => Error::Conflict(error.to_string()),
+            MemberError::Undecided { .. } => Error::Unavailable(error.to_string()),
+            MemberError::Stopped { .. } => {
                 Error::Internal { public: "the server is stopping".to_owned(), private: error.to_string() }
             }
         }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::server::Server;
 
 /// The longest part of a body sent in one frame, in bytes.
-const BODY_FRAME_BYTES_MAX: usize = 64 << 10;
+pub(crate) const BODY_FRAME_BYTES_MAX: usize = 64 << 10;
 
 /// An answer as it comes: its head, then its body in parts.
 pub struct ForwardedAnswer {

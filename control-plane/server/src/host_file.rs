@@ -1,63 +1,139 @@
-//! Writes the file by which agents on the same host find this server (see `drover_protocol::host_file`).
+//! The file by which agents on the same host find this server, and this server its fellows (see
+//! `drover_protocol::host_file`).
 
-use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use drover_certs::Secret;
-use drover_protocol::host_file::{HOST_FILE_VERSION, HostFile as Content, directory, file_name, parse_file_name};
+use drover_protocol::host_file::{
+    BYTES_MAX, HostFile as Content, NO_FINGERPRINT, directory, file_name, parse_file_name, parse_waiting_file_name,
+    waiting_file_name,
+};
 
-use crate::authority::{reachable, write_private};
-use crate::settings::ServerInfo;
+use crate::authority::write_private;
+
+/// Most files looked at in the directory.
+const FILES_MAX: usize = 4096;
 
 /// The file of this server; none when it could not be written, then agents on this host need a token.
-pub struct HostFile(Option<PathBuf>);
+#[derive(Default)]
+pub struct HostFile(Mutex<Option<PathBuf>>);
+
+/// Another server of this user in this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fellow {
+    /// What it says of itself.
+    pub content: Content,
+    /// It has no authority either.
+    pub is_waiting: bool,
+}
+
+/// Held while an authority is looked for or made: of the servers of one region on a host only one makes it.
+pub struct HostLock(#[expect(dead_code, reason = "held, not read: the lock goes with the file")] File);
 
 impl HostFile {
     /// Takes the file away.
     pub fn remove(&self) {
-        if let Some(path) = &self.0
-            && let Err(error) = fs::remove_file(path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "host file not removed");
+        if let Some(path) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            remove(&path);
         }
+    }
+
+    /// Writes the file, in place of what was there before; one without a fingerprint says that this server waits.
+    pub fn write(&self, content: &Content, rpc_port: u16) {
+        let written = try_write(content, rpc_port, content.fingerprint == NO_FINGERPRINT);
+        if let Err(error) = &written {
+            tracing::warn!(%error, "agents on this host need a join token: host file not written");
+        }
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = held.take().filter(|old| written.as_ref().ok() != Some(old)) {
+            remove(&old);
+        }
+        *held = written.ok();
     }
 }
 
-/// Writes the file.
-pub fn write(info: &ServerInfo, bound: SocketAddr, secret: &Secret) -> HostFile {
-    let content = Content {
-        version: HOST_FILE_VERSION,
-        region: info.region.clone(),
-        fingerprint: info.fingerprint.clone(),
-        secret: secret.reveal(),
-        // Not the advertised address: behind a NAT it may lead nowhere from here.
-        rpc: reachable(bound).to_string(),
-        http: info.http_advertise.clone(),
-        pid: std::process::id(),
-    };
-    match try_write(&content, bound.port()) {
-        Ok(path) => HostFile(Some(path)),
-        Err(error) => {
-            tracing::warn!(%error, "clients on this host need a join token: host file not written");
-            HostFile(None)
-        }
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "host file not removed");
     }
 }
 
-fn try_write(content: &Content, rpc_port: u16) -> io::Result<PathBuf> {
+fn place() -> io::Result<(PathBuf, u32, u64)> {
     let uid = rustix::process::geteuid().as_raw();
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let dir = directory(uid, runtime_dir.as_deref());
     make_own_directory(&dir, uid)?;
-    let netns = fs::metadata("/proc/self/ns/net")?.ino();
+    Ok((dir, uid, fs::metadata("/proc/self/ns/net")?.ino()))
+}
+
+fn try_write(content: &Content, rpc_port: u16, is_waiting: bool) -> io::Result<PathBuf> {
+    let (dir, _, netns) = place()?;
     remove_stale(&dir, netns)?;
-    let path = dir.join(file_name(rpc_port, netns));
+    let name = if is_waiting { waiting_file_name(rpc_port, netns) } else { file_name(rpc_port, netns) };
+    let path = dir.join(name);
     write_private(&path, content.to_json().as_bytes())?;
     Ok(path)
+}
+
+/// Servers of the same user, network namespace and region that run, the one at `own_rpc` aside.
+///
+/// # Errors
+/// The directory can't be used.
+pub fn fellows(region: &str, own_rpc: &str) -> io::Result<Vec<Fellow>> {
+    let (dir, uid, netns) = place()?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&dir)?.take(FILES_MAX).flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let is_waiting = parse_waiting_file_name(name).is_some_and(|(_, inode)| inode == netns);
+        if !is_waiting && parse_file_name(name).is_none_or(|(_, inode)| inode != netns) {
+            continue;
+        }
+        if let Some(content) = read_own(&entry.path(), uid)
+            && content.region == region
+            && content.rpc != own_rpc
+            && Path::new(&format!("/proc/{}", content.pid)).exists()
+        {
+            found.push(Fellow { content, is_waiting });
+        }
+    }
+    found.sort_by(|a, b| a.content.rpc.cmp(&b.content.rpc));
+    Ok(found)
+}
+
+/// The file, if it belongs to that user alone. No link is followed.
+fn read_own(path: &Path, uid: u32) -> Option<Content> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).ok()?;
+    let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    if !meta.is_file() || meta.uid() != uid || meta.mode() & 0o077 != 0 {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(BYTES_MAX as u64 + 1).read_to_end(&mut text).ok()?;
+    Content::parse(&text).ok()
+}
+
+/// The host's lock for that region, unless another server holds it.
+///
+/// # Errors
+/// The directory can't be used.
+pub fn try_lock(region: &str) -> io::Result<Option<HostLock>> {
+    let (dir, _, netns) = place()?;
+    let path = dir.join(format!("{region}-{netns}.lock"));
+    let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(HostLock(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Takes away the files of servers that were killed. Only those of this network namespace: a process of another one
@@ -65,7 +141,9 @@ fn try_write(content: &Content, rpc_port: u16) -> io::Result<PathBuf> {
 fn remove_stale(dir: &Path, netns: u64) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let is_ours = entry.file_name().to_str().and_then(parse_file_name).is_some_and(|(_, other)| other == netns);
+        let name = entry.file_name();
+        let parsed = name.to_str().and_then(|name| parse_file_name(name).or_else(|| parse_waiting_file_name(name)));
+        let is_ours = parsed.is_some_and(|(_, other)| other == netns);
         if !is_ours {
             continue;
         }
@@ -101,6 +179,8 @@ fn make_own_directory(dir: &Path, uid: u32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use drover_protocol::host_file::HOST_FILE_VERSION;
+
     use super::*;
 
     fn file(pid: u32) -> String {
@@ -112,6 +192,9 @@ mod tests {
             rpc: "127.0.0.1:4647".to_owned(),
             http: String::new(),
             pid,
+            gossip: String::new(),
+            bootstrap_expect: 1,
+            joins: Vec::new(),
         };
         content.to_json()
     }

@@ -43,7 +43,7 @@ pub struct JobWritten {
     pub eval_id: Option<EvalId>,
     /// Raft index at which it was made.
     pub eval_create_index: u64,
-    /// The job's modify index.
+    /// The job's modify index; 0 when there was no such job.
     pub job_modify_index: u64,
     /// Raft index of the write.
     pub index: u64,
@@ -81,18 +81,20 @@ impl Server {
         let at = clock::now();
         let mut job = request.job;
         job.submit_time = at;
+        // A job that only launches others has nothing to place.
         let eval = eval_of(&job, EvalTrigger::JobRegister, request.eval_priority, at);
-        let eval_id = eval.id;
+        let eval = Some(eval).filter(|_| !job.is_parent());
+        let eval_id = eval.as_ref().map(|eval| eval.id);
         let command = Command::RegisterJob(Box::new(RegisterJob {
             job: Arc::new(job),
-            eval: Some(eval),
+            eval,
             enforce_index: request.enforce_index,
             preserve_counts: request.preserve_counts,
             submission: request.submission,
             at,
         }));
         let (index, answer) = self.propose(command).await?;
-        Ok(written(Some(eval_id), index, answer))
+        Ok(written(eval_id, index, answer))
     }
 
     /// Stops a job, or forgets it. An unknown job is no error: nothing is done.
@@ -106,10 +108,11 @@ impl Server {
             return Ok(JobWritten { index: reading.snapshot.index(), ..JobWritten::default() });
         };
         let eval = eval_of(&job, EvalTrigger::JobDeregister, options.eval_priority, at);
-        let eval_id = eval.id;
-        let command = Command::DeregisterJob { key, purge: options.purge, eval: Some(Box::new(eval)), at };
+        let eval = Some(Box::new(eval)).filter(|_| !job.is_parent());
+        let eval_id = eval.as_ref().map(|eval| eval.id);
+        let command = Command::DeregisterJob { key, purge: options.purge, eval, at };
         let (index, answer) = self.propose(command).await?;
-        Ok(written(Some(eval_id), index, answer))
+        Ok(written(eval_id, index, answer))
     }
 
     /// Makes an eval of a job as it is.
@@ -121,6 +124,7 @@ impl Server {
         let reading = self.read(false).await?;
         let unknown = || Error::Conflict("job not found".to_owned());
         let job = reading.snapshot.job(&key).cloned().ok_or_else(unknown)?;
+        check_evaluable(&job)?;
         let eval = eval_of(&job, EvalTrigger::JobRegister, None, at);
         let eval_id = eval.id;
         let (index, _) = self.propose(Command::UpsertEvals { evals: vec![eval], at }).await?;
@@ -172,12 +176,21 @@ impl Server {
     }
 }
 
+/// A job that only launches others has nothing to evaluate.
+pub(crate) fn check_evaluable(job: &Job) -> Result<(), Error> {
+    match job.is_parent() {
+        false => Ok(()),
+        true if job.periodic.is_some() => Err(Error::Conflict("can't evaluate periodic job".to_owned())),
+        true => Err(Error::Conflict("can't evaluate parameterized job".to_owned())),
+    }
+}
+
 fn written(eval_id: Option<EvalId>, index: u64, answer: Answer) -> JobWritten {
     match answer {
         Answer::Job { job_modify_index, .. } => {
             JobWritten { eval_id, eval_create_index: index, job_modify_index, index }
         }
-        Answer::Done | Answer::Refused(_) => {
+        Answer::Done | Answer::Launched { .. } | Answer::Refused(_) => {
             JobWritten { eval_id, eval_create_index: index, job_modify_index: 0, index }
         }
     }

@@ -21,6 +21,8 @@ pub const JOIN_TOKEN_TTL_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// What a join token shall be good for.
 #[derive(Clone, Debug, Default)]
 pub struct JoinTokenRequest {
+    /// For servers, not for clients.
+    pub is_for_server: bool,
     /// How often; none means once.
     pub uses: Option<u32>,
     /// For how long.
@@ -38,7 +40,7 @@ pub struct JoinTokenMade {
     pub text: String,
     /// What the state keeps of it.
     pub token: JoinToken,
-    /// Raft index of the write.
+    /// Raft index of the write; 0 where the region has no leader yet.
     pub index: u64,
 }
 
@@ -51,7 +53,7 @@ impl Server {
         age <= ORDER_AGE_MAX_SECONDS && self.inner.host_secret.verify_mac(&order.message(), &mac)
     }
 
-    /// Makes a join token for clients.
+    /// Makes a join token. While the region has no leader this server keeps it; one that waits for the region's keys makes them.
     ///
     /// # Errors
     /// Its life is too long, or the log can't be written.
@@ -63,26 +65,30 @@ impl Server {
         if request.uses == Some(0) {
             return Err(Error::Invalid("join token uses must be at least 1".to_owned()));
         }
+        let role = if request.is_for_server { Role::Server } else { Role::Client };
+        let authority = self.authority_or_make()?;
         let secret = Secret::generate()
             .map_err(|e| Error::Internal { public: "no randomness".to_owned(), private: e.to_string() })?;
         let now = clock::now();
         let token = JoinToken {
             id: JoinTokenId::from_random(chance::bytes16()),
             secret_hash: secret.hash().0,
-            role: Role::Client.as_str().to_owned(),
+            role: role.as_str().to_owned(),
             uses_left: Some(request.uses.unwrap_or(1)),
             expires_at: now.plus(ttl),
             node_pool: request.node_pool,
             datacenter: request.datacenter,
             created_at: now,
         };
-        let authority = self.authority();
-        let text = TokenText {
-            role: Role::Client,
-            region: authority.region().clone(),
-            fingerprint: authority.fingerprint(),
-            secret,
-        };
+        let text = TokenText { role, region: authority.region().clone(), fingerprint: authority.fingerprint(), secret };
+        if !self.is_formed() {
+            let failed = |e: std::io::Error| Error::Internal {
+                public: "the join token can't be kept".to_owned(),
+                private: e.to_string(),
+            };
+            self.inner.waiting_tokens.add(token.clone()).map_err(failed)?;
+            return Ok(JoinTokenMade { text: text.reveal(), token, index: 0 });
+        }
         let (index, _) = self.propose(Command::AddJoinToken { token: Box::new(token.clone()) }).await?;
         Ok(JoinTokenMade { text: text.reveal(), token, index })
     }

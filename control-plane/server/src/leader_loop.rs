@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use drover_leader::eval_broker::EvalBroker;
 use drover_leader::heartbeat::Heartbeats;
+use drover_leader::periodic::Launches;
 use drover_leader::{deployments, gc, unblock, worker};
 use drover_model::{NodeId, Timestamp};
 use drover_state::{Change, Command, Events, Snapshot};
@@ -77,6 +78,7 @@ pub async fn run(server: Server) {
 
 struct Duties {
     broker: EvalBroker,
+    launches: Launches,
     next_gc: Timestamp,
 }
 
@@ -84,7 +86,7 @@ struct Duties {
 async fn lead(server: &Server) {
     let mut events = server.inner.raft.events();
     // A command of its own tells the new leader that everything before it is applied.
-    if server.propose(Command::Noop).await.is_err() {
+    if server.commit_here(&Command::Noop).await.is_err() {
         tokio::time::sleep(RETRY_WAIT).await;
         return;
     }
@@ -93,9 +95,13 @@ async fn lead(server: &Server) {
     server.inner.heard.with(|heartbeats| {
         heartbeats.get_or_insert_with(|| Heartbeats::new(&snapshot, clock::steady()));
     });
-    let mut duties = Duties { broker: EvalBroker::rebuild(&snapshot, now), next_gc: now.plus(GC_INTERVAL) };
+    let mut duties = Duties {
+        broker: EvalBroker::rebuild(&snapshot, now),
+        launches: Launches::default(),
+        next_gc: now.plus(GC_INTERVAL),
+    };
     for command in unblock::missed(&snapshot, now) {
-        if let Err(error) = server.propose(command).await {
+        if let Err(error) = server.commit_here(&command).await {
             tracing::warn!(%error, "blocked evals not woken, beginning anew");
             tokio::time::sleep(RETRY_WAIT).await;
             return;
@@ -143,10 +149,11 @@ async fn wait(
 ) -> bool {
     let snapshot = server.reading().snapshot;
     let heartbeats = server.inner.heard.with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
-    let deadline = [duties.broker.next_deadline(), deployments::next_deadline(&snapshot)]
-        .into_iter()
-        .flatten()
-        .fold(duties.next_gc, Timestamp::min);
+    let deadline =
+        [duties.broker.next_deadline(), deployments::next_deadline(&snapshot), duties.launches.next_deadline()]
+            .into_iter()
+            .flatten()
+            .fold(duties.next_gc, Timestamp::min);
     let mut left = deadline.since(clock::now()).min(GC_INTERVAL);
     if let Some(due) = heartbeats {
         left = left.min(due.since(clock::steady()));
@@ -175,6 +182,7 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     let missing = |heartbeats: &mut Heartbeats| heartbeats.step(&snapshot, clock::steady(), now);
     commands.extend(server.inner.heard.with(|heartbeats| heartbeats.as_mut().map(missing)).unwrap_or_default());
     commands.extend(deployments::step(&snapshot, now, chance::seed()));
+    commands.extend(duties.launches.step(&snapshot, now, &crate::launches::zone));
     // The second: the clock was set back by more than the interval.
     if now >= duties.next_gc || duties.next_gc.since(now) > GC_INTERVAL {
         duties.next_gc = now.plus(GC_INTERVAL);
@@ -182,7 +190,7 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     }
     let mut busy = false;
     for command in commands {
-        match server.propose(command).await {
+        match server.commit_here(&command).await {
             Ok(_) => busy = true,
             // The state moved on meanwhile: its events are here already and the next step looks again.
             Err(crate::Error::NotFound(_) | crate::Error::Conflict(_)) => {}
@@ -205,7 +213,7 @@ fn merged(pending: &[Arc<Events>]) -> Events {
 async fn commit_plans(server: &Server, command: Command) -> Result<(), crate::Error> {
     let mut left = vec![command];
     while let Some(command) = left.pop() {
-        match server.commit(&command).await {
+        match server.commit_here(&command).await {
             Ok(_) => {}
             Err(error @ crate::Error::Invalid(_)) => {
                 let (first, second) = worker::halves(command).ok_or(error)?;

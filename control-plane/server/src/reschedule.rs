@@ -19,6 +19,7 @@ impl Server {
         let at: Timestamp = clock::now();
         let snapshot = self.read(false).await?.snapshot;
         let job = snapshot.job(&key).ok_or_else(|| Error::Conflict("job not found".to_owned()))?;
+        crate::jobs::check_evaluable(job)?;
         let transition = DesiredTransition { force_reschedule: Some(true), ..DesiredTransition::default() };
         let failed = snapshot.allocs_of_job(&key).filter(|alloc| {
             alloc.job_create_index == job.create_index

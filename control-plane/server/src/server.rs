@@ -1,10 +1,15 @@
 //! A running server: start, read, write, stop.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
-use drover_certs::{Authority, Identity, RegionName, Role};
+use drover_certs::{Authority, Identity, JoinToken, RegionName, Role};
+use drover_membership::{Member, MemberStatus, Membership};
+use drover_protocol::host_file::{HOST_FILE_VERSION, HostFile, NO_FINGERPRINT};
+use drover_protocol::server::{FromPeer, ToPeer};
 use drover_raft::{Leadership, ProposeError, RaftNode};
 use drover_state::{Answer, Command, Snapshot};
 use drover_transport::{Accepted, CloseCode, Endpoint, EndpointOptions, Protocol};
@@ -15,9 +20,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::edge_calls::EdgeConnections;
 use crate::error::Error;
 use crate::forward::ForwardHandler;
+use crate::links::{Addresses, Links, number_of_text};
+use crate::peer_calls::AskError;
+use crate::raft_links::{self, RaftLinks};
 use crate::settings::{ServerInfo, Settings, StartError};
 use crate::watch::{Waiter, Waiters, Watch};
-use crate::{authority, chance, edge_service, enrol_service, host_file, leader_loop};
+use crate::{
+    authority, chance, clock, edge_service, enrol_service, host_file, leader_loop, peer_service, reconcile, region,
+};
 
 /// How long a request waits for a leader before it is refused.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -26,11 +36,11 @@ const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
 const LEADER_RETRY_WAIT: Duration = Duration::from_millis(50);
 /// How long the log may take at the start until its state is there again.
 const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(120);
+/// How long a leader that stops tries to hand leadership over.
+const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Told to servers that dial a region of one.
+/// Told to whoever speaks a protocol that is for the gossip port.
 const NOT_SERVED: CloseCode = CloseCode(256);
-/// How long a server's own certificate lives.
-const OWN_LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
 
 /// A running server. A clone is the same one.
 #[derive(Clone)]
@@ -40,15 +50,43 @@ pub struct Server {
 
 pub(crate) struct Inner {
     pub(crate) info: ServerInfo,
+    pub(crate) number: u64,
     pub(crate) raft: RaftNode,
     pub(crate) waiters: Waiters,
     pub(crate) edges: EdgeConnections,
     pub(crate) heard: leader_loop::Heard,
-    authority: RwLock<Authority>,
+    pub(crate) membership: Membership,
+    /// To the other servers, for everything but the log.
+    pub(crate) peer_links: Links,
+    pub(crate) region_links: crate::region_forward::RegionLinks,
+    pub(crate) addresses: Addresses,
+    pub(crate) reconcile: reconcile::Reconcile,
+    pub(crate) promise: Mutex<region::Promise>,
+    pub(crate) settings: Settings,
+    pub(crate) join_token: Option<JoinToken>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) waiting_tokens: crate::waiting_tokens::WaitingTokens,
+    authority: RwLock<Option<Authority>>,
+    identity: Identity,
     pub(crate) host_secret: drover_certs::Secret,
     pub(crate) forward_handler: OnceLock<ForwardHandler>,
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
+    rpc_bound: std::net::SocketAddr,
+    gossip_endpoint: Endpoint,
     host_file: host_file::HostFile,
+    fatal: Fatal,
+}
+
+/// Ends the process with a reason; called once.
+#[derive(Clone)]
+pub(crate) struct Fatal(Arc<Mutex<Option<Box<dyn FnOnce(String) + Send>>>>);
+
+impl Fatal {
+    pub(crate) fn call(&self, reason: String) {
+        if let Some(fatal) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            fatal(reason);
+        }
+    }
 }
 
 /// A state that may be read, with how fresh it is.
@@ -63,70 +101,123 @@ pub struct Reading {
 }
 
 impl Server {
-    /// Starts a server: opens its log, its port and its duties. `fatal` is called when it can't go on (a dead log): the
-    /// process must end then.
+    /// Starts a server: opens its log, its ports and its duties. One that is to form its region with others, or to join one,
+    /// goes on with that after this has returned. `fatal` is called when it can't go on (a dead log): the process must end then.
     ///
     /// # Errors
-    /// The data directory, the port, the keys or the log can't be used.
+    /// The data directory, a port, the keys or the log can't be used.
     pub async fn start(settings: Settings, fatal: impl FnOnce(String) + Send + 'static) -> Result<Self, StartError> {
-        if settings.bootstrap_expect != 1 {
-            return Err(StartError::BootstrapExpect(settings.bootstrap_expect));
-        }
         let region: RegionName = settings
             .region
             .parse()
             .map_err(|e| StartError::Region { name: settings.region.clone(), source: Box::new(e) })?;
         let dir = settings.data_dir.clone();
-        let home = authority::open(&dir, &region)?;
+        let home = authority::open_home(&dir)?;
+        let (forms_alone, now) = (settings.bootstrap_expect == 1, SystemTime::now());
+        let join_token = if forms_alone { None } else { usable_token(settings.join_token.as_deref(), &region)? };
+        let authority = match authority::load(&dir, &region, now)? {
+            None if forms_alone => Some(authority::create(&dir, &region, now)?),
+            kept => kept,
+        };
 
         let endpoint = Endpoint::bind(EndpointOptions::listen(settings.rpc_bind)).map_err(StartError::Bind)?;
+        let gossip_endpoint = Endpoint::bind(gossip_options(settings.gossip_bind)).map_err(StartError::BindGossip)?;
+        let bound = |endpoint: &Endpoint| {
+            endpoint.local_address().map_err(|source| StartError::DataDir { dir: dir.clone(), source })
+        };
+        let (rpc_bound, gossip_bound) = (bound(&endpoint)?, bound(&gossip_endpoint)?);
         let identity =
             Identity::new(region.clone(), Role::Server, &home.id).map_err(|e| StartError::Authority(Box::new(e)))?;
-        let valid = authority::renew_own(&endpoint, &home.authority, &identity, OWN_LEAF_LIFETIME)?;
-        let bound = endpoint
-            .local_address()
-            .map_err(|source| StartError::DataDir { dir: settings.data_dir.clone(), source })?;
-        let rpc_advertise = settings.rpc_advertise.unwrap_or_else(|| authority::reachable(bound));
+        let info = ServerInfo {
+            name: settings.name.clone(),
+            region: settings.region.clone(),
+            datacenter: settings.datacenter.clone(),
+            id: home.id.clone(),
+            rpc_advertise: settings.rpc_advertise.unwrap_or_else(|| authority::reachable(rpc_bound)),
+            http_advertise: settings.http_advertise.clone(),
+            bootstrap_expect: settings.bootstrap_expect,
+            gossip_advertise: settings.gossip_advertise.unwrap_or_else(|| authority::reachable(gossip_bound)),
+            version: settings.version.clone(),
+        };
 
-        let raft_settings =
-            drover_raft::Settings { dir: dir.join("raft"), node_id: home.number, address: rpc_advertise.to_string() };
-        let raft = RaftNode::start(raft_settings, fatal).await?;
-        raft.bootstrap().await.map_err(StartError::Bootstrap)?;
-        if let Err(error) = recover(&raft).await {
+        let addresses = Addresses::default();
+        let links = |protocol| Links::new(endpoint.clone(), region.clone(), protocol, addresses.clone());
+        let fatal = Fatal(Arc::new(Mutex::new(Some(Box::new(fatal)))));
+        let raft_settings = drover_raft::Settings::new(dir.join("raft"), home.number, info.rpc_advertise.to_string());
+        let raft_fatal = fatal.clone();
+        let raft_peers = Arc::new(RaftLinks(links(Protocol::Raft)));
+        let raft = RaftNode::start(raft_settings, raft_peers, move |reason| raft_fatal.call(reason)).await?;
+        if let Err(error) = begin_alone(&raft, &info, home.number).await {
             raft.shutdown().await;
-            return Err(StartError::Recover(error));
+            return Err(error);
         }
 
-        let info = ServerInfo {
-            name: settings.name,
-            region: settings.region,
-            datacenter: settings.datacenter,
-            id: home.id.clone(),
-            rpc_advertise,
-            http_advertise: settings.http_advertise,
-            bootstrap_expect: settings.bootstrap_expect,
-            fingerprint: home.authority.fingerprint().to_string(),
-        };
+        let membership = Membership::start(drover_membership::Options {
+            own: own_member(&info, !raft.members().is_empty()),
+            endpoint: gossip_endpoint.clone(),
+            key: settings.gossip_key.clone(),
+            seed: chance::seed(),
+        })
+        .map_err(|e| StartError::Gossip(Box::new(e)))?;
         let host_secret = drover_certs::Secret::generate().map_err(|_| StartError::Randomness)?;
-        let host_file = host_file::write(&info, bound, &host_secret);
+        let waiting_tokens = crate::waiting_tokens::WaitingTokens::open(&dir)
+            .map_err(|source| StartError::DataDir { dir: dir.clone(), source })?;
         let inner = Arc::new(Inner {
             info,
+            number: home.number,
             raft,
             waiters: Waiters::default(),
             edges: EdgeConnections::default(),
             heard: leader_loop::Heard::default(),
-            authority: RwLock::new(home.authority),
+            membership,
+            peer_links: links(Protocol::Server),
+            region_links: Default::default(),
+            addresses,
+            reconcile: reconcile::Reconcile::default(),
+            promise: Mutex::default(),
+            settings,
+            join_token,
+            data_dir: dir,
+            waiting_tokens,
+            authority: RwLock::new(None),
+            identity,
             host_secret,
             forward_handler: OnceLock::new(),
             endpoint,
-            host_file,
+            rpc_bound,
+            gossip_endpoint,
+            host_file: host_file::HostFile::default(),
+            fatal,
         });
         let server = Server { inner };
+        match authority {
+            Some(authority) => server.adopt(authority)?,
+            None => server.inner.host_file.write(&server.own_host_file(), rpc_bound.port()),
+        }
         tokio::spawn(wake_waiters(server.clone()));
         tokio::spawn(leader_loop::run(server.clone()));
         tokio::spawn(accept_connections(server.clone()));
-        tokio::spawn(authority::keep_renewed(server.clone(), dir, identity, OWN_LEAF_LIFETIME, valid));
+        tokio::spawn(region::run(server.clone()));
+        tokio::spawn(region::follow_directory(server.clone()));
+        tokio::spawn(reconcile::run(server.clone()));
         Ok(server)
+    }
+
+    /// From now on this server has a place in the region's trust: it shows a certificate, issues them, and says so to its host.
+    pub(crate) fn adopt(&self, authority: Authority) -> Result<(), StartError> {
+        self.set_authority(authority);
+        let valid = self.renew_own()?;
+        self.inner.host_file.write(&self.own_host_file(), self.inner.rpc_bound.port());
+        tokio::spawn(authority::keep_renewed(self.clone(), valid));
+        Ok(())
+    }
+
+    /// Shows a new certificate from now on; gives the time in which it needs no other.
+    pub(crate) fn renew_own(&self) -> Result<Range<SystemTime>, StartError> {
+        let missing = || StartError::Authority("this server has no authority yet".into());
+        let authority = self.authority().ok_or_else(missing)?;
+        let endpoints = [&self.inner.endpoint, &self.inner.gossip_endpoint];
+        authority::renew_own(&endpoints, &authority, &self.inner.identity)
     }
 
     /// What this server tells about itself.
@@ -134,18 +225,42 @@ impl Server {
         &self.inner.info
     }
 
+    /// What this server says to its own host.
+    pub(crate) fn own_host_file(&self) -> HostFile {
+        let Inner { info, settings, .. } = &*self.inner;
+        let fingerprint = self.authority().map(|authority| authority.fingerprint().to_string());
+        HostFile {
+            version: HOST_FILE_VERSION,
+            region: info.region.clone(),
+            fingerprint: fingerprint.unwrap_or_else(|| NO_FINGERPRINT.to_owned()),
+            secret: self.inner.host_secret.reveal(),
+            // Not the advertised address: behind a NAT it may lead nowhere from here.
+            rpc: authority::reachable(self.inner.rpc_bound).to_string(),
+            http: info.http_advertise.clone(),
+            pid: std::process::id(),
+            gossip: info.gossip_advertise.to_string(),
+            bootstrap_expect: info.bootstrap_expect,
+            joins: region::plain_addresses(settings.join.once.iter().chain(&settings.join.retry)),
+        }
+    }
+
+    /// The region's name, as certificates have it.
+    pub(crate) fn region_name(&self) -> &RegionName {
+        &self.inner.identity.region
+    }
+
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.inner.endpoint
     }
 
-    /// The region's authority as it is now.
-    pub(crate) fn authority(&self) -> Authority {
+    /// The region's authority as it is now; none while this server waits to get it.
+    pub(crate) fn authority(&self) -> Option<Authority> {
         self.inner.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on this one issues.
     pub(crate) fn set_authority(&self, authority: Authority) {
-        *self.inner.authority.write().unwrap_or_else(PoisonError::into_inner) = authority;
+        *self.inner.authority.write().unwrap_or_else(PoisonError::into_inner) = Some(authority);
     }
 
     /// A state to read from: linearizable, or the local one if `stale` will do.
@@ -163,20 +278,40 @@ impl Server {
         let mut wait = self.leader_wait();
         loop {
             wait.before_attempt();
-            match self.inner.raft.read_barrier().await {
-                Err(ProposeError::NotLeader { .. }) => wait.for_change().await?,
-                result => return result.map_err(Error::from),
+            match self.read_barrier_here().await {
+                Err(Error::NoLeader) => {}
+                result => return result,
+            }
+            match self.ask_leader(&ToPeer::ReadIndex, Duration::ZERO).await {
+                Ok(FromPeer::ReadIndex { index }) => return self.applied(index).await,
+                Ok(_) => return Err(peer_service::unexpected()),
+                Err(error @ AskError::Refused(_)) if !error.is_about_leader() => return Err(error.into()),
+                Err(_) => wait.for_change().await?,
             }
         }
     }
 
+    /// As [`Self::read`] on the leader; another server says that it does not lead.
+    pub(crate) async fn read_barrier_here(&self) -> Result<(), Error> {
+        if !self.is_leader() {
+            return Err(Error::NoLeader);
+        }
+        self.inner.raft.read_barrier().await.map_err(Error::from)
+    }
+
+    /// Waits until this server has applied the log up to there.
+    async fn applied(&self, index: u64) -> Result<(), Error> {
+        let late = || Error::Unavailable("this server is too far behind its leader".to_owned());
+        if self.inner.raft.wait_applied(index, LEADER_WAIT_MAX).await { Ok(()) } else { Err(late()) }
+    }
+
     /// The local state, however old.
     pub fn reading(&self) -> Reading {
-        Reading {
-            snapshot: self.inner.raft.snapshot(),
-            last_contact: Duration::ZERO,
-            known_leader: self.inner.raft.leadership().borrow().leader.is_some(),
-        }
+        let leadership = self.inner.raft.leadership();
+        let known_leader = leadership.borrow().leader.is_some();
+        // A server that never heard a leader is as old as its last start; nobody knows how old that is.
+        let last_contact = self.inner.raft.last_contact().unwrap_or(Duration::ZERO);
+        Reading { snapshot: self.inner.raft.snapshot(), last_contact, known_leader }
     }
 
     /// Takes a place in the queue for a change. Take it before the state is read.
@@ -195,15 +330,35 @@ impl Server {
     /// As [`Self::propose`], for a command that the caller still needs when it is too long for the log (`Invalid`).
     pub(crate) async fn commit(&self, command: &Command) -> Result<(u64, Answer), Error> {
         let mut wait = self.leader_wait();
+        let mut encoded = None;
         loop {
             wait.before_attempt();
-            match self.inner.raft.propose(command).await {
-                Ok((_, Answer::Refused(refusal))) => return Err(refusal.into()),
-                Ok(done) => return Ok(done),
-                Err(ProposeError::NotLeader { .. }) => wait.for_change().await?,
+            match self.commit_here(command).await {
+                Err(Error::NoLeader) => {}
+                result => return result,
+            }
+            let bytes = encoded.get_or_insert_with(|| drover_state::command::encode(command));
+            match self.ask_leader(&ToPeer::Propose { command: bytes.clone() }, LOST_GRACE).await {
+                Ok(FromPeer::Proposed { index, answer }) => {
+                    self.applied(index).await?;
+                    return answered(index, peer_service::decode_answer(&answer)?);
+                }
+                Ok(_) => return Err(peer_service::unexpected()),
+                // Nothing was sent, or the other side did not lead: it is surely not in the log.
+                Err(AskError::NotSent(_)) => wait.for_change().await?,
+                Err(error @ AskError::Refused(_)) if error.is_about_leader() => wait.for_change().await?,
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Commits a command if this server leads; nobody else is asked. What a leader has decided is worth nothing under the next.
+    pub(crate) async fn commit_here(&self, command: &Command) -> Result<(u64, Answer), Error> {
+        if !self.is_leader() {
+            return Err(Error::NoLeader);
+        }
+        let (index, answer) = self.inner.raft.propose(command).await?;
+        answered(index, answer)
     }
 
     fn leader_wait(&self) -> LeaderWait {
@@ -222,7 +377,19 @@ impl Server {
 
     /// RPC addresses of the region's servers.
     pub fn peers(&self) -> Vec<String> {
-        vec![self.inner.info.rpc_advertise.to_string()]
+        let members = self.inner.raft.members();
+        let mut peers: Vec<String> = members
+            .into_iter()
+            .map(|member| match self.inner.addresses.of(member.number, &member.address) {
+                Ok(address) => address.to_string(),
+                Err(_) => member.address,
+            })
+            .collect();
+        if peers.is_empty() {
+            peers.push(self.inner.info.rpc_advertise.to_string());
+        }
+        peers.sort();
+        peers
     }
 
     /// Waits until somebody leads; false when that takes longer than `wait`.
@@ -238,16 +405,37 @@ impl Server {
             ("leader".to_owned(), self.is_leader().to_string()),
             ("leader_addr".to_owned(), self.leader_address().unwrap_or_default()),
             ("bootstrap".to_owned(), (self.inner.info.bootstrap_expect == 1).to_string()),
-            ("known_regions".to_owned(), "1".to_owned()),
+            ("known_regions".to_owned(), self.regions().len().to_string()),
         ]);
         BTreeMap::from([("nomad".to_owned(), server), ("raft".to_owned(), self.inner.raft.stats())])
     }
 
-    /// Stops: no new connections, the log closed, the file for the same host gone.
+    /// Stops: leadership handed over, no new connections, the log closed, the file for the same host gone.
     pub async fn shutdown(&self) {
         self.inner.host_file.remove();
+        self.hand_over().await;
         self.inner.endpoint.shutdown(CloseCode::SHUTDOWN, "server stops").await;
         self.inner.raft.shutdown().await;
+        self.inner.gossip_endpoint.shutdown(CloseCode::SHUTDOWN, "server stops").await;
+    }
+
+    /// A leader with other voters lets one of them lead, and waits a little until one does.
+    pub(crate) async fn hand_over(&self) {
+        let others =
+            self.inner.raft.members().into_iter().any(|member| member.is_voter && member.number != self.inner.number);
+        if !self.is_leader() || !others {
+            return;
+        }
+        match timeout(HANDOVER_WAIT_MAX, self.inner.raft.transfer_leadership(None)).await {
+            Ok(Ok(_)) => tracing::info!("leadership handed over"),
+            Ok(Err(error)) => tracing::warn!(%error, "leadership not handed over"),
+            Err(_) => tracing::warn!("leadership not handed over in time"),
+        }
+    }
+
+    /// The process must end, and why.
+    pub(crate) fn fail(&self, reason: String) {
+        self.inner.fatal.call(reason);
     }
 
     /// A fresh id.
@@ -281,6 +469,73 @@ impl LeaderWait {
     }
 }
 
+/// How long an answer may still come from a leader that is none any more, before nobody knows what became of the write.
+const LOST_GRACE: Duration = Duration::from_millis(300);
+
+fn answered(index: u64, answer: Answer) -> Result<(u64, Answer), Error> {
+    match answer {
+        Answer::Refused(refusal) => Err(refusal.into()),
+        answer => Ok((index, answer)),
+    }
+}
+
+/// A token of this region for servers.
+fn usable_token(text: Option<&str>, region: &RegionName) -> Result<Option<JoinToken>, StartError> {
+    let Some(text) = text else { return Ok(None) };
+    let token: JoinToken = text.parse().map_err(|e| StartError::JoinToken(Box::new(e)))?;
+    if token.role != Role::Server {
+        return Err(StartError::JoinToken(format!("it is for a {}, this is a server", token.role).into()));
+    }
+    if token.region != *region {
+        let text = format!("it is for region {}, this server is of region {region}", token.region);
+        return Err(StartError::JoinToken(text.into()));
+    }
+    Ok(Some(token))
+}
+
+fn gossip_options(bind: std::net::SocketAddr) -> EndpointOptions {
+    EndpointOptions { accepts: vec![Protocol::Gossip, Protocol::Enrol], ..EndpointOptions::listen(bind) }
+}
+
+/// What this server says of itself to the others.
+fn own_member(info: &ServerInfo, is_bootstrapped: bool) -> Member {
+    Member {
+        name: info.name.clone(),
+        region: info.region.clone(),
+        datacenter: info.datacenter.clone(),
+        id: info.id.clone(),
+        gossip: info.gossip_advertise,
+        rpc: info.rpc_advertise,
+        http: info.http_advertise.clone(),
+        version: info.version.clone(),
+        bootstrap_expect: info.bootstrap_expect,
+        is_bootstrapped,
+        is_leader: false,
+        incarnation: u64::try_from(clock::now().0 / 1_000_000).unwrap_or_default(),
+        status: MemberStatus::Alive,
+    }
+}
+
+/// A server that expects nobody else begins its log at once; one that is alone in it waits for its state.
+async fn begin_alone(raft: &RaftNode, info: &ServerInfo, number: u64) -> Result<(), StartError> {
+    let is_begun = raft.is_initialized().await.map_err(StartError::Bootstrap)?;
+    if !is_begun && info.bootstrap_expect != 1 {
+        return Ok(());
+    }
+    if !is_begun {
+        let members = BTreeMap::from([(number, info.rpc_advertise.to_string())]);
+        raft.initialize(members).await.map_err(StartError::Bootstrap)?;
+    }
+    let mut members = raft.watch_members();
+    // The sender goes with raft itself; whoever asks it next hears of that.
+    let known = timeout(RECOVERY_WAIT_MAX, members.wait_for(|members| !members.is_empty())).await;
+    let is_alone = known.is_ok_and(|known| known.is_ok_and(|members| members.len() == 1 && members[0].number == number));
+    if is_alone {
+        recover(raft).await.map_err(StartError::Recover)?;
+    }
+    Ok(())
+}
+
 /// Waits until everything that was acknowledged before a restart is applied again. Nobody is answered from an older state:
 /// an edge would end what it does not find there.
 async fn recover(raft: &RaftNode) -> Result<(), ProposeError> {
@@ -312,15 +567,32 @@ async fn accept_connections(server: Server) {
     while let Some(accepted) = server.endpoint().accept().await {
         let server = server.clone();
         match accepted {
-            Accepted::Peer(peer) if peer.protocol == Protocol::Edge => {
-                tokio::spawn(edge_service::serve(server, peer));
-            }
-            Accepted::Peer(peer) => {
-                peer.connection.close(NOT_SERVED, "this region has one server");
-            }
+            Accepted::Peer(peer) => match peer.protocol {
+                Protocol::Edge => drop(tokio::spawn(edge_service::serve(server, peer))),
+                Protocol::Server => drop(tokio::spawn(peer_service::serve(server, peer))),
+                Protocol::Raft => drop(tokio::spawn(serve_raft(server, peer))),
+                Protocol::Gossip | Protocol::Enrol => peer.connection.close(NOT_SERVED, "this is not the gossip port"),
+            },
             Accepted::Candidate(candidate) => {
                 tokio::spawn(enrol_service::serve(server, candidate));
             }
         }
+    }
+}
+
+/// Hands the streams of another server to raft.
+async fn serve_raft(server: Server, peer: drover_transport::Peer) {
+    let Some(from) = number_of_text(&peer.identity.node) else {
+        peer.connection.close(CloseCode::CERTIFICATE_REFUSED, "the certificate names no server");
+        return;
+    };
+    while let Ok(stream) = peer.connection.accept_stream().await {
+        let raft = server.inner.raft.clone();
+        let (sender, receiver) = raft_links::halves(stream);
+        tokio::spawn(async move {
+            if let Err(error) = raft.serve(from, sender, receiver).await {
+                tracing::debug!(from, %error, "raft's stream ended");
+            }
+        });
     }
 }

@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use drover_state::autopilot::AutopilotConfig;
 
 /// What a server is told at its start.
 #[derive(Clone, Debug)]
@@ -20,16 +23,70 @@ pub struct Settings {
     pub rpc_advertise: Option<SocketAddr>,
     /// Where its HTTP API answers, for those on the same host.
     pub http_advertise: String,
-    /// How many servers the region begins with. Only 1 is taken.
+    /// How many servers the region begins with; 0 waits to be taken into one that exists.
     pub bootstrap_expect: u32,
+    /// Where it takes gossip (UDP). Port 0 takes a free one.
+    pub gossip_bind: SocketAddr,
+    /// Where others reach its gossip; the bound address when none.
+    pub gossip_advertise: Option<SocketAddr>,
+    /// A key that all servers must know to take part in gossip, on top of their certificates: [`crate::gossip_key`].
+    pub gossip_key: Option<drover_certs::Secret>,
+    /// How it finds other servers.
+    pub join: JoinSettings,
+    /// A join token, for the first start on a host where no server of the region runs.
+    pub join_token: Option<String>,
+    /// The rules for looking after servers, until somebody sets others.
+    pub autopilot: AutopilotConfig,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// How a server finds others.
+#[derive(Clone, Debug)]
+pub struct JoinSettings {
+    /// Gossip addresses that are tried once.
+    pub once: Vec<String>,
+    /// Gossip addresses that are tried until one answers.
+    pub retry: Vec<String>,
+    /// The time between two attempts.
+    pub interval: Duration,
+    /// How often; none for as long as it takes.
+    pub attempts_max: Option<u32>,
+}
+
+impl Default for JoinSettings {
+    fn default() -> Self {
+        Self { once: Vec::new(), retry: Vec::new(), interval: Duration::from_secs(30), attempts_max: None }
+    }
+}
+
+impl Settings {
+    /// The settings of a server that forms a region alone, on free ports of this host.
+    pub fn alone(name: &str, data_dir: PathBuf) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            name: name.to_owned(),
+            region: "global".to_owned(),
+            datacenter: "dc1".to_owned(),
+            data_dir,
+            rpc_bind: any,
+            rpc_advertise: None,
+            http_advertise: String::new(),
+            bootstrap_expect: 1,
+            gossip_bind: any,
+            gossip_advertise: None,
+            gossip_key: None,
+            join: JoinSettings::default(),
+            join_token: None,
+            autopilot: AutopilotConfig::default(),
+            version: String::new(),
+        }
+    }
 }
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// More than one server was asked for.
-    #[error("bootstrap_expect = {0}: a region of more than one server is not there yet, set it to 1")]
-    BootstrapExpect(u32),
     /// The region's name is none.
     #[error("region {name:?} can't be used")]
     Region {
@@ -54,12 +111,21 @@ pub enum StartError {
     /// The RPC port can't be had.
     #[error("open the RPC port")]
     Bind(#[source] drover_transport::endpoint::BindError),
+    /// The gossip port can't be had.
+    #[error("open the gossip port")]
+    BindGossip(#[source] drover_transport::endpoint::BindError),
+    /// What this server says of itself in gossip does not fit.
+    #[error("take part in gossip")]
+    Gossip(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The join token is none, or for something else.
+    #[error("use the join token")]
+    JoinToken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The log can't be used.
     #[error(transparent)]
     Log(#[from] drover_raft::StartError),
     /// The region could not be formed.
     #[error("form the region")]
-    Bootstrap(#[source] drover_raft::ProposeError),
+    Bootstrap(#[source] drover_raft::MemberError),
     /// The state was not there again in time.
     #[error("recover the state from the log")]
     Recover(#[source] drover_raft::ProposeError),
@@ -85,6 +151,8 @@ pub struct ServerInfo {
     pub http_advertise: String,
     /// How many servers the region began with.
     pub bootstrap_expect: u32,
-    /// SHA-256 of the region's root, in hex.
-    pub fingerprint: String,
+    /// Where it takes gossip.
+    pub gossip_advertise: SocketAddr,
+    /// The version of the program.
+    pub version: String,
 }

@@ -15,7 +15,9 @@ use drover_model::plan::{DeploymentUpdate, Plan};
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
+use crate::scaling::ScalingEvent;
 use crate::submission::Submission;
 
 /// One change of the state.
@@ -164,6 +166,33 @@ pub enum Command {
         /// Nodes.
         nodes: Vec<NodeId>,
     },
+    /// An operator says which allocs of a deployment are healthy.
+    SetAllocHealth(Box<SetAllocHealth>),
+    /// Give a version of a job a name; a name that it has is replaced.
+    TagJobVersion {
+        /// Which, and the name.
+        tag: Box<TagJobVersion>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Take a version's name away.
+    UntagJobVersion {
+        /// The job.
+        key: JobKey,
+        /// The name.
+        name: String,
+    },
+    /// Change the count of a group, or note something about it.
+    ScaleJob(Box<ScaleJob>),
+    /// A job launches another one, by the clock or by a dispatch.
+    LaunchJob(Box<LaunchJob>),
+    /// New rules for looking after the servers; refused when `cas` names another index than they have.
+    SetAutopilotConfig {
+        /// The rules.
+        config: Box<AutopilotConfig>,
+        /// The modify index that they must have (0: never set).
+        cas: Option<u64>,
+    },
 }
 
 /// The registration of a job.
@@ -210,6 +239,70 @@ pub struct ChangeDeployment {
     pub at: Timestamp,
 }
 
+/// The health of allocs as an operator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SetAllocHealth {
+    /// The deployment; all allocs must be its own.
+    pub deployment_id: DeploymentId,
+    /// These are.
+    pub healthy: Vec<AllocId>,
+    /// These are not.
+    pub unhealthy: Vec<AllocId>,
+    /// An eval of the job.
+    pub eval: Option<Eval>,
+    /// The deployment fails by it.
+    pub failure: Option<ChangeDeployment>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A name for a version of a job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TagJobVersion {
+    /// The job.
+    pub key: JobKey,
+    /// The name, unique among the job's versions.
+    pub name: String,
+    /// The version.
+    pub version: u64,
+    /// In words.
+    pub description: String,
+}
+
+/// A change of a group's count, or a note about it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScaleJob {
+    /// The job.
+    pub key: JobKey,
+    /// The group.
+    pub group: String,
+    /// The new count and what is kept about it; `apply` fills in the old count, the eval, the time and the index.
+    pub event: ScalingEvent,
+    /// The eval of a change.
+    pub eval: Option<Eval>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A launch. One that was made before, or bears the token of one that was, makes no second job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LaunchJob {
+    /// The job that launches.
+    pub parent: JobKey,
+    /// The job that is launched; none when a launch is left out.
+    pub job: Option<Arc<Job>>,
+    /// The eval that places it.
+    pub eval: Option<Eval>,
+    /// The time that launches by the clock are counted on from; never for a dispatch.
+    pub launched_at: Timestamp,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// What `apply` answers to whoever proposed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
@@ -225,6 +318,15 @@ pub enum Answer {
     },
     /// It was not done; the state is unchanged.
     Refused(Refusal),
+    /// A job was launched, or had been.
+    Launched {
+        /// The job.
+        key: JobKey,
+        /// Raft index at which it was made.
+        create_index: u64,
+        /// This command made it.
+        is_new: bool,
+    },
 }
 
 /// Why a command was not done.

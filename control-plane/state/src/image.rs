@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use drover_model::JobKey;
+use drover_model::Timestamp;
 use drover_model::alloc::Alloc;
 use drover_model::deployment::Deployment;
 use drover_model::eval::Eval;
@@ -13,7 +14,9 @@ use drover_model::job::Job;
 use drover_model::node::Node;
 use serde::{Deserialize, Serialize};
 
+use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
+use crate::scaling::JobScaling;
 use crate::state::{State, TableIndexes};
 use crate::submission::Submission;
 use crate::summary::JobSummary;
@@ -44,11 +47,14 @@ struct Image {
     versions: Vec<Arc<Job>>,
     submissions: Vec<(JobKey, u64, Arc<Submission>)>,
     summaries: Vec<(JobKey, Arc<JobSummary>)>,
+    scaling: Vec<(JobKey, Arc<JobScaling>)>,
+    launches: Vec<(JobKey, Timestamp)>,
     nodes: Vec<Arc<Node>>,
     evals: Vec<Arc<Eval>>,
     allocs: Vec<Arc<Alloc>>,
     deployments: Vec<Arc<Deployment>>,
     join_tokens: Vec<Arc<JoinToken>>,
+    autopilot: Option<Arc<AutopilotConfig>>,
 }
 
 impl State {
@@ -65,11 +71,14 @@ impl State {
                 .flat_map(|(key, texts)| texts.iter().map(|(version, text)| (key.clone(), *version, text.clone())))
                 .collect(),
             summaries: self.summaries.iter().map(|(key, summary)| (key.clone(), summary.clone())).collect(),
+            scaling: self.scaling.iter().map(|(key, events)| (key.clone(), events.clone())).collect(),
+            launches: self.launches.iter().map(|(key, at)| (key.clone(), *at)).collect(),
             nodes: self.nodes.values().cloned().collect(),
             evals: self.evals.values().cloned().collect(),
             allocs: self.allocs.values().cloned().collect(),
             deployments: self.deployments.values().cloned().collect(),
             join_tokens: self.join_tokens.values().cloned().collect(),
+            autopilot: self.autopilot.clone(),
         };
         let mut bytes = MAGIC.to_vec();
         bytes.push(VERSION);
@@ -92,16 +101,20 @@ impl State {
         }
         for key in image.jobs {
             // The newest version of the youngest job of that name is the job.
-            if let Some((_, job)) = state.versions.get(&key).and_then(|versions| versions.get_max()) {
-                state.jobs.insert(key, job.clone());
+            let newest = state.versions.get(&key).and_then(|versions| versions.get_max()).map(|(_, job)| job.clone());
+            if let Some(job) = newest {
+                state.set_current(&job);
             }
         }
         for (key, version, submission) in image.submissions {
             state.set_submission(key, version, submission);
         }
         state.summaries = image.summaries.into_iter().collect();
+        state.scaling = image.scaling.into_iter().collect();
+        state.launches = image.launches.into_iter().collect();
         state.nodes = image.nodes.into_iter().map(|node| (node.id, node)).collect();
         state.join_tokens = image.join_tokens.into_iter().map(|token| (token.id, token)).collect();
+        state.autopilot = image.autopilot;
         for eval in image.evals {
             state.set_eval(eval);
         }

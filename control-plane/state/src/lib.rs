@@ -3,9 +3,11 @@
 //! All change is a command. `apply` is total and deterministic: the same log gives the same bytes on each server, it
 //! never fails halfway, and a command that it cannot accept yields a refusal as its answer and changes nothing.
 
+pub mod autopilot;
 pub mod command;
 pub mod event;
 pub mod join_token;
+pub mod scaling;
 pub mod submission;
 pub mod summary;
 
@@ -17,7 +19,10 @@ pub mod read;
 pub mod snapshot;
 
 pub use apply::apply;
-pub use command::{AcceptedPlan, Answer, ChangeDeployment, Command, Refusal, RegisterJob};
+pub use command::{
+    AcceptedPlan, Answer, ChangeDeployment, Command, LaunchJob, Refusal, RegisterJob, ScaleJob, SetAllocHealth,
+    TagJobVersion,
+};
 pub use event::{Change, Events};
 pub use image::DecodeError;
 pub use snapshot::Snapshot;

@@ -11,11 +11,13 @@ use drover_model::deployment::Deployment;
 use drover_model::eval::{Eval, EvalStatus};
 use drover_model::job::Job;
 use drover_model::node::Node;
-use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId};
+use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
+use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
+use crate::scaling::JobScaling;
 use crate::submission::Submission;
 use crate::summary::JobSummary;
 
@@ -33,14 +35,22 @@ pub struct State {
     pub(crate) versions: OrdMap<JobKey, OrdMap<(u64, u64), Arc<Job>>>,
     pub(crate) submissions: OrdMap<JobKey, OrdMap<u64, Arc<Submission>>>,
     pub(crate) summaries: OrdMap<JobKey, Arc<JobSummary>>,
+    pub(crate) scaling: OrdMap<JobKey, Arc<JobScaling>>,
+    /// When periodic jobs were last launched, or a launch was left out.
+    pub(crate) launches: OrdMap<JobKey, Timestamp>,
     pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
     pub(crate) evals: OrdMap<EvalId, Arc<Eval>>,
     pub(crate) allocs: OrdMap<AllocId, Arc<Alloc>>,
     pub(crate) deployments: OrdMap<DeploymentId, Arc<Deployment>>,
     pub(crate) join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
+    pub(crate) autopilot: Option<Arc<AutopilotConfig>>,
 
     // Secondary indexes: derived, not part of the image.
     pub(crate) of_job: OrdMap<JobKey, Arc<OfJob>>,
+    /// Jobs that launch by the clock.
+    pub(crate) periodic_jobs: OrdSet<JobKey>,
+    /// Jobs by the job that launched them.
+    pub(crate) children: OrdMap<JobKey, OrdSet<JobKey>>,
     pub(crate) blocked_evals: OrdSet<EvalId>,
     pub(crate) active_deployments: OrdSet<DeploymentId>,
     pub(crate) allocs_of_node: OrdMap<NodeId, OrdSet<AllocId>>,
@@ -162,7 +172,32 @@ impl State {
 
     pub(crate) fn set_job(&mut self, job: &Arc<Job>) {
         self.set_version(job);
+        self.set_current(job);
+    }
+
+    /// Makes a version that is known the job.
+    pub(crate) fn set_current(&mut self, job: &Arc<Job>) {
+        if job.periodic.is_some() {
+            self.periodic_jobs.insert(job.key());
+        } else {
+            self.periodic_jobs.remove(&job.key());
+        }
+        if let Some(parent) = job.parent_key() {
+            insert_into(&mut self.children, parent, job.key());
+        }
         self.jobs.insert(job.key(), job.clone());
+    }
+
+    /// Forgets a job with all that only it needs, its versions aside.
+    pub(crate) fn remove_job(&mut self, key: &JobKey) {
+        if let Some(parent) = self.jobs.remove(key).and_then(|job| job.parent_key()) {
+            remove_from(&mut self.children, &parent, key);
+        }
+        self.periodic_jobs.remove(key);
+        self.submissions.remove(key);
+        self.summaries.remove(key);
+        self.scaling.remove(key);
+        self.launches.remove(key);
     }
 
     pub(crate) fn set_submission(&mut self, key: JobKey, version: u64, submission: Arc<Submission>) {

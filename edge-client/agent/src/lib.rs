@@ -23,6 +23,11 @@ pub mod requests;
 pub mod log_files;
 pub mod log_stream;
 
+pub mod exec_stream;
+pub mod files;
+pub mod node_stats;
+pub mod task_calls;
+
 pub mod node_id;
 pub mod store;
 

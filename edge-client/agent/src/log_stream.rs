@@ -61,7 +61,12 @@ async fn send_rest(sender: &mut FrameSender, files: &LogFiles, place: &mut LogPl
             Ok(Some(piece)) => {
                 *place = piece.end;
                 let chunk =
-                    LogChunk { data: piece.data, file: format!("alloc/logs/{}", piece.file), offset: piece.end.offset };
+                    LogChunk {
+                    data: piece.data,
+                    file: format!("alloc/logs/{}", piece.file),
+                    offset: piece.end.offset,
+                    event: String::new(),
+                };
                 sender.send_frame(&codec::encode(&chunk)).await.map_err(|_| ())?;
             }
             Ok(None) => return Ok(()),

@@ -1,4 +1,4 @@
-//! What servers ask of an edge, each on a stream that they open: logs and statistics.
+//! What servers ask of an edge, each on a stream that they open: logs, files, commands, statistics.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,8 @@ use drover_transport::{CloseCode, Stream};
 use tokio::sync::Semaphore;
 
 use crate::log_files::LogFiles;
-use crate::log_stream;
+use crate::node_stats::NodeReadings;
+use crate::{exec_stream, files, log_stream, task_calls};
 
 /// Requests that are answered at a time, logs that are followed among them.
 const REQUESTS_MAX: usize = 48;
@@ -43,6 +44,7 @@ pub struct Requests {
     seats: Arc<Semaphore>,
     /// Processor time of tasks at the last reading, by task id: what shares are counted from.
     readings: Mutex<BTreeMap<String, Reading>>,
+    node_stats: NodeReadings,
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +56,7 @@ struct Reading {
 impl Requests {
     /// Answers about these allocs.
     pub fn new(allocs: Arc<Allocs>, edge: Arc<Edge>) -> Requests {
-        Requests { allocs, edge, seats: Arc::new(Semaphore::new(REQUESTS_MAX)), readings: Mutex::default() }
+        Requests { allocs, edge, seats: Arc::new(Semaphore::new(REQUESTS_MAX)), readings: Mutex::default(), node_stats: NodeReadings::default() }
     }
 
     /// Answers on that stream, beside the others; one too many is refused.
@@ -77,6 +79,21 @@ impl Requests {
                 Ok(stats) => FromEdge::AllocStats(Box::new(stats)),
                 Err(error) => FromEdge::Refused(error),
             },
+            Ok(ToEdge::Files(asked)) => match self.alloc(asked.alloc_id) {
+                Err(error) => FromEdge::Refused(error),
+                Ok(_) => return files::serve(stream, AllocDir::new(&self.edge.allocs_dir, asked.alloc_id), asked).await,
+            },
+            Ok(ToEdge::Exec(asked)) => match self.alloc(asked.alloc_id) {
+                Err(error) => FromEdge::Refused(error),
+                Ok(alloc) => return exec_stream::serve(stream, self.edge.clone(), alloc, asked).await,
+            },
+            Ok(ToEdge::RestartTasks { alloc_id, task, all }) => {
+                done(async { task_calls::restart(&*self.alloc(alloc_id)?, &task, all).await }.await)
+            }
+            Ok(ToEdge::SignalTasks { alloc_id, task, signal }) => {
+                done(async { task_calls::signal(&self.edge, &*self.alloc(alloc_id)?, &task, &signal).await }.await)
+            }
+            Ok(ToEdge::NodeStats) => FromEdge::NodeStats(Box::new(self.node_stats.read(&self.edge))),
             Ok(ToEdge::ReadLogs(asked)) => match self.check_logs(&asked) {
                 Err(error) => FromEdge::Refused(error),
                 Ok(dir) => {
@@ -154,6 +171,10 @@ impl Requests {
     }
 }
 
+fn done(result: Result<(), RpcError>) -> FromEdge {
+    result.map_or_else(FromEdge::Refused, |()| FromEdge::Done)
+}
+
 fn stats_of(usage: &TaskUsage, share: f64, core_mhz: f64) -> TaskStats {
     TaskStats {
         memory_usage_bytes: usage.memory_usage_bytes,
@@ -167,5 +188,6 @@ fn stats_of(usage: &TaskUsage, share: f64, core_mhz: f64) -> TaskStats {
         cpu_ticks_mhz: share * core_mhz,
         throttled_periods: usage.throttled_periods,
         throttled_ns: usage.throttled_ns,
+        memory_swap_bytes: usage.memory_swap_bytes,
     }
 }

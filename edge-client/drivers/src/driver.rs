@@ -1,10 +1,12 @@
 //! What every driver can do, and the words for it.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use drover_model::Timestamp;
 use drover_model::resources::AllocatedTask;
+use drover_supervisor::Session;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -38,8 +40,26 @@ pub trait Driver: Send + Sync {
     /// What became of a task that was started before this agent.
     fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError>;
 
+    /// Runs a command inside the running task, with these descriptors as its standard input, output and error.
+    fn exec(&self, handle: &TaskHandle, command: TaskCommand, fds: [BorrowedFd<'_>; 3]) -> Result<Session, TaskError>;
+
     /// What it uses now.
     fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError>;
+}
+
+/// A command to be run inside a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskCommand {
+    /// The command and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// The task's `user`; empty means the driver's default.
+    pub user: String,
+    /// The task's own directory on the host.
+    pub task_dir: PathBuf,
+    /// Its standard input is a terminal.
+    pub is_terminal: bool,
 }
 
 /// How a task sees the file system.
@@ -191,6 +211,8 @@ pub struct TaskUsage {
     pub memory_usage_bytes: u64,
     /// The most there ever was.
     pub memory_max_usage_bytes: u64,
+    /// Swap.
+    pub memory_swap_bytes: u64,
     /// Anonymous memory.
     pub memory_rss_bytes: u64,
     /// Page cache.

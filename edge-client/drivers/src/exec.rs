@@ -2,14 +2,16 @@
 //!
 //! The host's directories are shown read-only at their own places; nothing is copied. The root is the task's directory.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use drover_supervisor::{Bind, ContainerSpec, Isolation, NamespaceMode, TaskSpec, default_capabilities};
+use drover_supervisor::{Session, Bind, ContainerSpec, Isolation, NamespaceMode, TaskSpec, default_capabilities};
 use tokio::sync::oneshot;
 
 use crate::driver::{
     Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View,
+    TaskCommand,
 };
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;
@@ -106,6 +108,12 @@ impl Driver for Exec {
 
     fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError> {
         self.supervised.recover(handle)
+    }
+
+    fn exec(&self, handle: &TaskHandle, mut command: TaskCommand, fds: [BorrowedFd<'_>; 3]) -> Result<Session, TaskError> {
+        command.env.entry("PATH".to_owned()).or_insert_with(|| SEARCH_PATH.to_owned());
+        let (user, cwd) = (Some(format!("{}:0", if command.user.is_empty() { "nobody" } else { &command.user })), PathBuf::from("/"));
+        self.supervised.exec(handle, command, user, cwd, fds)
     }
 
     fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError> {

@@ -1,13 +1,15 @@
 //! `raw_exec`: a program of the host, as the agent's user, with nothing between it and the machine but its cgroup.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use drover_supervisor::{Isolation, TaskSpec};
+use drover_supervisor::{Session, Isolation, TaskSpec};
 use tokio::sync::oneshot;
 
 use crate::driver::{
     Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View,
+    TaskCommand,
 };
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;
@@ -72,6 +74,11 @@ impl Driver for RawExec {
 
     fn recover(&self, handle: &TaskHandle) -> Result<Recovered, TaskError> {
         self.supervised.recover(handle)
+    }
+
+    fn exec(&self, handle: &TaskHandle, command: TaskCommand, fds: [BorrowedFd<'_>; 3]) -> Result<Session, TaskError> {
+        let (user, cwd) = (Some(command.user.clone()).filter(|user| !user.is_empty()), command.task_dir.clone());
+        self.supervised.exec(handle, command, user, cwd, fds)
     }
 
     fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError> {

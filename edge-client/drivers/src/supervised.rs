@@ -1,6 +1,8 @@
 //! What the drivers have in common that run their tasks through the supervisor: one connection, one stream of exits.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,12 +10,12 @@ use drover_model::Timestamp;
 use drover_model::resources::AllocatedTask;
 use drover_supervisor::client::EventStopper;
 use drover_supervisor::{
-    Client, ClientError, EventStream, LogSpec, Refusal, Resources, StartOptions, Started, TaskSpec, TaskState,
-    TaskStatus,
+    Client, ClientError, EventStream, Keeper, LogSpec, Refusal, Resources, Session, SessionSpec, StartOptions, Started,
+    TaskSpec, TaskState, TaskStatus,
 };
 use tokio::sync::oneshot;
 
-use crate::driver::{Exit, Recovered, StartError, TaskError, TaskHandle, TaskLogs, TaskUsage};
+use crate::driver::{Exit, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskLogs, TaskUsage};
 use crate::exits::Exits;
 
 /// The stack of the thread that hears of exits, in bytes: it decodes small messages and no more.
@@ -30,8 +32,10 @@ const SEEN_MAX: Duration = Duration::from_millis(500);
 const PURGE_LOOKS_MAX: u32 = 6000;
 /// After so many looks it is killed again.
 const PURGE_LOOKS_PER_KILL: u32 = 100;
-/// What is said of a task whose supervisor has ended: the next one has killed what was left of it.
+/// What is said of a task whose supervisor has ended and which the next one did not find.
 const LOST_WITH_SUPERVISOR: &str = "the supervisor of the tasks ended unexpectedly, and the task with it";
+/// What is said of a task whose end nobody saw.
+const UNKNOWN_EXIT: &str = "exit code unknown";
 /// How often another supervisor is looked for before the agent is told that there is none.
 const REVIVALS_MAX: u32 = 5;
 /// The wait before the second try, doubled with each further one.
@@ -39,8 +43,8 @@ const REVIVAL_WAIT: Duration = Duration::from_millis(200);
 /// How long a request waits for the next supervisor.
 const CLIENT_WAIT: Duration = Duration::from_secs(20);
 
-/// The supervisor of this edge as the drivers use it. When it is killed another one is started: tasks that went with the
-/// first end with a message that says so.
+/// The supervisor of this edge as the drivers use it. When it is killed another one is started, which takes its tasks over with
+/// the copies that are kept here.
 #[derive(Debug)]
 pub struct Supervised {
     shared: Arc<Shared>,
@@ -85,8 +89,9 @@ pub struct KnownTask {
 
 impl Supervised {
     /// Connects to the node's supervisor, starting one when there is none, and listens to its exits.
-    pub fn connect_or_start(options: StartOptions) -> Result<Arc<Supervised>, ClientError> {
-        let client = Client::connect_or_start(options.clone())?;
+    pub fn connect_or_start(mut options: StartOptions) -> Result<Arc<Supervised>, ClientError> {
+        options.keeper = Some(Arc::new(Keeper::new()));
+        let client = renewed(Client::connect_or_start(options.clone())?, &options)?;
         let events = client.events()?;
         let link = Link { client: Arc::new(client), stopper: events.stopper()?, is_over: false };
         let shared =
@@ -247,6 +252,19 @@ impl Supervised {
         Ok((task, losses))
     }
 
+    pub(crate) fn exec(
+        &self,
+        handle: &TaskHandle,
+        command: TaskCommand,
+        user: Option<String>,
+        cwd: PathBuf,
+        fds: [BorrowedFd<'_>; 3],
+    ) -> Result<Session, TaskError> {
+        let TaskCommand { argv, env, is_terminal, user: _, task_dir: _ } = command;
+        let spec = SessionSpec { task_id: handle.id.clone(), argv, env, cwd, user, is_terminal };
+        self.client()?.session(&spec, fds).map_err(|err| task_error(&err))
+    }
+
     pub(crate) fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError> {
         let stats = self.client()?.stats(&handle.id).map_err(|err| task_error(&err))?;
         Ok(TaskUsage {
@@ -257,6 +275,7 @@ impl Supervised {
             throttled_ns: stats.throttled_ns,
             memory_usage_bytes: stats.memory_usage_bytes,
             memory_max_usage_bytes: stats.memory_max_usage_bytes,
+            memory_swap_bytes: stats.memory_swap_bytes,
             memory_rss_bytes: stats.memory_rss_bytes,
             memory_cache_bytes: stats.memory_cache_bytes,
         })
@@ -351,6 +370,30 @@ impl Shared {
     }
 }
 
+/// A supervisor that was started from another program, before an upgrade mostly, goes on as this one. One that can't stays.
+fn renewed(client: Client, options: &StartOptions) -> Result<Client, ClientError> {
+    let Ok(program) = options.program.clone().map_or_else(std::env::current_exe, Ok) else { return Ok(client) };
+    let identity = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()))
+    };
+    let running = identity(Path::new(&format!("/proc/{}/exe", client.supervisor_pid())));
+    match (running, identity(&program)) {
+        (Ok(running), Ok(wanted)) if running != wanted => {}
+        _ => return Ok(client),
+    }
+    match client.replace(&program) {
+        Ok(()) => {
+            tracing::info!(program = %program.display(), "the supervisor goes on as this program");
+            Client::connect_or_start(options.clone())
+        }
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the supervisor stays what it is");
+            Ok(client)
+        }
+    }
+}
+
 /// A start that failed below the driver, in the words that scripts know.
 pub(crate) fn launch_error(reason: &str) -> StartError {
     StartError::Failed(format!("failed to launch command with executor: rpc error: code = Unknown desc = {reason}"))
@@ -398,7 +441,7 @@ fn exit_of(exit: &drover_supervisor::Exit) -> Exit {
         // The kernel's own kill for want of memory is told by its flag; its signal is not the operator's business.
         signal: if exit.oom_killed { 0 } else { i64::from(exit.signal) },
         oom_killed: exit.oom_killed,
-        message: String::new(),
+        message: if exit.is_unknown { UNKNOWN_EXIT.to_owned() } else { String::new() },
         at: timestamp(exit.at),
     }
 }

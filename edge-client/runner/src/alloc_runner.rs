@@ -122,6 +122,7 @@ struct Intent {
 pub struct AllocHandle {
     intent: watch::Sender<Intent>,
     running: watch::Receiver<BTreeMap<String, TaskHandle>>,
+    facts: mpsc::Sender<Fact>,
 }
 
 impl AllocHandle {
@@ -142,6 +143,12 @@ impl AllocHandle {
     /// Its tasks that the drivers know now, by name.
     pub fn running(&self) -> BTreeMap<String, TaskHandle> {
         self.running.borrow().clone()
+    }
+
+    /// Tells the runner what somebody wants of its tasks.
+    pub async fn tell(&self, fact: Fact) {
+        // Its runner has ended: there is nothing left to ask.
+        let _ = self.facts.send(fact).await;
     }
 
     /// What is wanted of it now.
@@ -170,6 +177,7 @@ pub fn spawn(
     let claimed = claimed.filter(|name| edge.claim(&task_id(wanted.alloc.id, name))).collect();
     let (running_tx, running) = watch::channel(BTreeMap::new());
     let (saved, told, report_due) = (None, None, None);
+    let handle = AllocHandle { intent, running, facts: facts_tx.clone() };
     let runner = Runner {
         edge,
         dir,
@@ -186,7 +194,7 @@ pub fn spawn(
         facts,
     };
     tokio::spawn(runner.run());
-    AllocHandle { intent, running }
+    handle
 }
 
 struct Runner {

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod signal;
 
 pub mod alloc_runner;
+pub mod exec;
 pub mod start;
 
 pub use drover_drivers as drivers;

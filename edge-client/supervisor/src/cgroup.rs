@@ -136,7 +136,7 @@ impl NodeCgroups {
         is_gone
     }
 
-    /// Tasks left by a supervisor that died: their pipes are broken and nobody can adopt them, so they are to be ended.
+    /// Cgroups of tasks that are there before any was started: those that nobody knows are to be ended.
     pub(crate) fn leftovers(&self) -> Vec<TaskCgroup> {
         let mut names: Vec<_> = self
             .node_dirs()
@@ -150,7 +150,8 @@ impl NodeCgroups {
         names.iter().filter_map(|name| self.task(name)).collect()
     }
 
-    fn task(&self, name: &str) -> Option<TaskCgroup> {
+    /// The cgroup of a task of that name, made already or not.
+    pub(crate) fn task(&self, name: &str) -> Option<TaskCgroup> {
         let at = |root: &PathBuf| root.join(&self.path).join(name);
         match &self.layout {
             Layout::V1 { controllers, all } => {
@@ -305,9 +306,22 @@ impl TaskCgroup {
         Ok(Entry { join, born_in })
     }
 
+    /// How another process gets into every part of it, those that libcontainer has made included.
+    pub(crate) fn session_entry(&self) -> Result<Entry, String> {
+        let mut entry = self.entry()?;
+        let others = self.all.iter().filter(|dir| !self.joined.contains(dir)).map(|dir| dir.join("cgroup.procs"));
+        entry.join.extend(others.filter_map(|path| File::options().write(true).open(path).ok()));
+        Ok(entry)
+    }
+
     /// The task's escaped name.
     pub(crate) fn name(&self) -> String {
         self.tracked.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Its processes.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        processes(&self.tracked)
     }
 
     /// Whether no process is left in it.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,13 +16,16 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::net::SendFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::entry::{RunOptions, SUPERVISOR_ARG};
+use crate::keeper::{Keeper, open_files_of_tasks};
+use crate::pass_fds;
 use crate::protocol::{
-    Hello, Purpose, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, Reply, ReplyBody, Request, RequestBody, Started,
-    Stats, TaskExited, TaskStatus, VERSION, Welcome, WireError, decode, encode,
+    Hello, Purpose, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, Reply, ReplyBody, Request, RequestBody, SessionNews,
+    SessionSpec, Started, Stats, TaskExited, TaskStatus, VERSION, Welcome, WireError, decode, encode,
 };
 use crate::socket;
 use crate::spec::TaskSpec;
@@ -50,6 +54,8 @@ pub struct StartOptions {
     pub cgroup_parent: String,
     /// The program to run as supervisor; its main must call `main_if_supervisor` first. None: the calling one.
     pub program: Option<PathBuf>,
+    /// Where copies of what the supervisor holds are kept, so that the next one can go on when it is killed.
+    pub keeper: Option<Arc<Keeper>>,
 }
 
 impl StartOptions {
@@ -62,6 +68,7 @@ impl StartOptions {
             remove_dir: None,
             cgroup_parent: "/drover".to_owned(),
             program: None,
+            keeper: None,
         }
     }
 }
@@ -130,6 +137,7 @@ impl Client {
             match greet(&options, Purpose::Requests) {
                 Ok(greeted) => {
                     drop(lock);
+                    keep(&options)?;
                     return Client::over(options, greeted.stream, greeted.pid);
                 }
                 Err(ClientError::Io { source, .. }) if is_absent(&source) && !has_started => {
@@ -228,6 +236,35 @@ impl Client {
         ended
     }
 
+    /// Has the supervisor go on as another program, with all its tasks. When this returns well the connection is over, and a new
+    /// one finds the other program; when not, everything is as it was.
+    pub fn replace(&self, program: &Path) -> Result<(), ClientError> {
+        match self.ask(RequestBody::Replace { program: program.to_owned() }) {
+            // It answers only when it stays what it is.
+            Err(ClientError::Lost) => Ok(()),
+            Ok(_) => Err(ClientError::Lost),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Runs a command inside a running task, with these descriptors as its standard input, output and error.
+    pub fn session(&self, spec: &SessionSpec, fds: [BorrowedFd<'_>; 3]) -> Result<Session, ClientError> {
+        let Greeted { stream, mut buffer, .. } = greet(&self.options, Purpose::Session)?;
+        let frame = encode(spec, REQUEST_BYTES_MAX)?;
+        // Descriptors go with the first byte; the rest may be more than one call takes.
+        let (first, rest) = frame.split_at(1);
+        pass_fds::send(&stream, first, &fds, SendFlags::empty()).map_err(|_| ClientError::Lost)?;
+        let mut stream = stream;
+        stream.write_all(rest).map_err(|_| ClientError::Lost)?;
+        stream.set_read_timeout(Some(ANSWER_MAX)).map_err(|_| ClientError::Lost)?;
+        match receive::<SessionNews>(&mut stream, &mut buffer)? {
+            Some(SessionNews::Started) => Ok(Session { stream, buffer }),
+            Some(SessionNews::Refused(refusal)) => Err(refusal.into()),
+            Some(SessionNews::Ended { .. }) => Err(ClientError::Lost),
+            None => Err(ClientError::Silent),
+        }
+    }
+
     /// A stream of exits on a connection of its own. Exits that are not acknowledged come first, so none is ever missed; one
     /// that was heard before may come again.
     pub fn events(&self) -> Result<EventStream, ClientError> {
@@ -297,6 +334,29 @@ fn sort_answers(mut reader: UnixStream, shared: &Shared) {
         }
     }
     shared.end();
+}
+
+/// A command that runs inside a task. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Session {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+}
+
+impl Session {
+    /// Waits for its end: exit code (128 + signal when a signal ended it) and signal.
+    pub fn wait(&mut self) -> Result<(i32, i32), ClientError> {
+        self.stream.set_read_timeout(None).map_err(|_| ClientError::Lost)?;
+        match receive::<SessionNews>(&mut self.stream, &mut self.buffer)? {
+            Some(SessionNews::Ended { exit_code, signal }) => Ok((exit_code, signal)),
+            _ => Err(ClientError::Lost),
+        }
+    }
+
+    /// A handle that ends it from another thread.
+    pub fn stopper(&self) -> Result<EventStopper, ClientError> {
+        self.stream.try_clone().map(|stream| EventStopper { stream }).map_err(|_| ClientError::Lost)
+    }
 }
 
 /// Exits of tasks, in the order in which they happened (after those that happened before).
@@ -393,6 +453,20 @@ fn greet(options: &StartOptions, purpose: Purpose) -> Result<Greeted, ClientErro
     }
 }
 
+/// Keeps copies of what this supervisor holds, as long as it lives.
+fn keep(options: &StartOptions) -> Result<(), ClientError> {
+    let Some(keeper) = options.keeper.clone() else { return Ok(()) };
+    let Greeted { stream, buffer, .. } = greet(options, Purpose::Keep)?;
+    stream.set_read_timeout(None).map_err(|source| io("use", &options.socket, source))?;
+    keeper.begin();
+    std::thread::Builder::new()
+        .name("keeper".to_owned())
+        .stack_size(128 << 10)
+        .spawn(move || keeper.read(&stream, buffer))
+        .map(drop)
+        .map_err(|source| io("keep copies of", &options.socket, source))
+}
+
 /// One starter at a time per socket.
 fn lock(path: &Path) -> Result<File, ClientError> {
     let file = File::options().create(true).append(true).open(path).map_err(|source| io("open", path, source))?;
@@ -424,18 +498,27 @@ fn start(options: &StartOptions) -> Result<(), ClientError> {
         linger: options.linger,
         remove_dir: options.remove_dir.clone(),
         cgroup_parent: options.cgroup_parent.clone(),
+        takes_kept: options.keeper.is_some(),
+        open_files: open_files_of_tasks(),
     };
     let run = serde_json::to_string(&run).map_err(|err| ClientError::Start(err.to_string()))?;
     let program = options.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let (ours, theirs) = UnixStream::pair().map_err(|source| io("make a socket for", &options.socket, source))?;
     let status = Command::new(&program)
         .args([SUPERVISOR_ARG, "detach", &run])
         .env_clear()
         .stdin(Stdio::from(listener))
-        .stdout(Stdio::null())
+        .stdout(Stdio::from(OwnedFd::from(theirs)))
         .stderr(Stdio::from(log))
         .status()
         .map_err(|source| io("run", &program, source))?;
-    if status.success() { Ok(()) } else { Err(ClientError::Start(last_words(options))) }
+    if !status.success() {
+        return Err(ClientError::Start(last_words(options)));
+    }
+    if let Some(keeper) = &options.keeper {
+        keeper.hand_over(&ours);
+    }
+    Ok(())
 }
 
 fn open_log(path: &Path) -> std::io::Result<File> {

@@ -1,11 +1,16 @@
-//! The supervisor's loop: one thread, one epoll, everything it owns in one place.
+//! The supervisor's loop: one epoll, everything it owns in one place. Only the logs have a thread of their own.
 
+mod keeping;
+mod replace;
 mod requests;
+mod sessions;
+mod takeover;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,14 +21,16 @@ use rustix::process::{Resource, Rlimit};
 use crate::cgroup::{NodeCgroups, TaskCgroup};
 use crate::connection::Connection;
 use crate::entry::RunOptions;
+use crate::log_thread::LogThread;
 use crate::protocol::{Reply, ReplyBody, TASKS_MAX};
+use crate::session::Session;
 use crate::spare::Spare;
 use crate::spawn::Inherited;
 use crate::task::{Phase, Task};
-use crate::{mounts, socket, sys};
+use crate::{mounts, record, socket, sys};
 
 /// Most connections at a time.
-const CONNECTIONS_MAX: usize = 32;
+const CONNECTIONS_MAX: usize = 128;
 /// How long a connection may take for its greeting.
 const GREETING_MAX: Duration = Duration::from_secs(5);
 /// Without tasks and without an agent for this long the supervisor ends.
@@ -43,9 +50,10 @@ enum Source {
     Listener = 0,
     Signals = 1,
     Connection = 2,
-    Stdout = 3,
-    Stderr = 4,
+    Pidfd = 3,
+    Logs = 4,
     Report = 5,
+    Session = 6,
 }
 
 /// A cgroup that is to go and still has something in it.
@@ -77,6 +85,9 @@ struct Daemon {
     inherited: Inherited,
     tasks_max: usize,
     containers_dir: PathBuf,
+    records_dir: PathBuf,
+    boot_id: String,
+    logs: LogThread,
     tasks: BTreeMap<u64, Task>,
     by_id: BTreeMap<String, u64>,
     by_pid: BTreeMap<i32, u64>,
@@ -84,6 +95,8 @@ struct Daemon {
     starting: BTreeSet<u64>,
     ending: BTreeSet<u64>,
     graves: Vec<Grave>,
+    /// Commands inside tasks, by their connection.
+    sessions: BTreeMap<u64, Session>,
     /// A process kept ready, where that makes starts faster.
     spare: Option<Spare>,
     wants_spare: bool,
@@ -97,27 +110,24 @@ struct Daemon {
     log_lines: u32,
 }
 
-/// Runs until the supervisor has nothing left to do.
-pub(crate) fn run(options: RunOptions) -> Result<(), String> {
-    let mut daemon = Daemon::new(options)?;
-    loop {
-        let now = Instant::now();
-        daemon.step_timers(now);
-        if daemon.is_done(now) {
-            daemon.clean_up();
-            return Ok(());
-        }
-        daemon.wait_and_handle(now)?;
-    }
-}
+pub(crate) use takeover::{resume, run, try_state};
 
 impl Daemon {
-    fn new(options: RunOptions) -> Result<Daemon, String> {
-        let stdin = std::io::stdin();
-        let listener = stdin.as_fd().try_clone_to_owned().map_err(|err| format!("take the socket: {err}"))?;
-        let null = std::fs::File::open("/dev/null").map_err(|err| format!("open /dev/null: {err}"))?;
-        rustix::stdio::dup2_stdin(&null).map_err(|err| format!("replace standard input: {err}"))?;
-        sys::close_on_exec_from(3);
+    /// Runs until the supervisor has nothing left to do.
+    fn work(mut self) -> Result<(), String> {
+        loop {
+            let now = Instant::now();
+            self.step_timers(now);
+            if self.is_done(now) {
+                self.clean_up();
+                return Ok(());
+            }
+            self.wait_and_handle(now)?;
+        }
+    }
+
+    /// A supervisor without tasks, in a process that was prepared for it.
+    fn new(options: RunOptions, listener: OwnedFd, inherited: Inherited) -> Result<Daemon, String> {
         let text = |what: &'static str| move |err: rustix::io::Errno| format!("{what}: {err}");
         rustix::io::ioctl_fionbio(&listener, true).map_err(text("prepare the socket"))?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(text("become subreaper"))?;
@@ -134,13 +144,23 @@ impl Daemon {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(text("create epoll"))?;
         let containers_dir = options.socket.with_file_name("containers");
         let _ = std::fs::remove_dir_all(&containers_dir);
-        let inherited = raise_own_limits();
+        let records_dir = options.socket.with_extension("tasks");
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&records_dir)
+            .map_err(|err| format!("create {}: {err}", records_dir.display()))?;
+        let tasks_max = tasks_max();
+        let logs = LogThread::start(&records_dir, tasks_max.saturating_mul(2))?;
         let wants_spare = cgroups.wants_spare();
         let now = Instant::now();
-        let mut daemon = Daemon {
+        let daemon = Daemon {
             inherited,
-            tasks_max: tasks_max(),
+            tasks_max,
             containers_dir,
+            records_dir,
+            boot_id: record::boot_id(),
+            logs,
             options,
             epoll,
             listener,
@@ -152,6 +172,7 @@ impl Daemon {
             starting: BTreeSet::new(),
             ending: BTreeSet::new(),
             graves: Vec::new(),
+            sessions: BTreeMap::new(),
             spare: None,
             wants_spare,
             spare_at: now,
@@ -162,20 +183,25 @@ impl Daemon {
             buffer: vec![0; BUFFER_BYTES],
             log_lines: 0,
         };
-        for cgroup in daemon.cgroups.leftovers() {
-            // By its name: a task that is started again must not be put into the cgroup that is being ended.
-            daemon.graves.push(Grave { name: cgroup.name(), cgroup, next_try: now });
-        }
-        daemon.clear_graves_at_start();
         let listener = daemon.listener.as_fd();
         watch(&daemon.epoll, listener, Source::Listener, 0, epoll::EventFlags::IN).map_err(text("watch the socket"))?;
         let signals = daemon.signals.as_fd();
         watch(&daemon.epoll, signals, Source::Signals, 0, epoll::EventFlags::IN).map_err(text("watch signals"))?;
+        let logs = daemon.logs.fd();
+        watch(&daemon.epoll, logs, Source::Logs, 0, epoll::EventFlags::IN).map_err(text("watch the logs"))?;
         Ok(daemon)
     }
 
-    /// Tasks of a dead supervisor end before new ones of the same name may start. The only place that waits.
+    /// What is left of tasks that nobody knows ends before new ones of the same name may start. The only place that waits.
     fn clear_graves_at_start(&mut self) {
+        let now = Instant::now();
+        for cgroup in self.cgroups.leftovers() {
+            let name = cgroup.name();
+            if !self.tasks.values().any(|task| task.name == name && task.cgroup.is_some()) {
+                // By its name: a task that is started again must not be put into the cgroup that is being ended.
+                self.graves.push(Grave { name, cgroup, next_try: now });
+            }
+        }
         let until = Instant::now() + Duration::from_secs(3);
         while !self.graves.is_empty() && Instant::now() < until {
             self.step_graves(Instant::now() + GRAVE_PAUSE);
@@ -202,8 +228,9 @@ impl Daemon {
                 t if t == Source::Listener as u64 => self.accept(),
                 t if t == Source::Signals as u64 => self.take_signals(),
                 t if t == Source::Connection as u64 => self.serve(number, flags),
-                t if t == Source::Stdout as u64 => self.pump_log(number, 0),
-                t if t == Source::Stderr as u64 => self.pump_log(number, 1),
+                t if t == Source::Pidfd as u64 => self.adopted_ended(number),
+                t if t == Source::Logs as u64 => self.take_back(),
+                t if t == Source::Session as u64 => self.session_reported(number),
                 _ => self.settle_start(number, false),
             }
         }
@@ -246,6 +273,7 @@ impl Daemon {
             return;
         }
         self.drop_spare();
+        self.end_sessions();
         let now = Instant::now();
         self.closing = Some(Closing {
             asked_by: asked_by.into_iter().collect(),
@@ -359,6 +387,7 @@ impl Daemon {
         // First the name: whoever comes now starts a supervisor of its own.
         let _ = std::fs::remove_file(&self.options.socket);
         let _ = std::fs::remove_dir_all(&self.containers_dir);
+        let _ = std::fs::remove_dir_all(&self.records_dir);
         // A child that was just killed may need a moment.
         let until = Instant::now() + Duration::from_secs(1);
         while !self.cgroups.leave() && Instant::now() < until {
@@ -415,9 +444,11 @@ fn tasks_max() -> usize {
 }
 
 /// Makes room for many pipes and keeps the kernel from choosing the supervisor under want of memory; tasks get the old values back.
-fn raise_own_limits() -> Inherited {
-    let open_files = rustix::process::getrlimit(Resource::Nofile);
+fn raise_own_limits(soft: Option<u64>) -> Inherited {
+    let mut open_files = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: open_files.maximum, maximum: open_files.maximum };
+    // The agent may have raised its own already.
+    open_files.current = soft.or(open_files.current);
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
     let score = std::fs::read_to_string("/proc/self/oom_score_adj").ok();
     let oom_score_adj = score.and_then(|score| score.trim().parse().ok()).unwrap_or(0);

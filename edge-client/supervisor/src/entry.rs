@@ -28,6 +28,12 @@ pub(crate) struct RunOptions {
     pub(crate) linger: Option<Duration>,
     pub(crate) remove_dir: Option<PathBuf>,
     pub(crate) cgroup_parent: String,
+    /// Standard output is a socket on which the agent hands over what it kept of a dead supervisor.
+    #[serde(default)]
+    pub(crate) takes_kept: bool,
+    /// The soft limit of open files that tasks get, where it is not that of the caller.
+    #[serde(default)]
+    pub(crate) open_files: Option<u64>,
 }
 
 /// Call this first in `main`: when the process was started as a supervisor it becomes one and never returns.
@@ -45,6 +51,8 @@ pub fn run_supervisor(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["detach", options] => detach(options),
         ["run", options] => serde_json::from_str(options).map_err(|err| err.to_string()).and_then(daemon::run),
+        ["try"] => daemon::try_state(),
+        ["resume", state] => daemon::resume(state),
         _ => Err("the supervisor is started by the agent, not by hand".to_owned()),
     };
     match result {
@@ -63,7 +71,7 @@ fn detach(options: &str) -> Result<(), String> {
         .arg0("drover-supervisor")
         .args([SUPERVISOR_ARG, "run", options])
         .stdin(Stdio::inherit())
-        .stdout(Stdio::null())
+        .stdout(Stdio::inherit())
         .stderr(Stdio::inherit())
         .spawn()
         .map(drop)

@@ -1,7 +1,8 @@
 //! The small process that owns an edge's tasks, and the client with which the agent talks to it.
 //!
 //! One supervisor per edge agent: the same binary, executed again before any runtime exists. It spawns tasks, holds
-//! their log pipes, reaps them and keeps exit codes until they are acknowledged. It outlives a crash of the agent.
+//! their log pipes, reaps them and keeps exit codes until they are acknowledged. It outlives a crash of the agent, and its tasks
+//! outlive it: the next one takes them over with what the agent kept, or finds them by their records and cgroups.
 //!
 //! ```text
 //! agent --Client--> 0600 socket --daemon (one thread, epoll)--> fork --> task        (raw_exec)
@@ -9,12 +10,13 @@
 //!                                   \--<-- log pipes, SIGCHLD, cgroups
 //! ```
 //!
-//! What is absent on purpose: threads, async, TLS, parsers of foreign input. All `unsafe` is in `sys.rs`.
+//! What is absent on purpose: async, TLS, parsers of foreign input, threads besides that of the logs. All `unsafe` is in `sys.rs`.
 #![deny(unsafe_code)]
 
 pub mod spec;
 
 pub mod client;
+pub mod keeper;
 pub mod held_dir;
 pub mod mounts;
 pub mod protocol;
@@ -29,7 +31,11 @@ mod connection;
 mod container;
 mod descendants;
 mod log_file;
+mod log_thread;
+mod pass_fds;
+mod record;
 mod report;
+mod session;
 mod socket;
 mod spare;
 mod spawn;
@@ -37,7 +43,8 @@ mod spawn;
 mod sys;
 mod task;
 
-pub use client::{Client, ClientError, EventStream, StartOptions};
+pub use client::{Client, ClientError, EventStream, Session, StartOptions};
 pub use entry::{main_if_supervisor, run_supervisor};
-pub use protocol::{Exit, Refusal, Started, Stats, TaskExited, TaskState, TaskStatus};
+pub use keeper::Keeper;
+pub use protocol::{Exit, Refusal, SessionSpec, Started, Stats, TaskExited, TaskState, TaskStatus};
 pub use spec::{Bind, ContainerSpec, Isolation, LogSpec, NamespaceMode, Resources, TaskSpec, default_capabilities};

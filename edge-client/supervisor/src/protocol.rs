@@ -4,9 +4,13 @@
 //! client: Hello                      supervisor: Welcome
 //! client: Request { id, body } ...   supervisor: Reply { id, body } ...    (in any order; purpose "requests")
 //!                                    supervisor: TaskExited ...            (purpose "events"; unacknowledged exits first)
+//!                                    supervisor: Kept ...                  (purpose "keep")
+//! client: SessionSpec                supervisor: SessionNews ...           (purpose "session")
 //! ```
 //! Fields are named on the wire, so one with a default can be added without a new [`VERSION`].
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
@@ -36,6 +40,10 @@ pub(crate) struct Hello {
 pub(crate) enum Purpose {
     Requests,
     Events,
+    /// Copies of everything for the case that the supervisor dies: see [`crate::keeper`].
+    Keep,
+    /// One command inside a running task: see [`crate::session`].
+    Session,
 }
 
 /// The answer to [`Hello`].
@@ -60,6 +68,32 @@ pub(crate) enum RequestBody {
     List,
     Stats { task_id: String },
     Shutdown { end_tasks: bool },
+    Replace { program: PathBuf },
+}
+
+/// One command to be run inside a task, with the descriptors of its standard input, output and error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSpec {
+    /// The task.
+    pub task_id: String,
+    /// The command and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory; inside the container where there is one.
+    pub cwd: PathBuf,
+    /// As in [`TaskSpec`].
+    pub user: Option<String>,
+    /// Its standard input is a terminal, which becomes that of its session.
+    pub is_terminal: bool,
+}
+
+/// What is told of a session, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SessionNews {
+    Started,
+    Refused(Refusal),
+    Ended { exit_code: i32, signal: i32 },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -150,6 +184,9 @@ pub struct Exit {
     pub oom_killed: bool,
     /// When, by the wall clock.
     pub at: SystemTime,
+    /// Nobody was there to be told how: the supervisor had died, and the kernel does not say.
+    #[serde(default)]
+    pub is_unknown: bool,
 }
 
 /// One task in a list.

@@ -7,8 +7,9 @@
 //! ```
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Longest report, in bytes.
@@ -73,10 +74,26 @@ impl Report {
         self.pipe.as_fd()
     }
 
-    /// Reads what is there.
-    pub(crate) fn poll(&mut self) -> Outcome {
+    /// As [`Report::poll`] for a helper whose child reports after it: not before all of them are done.
+    pub(crate) fn poll_both(&mut self) -> Outcome {
+        if !self.read() {
+            return Outcome::Pending;
+        }
+        let text = String::from_utf8_lossy(&self.buffer);
+        let mut lines = text.lines();
+        match (text.lines().find_map(|line| line.strip_prefix('E')), lines.find_map(|line| line.strip_prefix('P'))) {
+            (Some(reason), _) => Outcome::Failed(reason.to_owned()),
+            (None, Some(pid)) => {
+                pid.parse().map_or_else(|_| Outcome::Failed("unreadable report".to_owned()), Outcome::Contained)
+            }
+            (None, None) => Outcome::Closed,
+        }
+    }
+
+    /// Reads what is there; true at the end.
+    fn read(&mut self) -> bool {
         let mut chunk = [0; 512];
-        let is_closed = loop {
+        loop {
             match self.pipe.read(&mut chunk) {
                 Ok(0) => break true,
                 Ok(length) => {
@@ -88,7 +105,12 @@ impl Report {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) => break err.kind() != io::ErrorKind::WouldBlock,
             }
-        };
+        }
+    }
+
+    /// Reads what is there.
+    pub(crate) fn poll(&mut self) -> Outcome {
+        let is_closed = self.read();
         let text = String::from_utf8_lossy(&self.buffer);
         match text.strip_suffix('\n').and_then(|line| line.split_at_checked(1)) {
             Some(("P", pid)) => {
@@ -102,10 +124,16 @@ impl Report {
 }
 
 /// A pipe for a log: reading never blocks, writing does (a task that is faster than the disk waits).
+///
+/// The task's end is open for reading too: as long as the task has it the pipe has a reader, so a task whose supervisor is gone
+/// waits for the next one where it would be ended by a broken pipe.
 pub(crate) fn log_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?;
-    Ok((read, write))
+    let path = format!("/proc/self/fd/{}", write.as_raw_fd());
+    // Without /proc the plain end does as well.
+    let both = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap_or(write);
+    Ok((read, both))
 }
 
 #[cfg(test)]

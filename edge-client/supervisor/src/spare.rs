@@ -4,22 +4,19 @@
 //! most of a start. The spare has that behind it: a start renames its cgroup, sets the limits, and sends it the task. On v2 a
 //! process is born in its cgroup instead (`sys::fork_into`), and no spare is kept.
 
-use std::io::{IoSlice, IoSliceMut, Read};
-use std::mem::MaybeUninit;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
+use rustix::net::{RecvFlags, SendFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::TaskCgroup;
 use crate::cgroup_files::errno_text;
+use crate::pass_fds;
 use crate::protocol::{decode, encode};
 use crate::report::{Report, report_pipe};
-use crate::spawn::{Inherited, Program, Stdio, enter, fail};
+use crate::spawn::{Inherited, Program, Rights, Stdio, enter, fail};
 use crate::spec::TaskSpec;
 use crate::sys::{self, Forked};
 use crate::users::User;
@@ -65,7 +62,7 @@ impl Spare {
                 let Some((order, stdio)) = receive(theirs) else { sys::exit_now(0) };
                 match Program::find(&order.spec, order.user.as_ref()) {
                     Ok(program) => {
-                        program.become_it(&order.spec, order.user.as_ref(), &stdio, inherited, false, &mut reporter)
+                        program.become_it(&order.spec, order.user.as_ref(), &stdio, inherited, &Rights::default(), &mut reporter)
                     }
                     Err(text) => fail(&mut reporter, &text),
                 }
@@ -76,11 +73,7 @@ impl Spare {
     /// Sends the task; false when it cannot be told.
     pub(crate) fn order(&self, order: &[u8], stdio: &Stdio) -> bool {
         let fds = [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        ancillary.push(SendAncillaryMessage::ScmRights(&fds))
-            && sendmsg(&self.socket, &[IoSlice::new(order)], &mut ancillary, flags) == Ok(order.len())
+        pass_fds::send(&self.socket, order, &fds, SendFlags::DONTWAIT).is_ok()
     }
 }
 
@@ -92,19 +85,10 @@ pub(crate) fn order_bytes(spec: &TaskSpec, user: Option<&User>) -> Option<Vec<u8
 /// In the spare: waits for its task. None when the other end is closed.
 fn receive(mut socket: UnixStream) -> Option<(Order, Stdio)> {
     let mut chunk = [0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let first = recvmsg(&socket, &mut [IoSliceMut::new(&mut chunk)], &mut ancillary, RecvFlags::CMSG_CLOEXEC).ok()?;
-    let fds: Vec<OwnedFd> = ancillary
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let mut fds = Vec::new();
+    let first = pass_fds::receive(&socket, &mut chunk, &mut fds, RecvFlags::empty()).ok()?;
     let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds).ok()?;
-    let mut buffer = chunk.get(..first.bytes)?.to_vec();
+    let mut buffer = chunk.get(..first)?.to_vec();
     loop {
         if let Some(order) = decode(&mut buffer, ORDER_BYTES_MAX).ok()? {
             return Some((order, Stdio { stdin, stdout, stderr }));

@@ -62,9 +62,7 @@ pub(crate) fn start_plain(
             if let Err(err) = enter(join) {
                 fail(&mut reporter, &format!("fork/exec {}: {}", program.path, errno_text(&err)));
             }
-            // Without a cgroup no later supervisor would find it.
-            let is_bound = entry.join.is_empty();
-            program.become_it(spec, user, stdio, inherited, is_bound, &mut reporter)
+            program.become_it(spec, user, stdio, inherited, &Rights::default(), &mut reporter)
         }
     }
 }
@@ -82,6 +80,15 @@ pub(crate) fn enter(join: &[File]) -> io::Result<()> {
 pub(crate) fn fail(reporter: &mut Reporter, text: &str) -> ! {
     reporter.failed(text);
     sys::exit_now(127)
+}
+
+/// What else a process has, or has not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rights {
+    /// Its standard input is the terminal of its session.
+    pub(crate) is_terminal: bool,
+    /// The only capabilities that it may have; none leaves them as they are.
+    pub(crate) capabilities: Option<u64>,
 }
 
 /// What is to be executed, in the kernel's form.
@@ -106,18 +113,17 @@ impl Program {
         })
     }
 
-    /// In a child that is in its session and cgroup: takes on everything else of the task, then executes. One that is bound
-    /// ends with the supervisor.
+    /// In a child that is in its session and cgroup: takes on everything else of the task, then executes.
     pub(crate) fn become_it(
         &self,
         spec: &TaskSpec,
         user: Option<&User>,
         stdio: &Stdio,
         inherited: Inherited,
-        is_bound: bool,
+        rights: &Rights,
         reporter: &mut Reporter,
     ) -> ! {
-        let err = match prepare(spec, user, stdio, inherited, is_bound) {
+        let err = match prepare(spec, user, stdio, inherited, rights) {
             Ok(()) => sys::exec(&self.c_path, &self.argv, &self.env),
             Err(err) => err,
         };
@@ -130,7 +136,7 @@ fn prepare(
     user: Option<&User>,
     stdio: &Stdio,
     inherited: Inherited,
-    is_bound: bool,
+    rights: &Rights,
 ) -> io::Result<()> {
     // Refused to a plain user who wants less than it has: then it stays as it is.
     let score = spec.oom_score_adj.unwrap_or(inherited.oom_score_adj);
@@ -140,12 +146,17 @@ fn prepare(
     rustix::stdio::dup2_stdin(&stdio.stdin)?;
     rustix::stdio::dup2_stdout(&stdio.stdout)?;
     rustix::stdio::dup2_stderr(&stdio.stderr)?;
+    if rights.is_terminal {
+        sys::take_terminal()?;
+    }
+    if let Some(mask) = rights.capabilities {
+        sys::limit_capabilities(mask);
+    }
     if let Some(user) = user {
         sys::set_user(user.uid, user.gid, &user.groups)?;
     }
-    if is_bound {
-        // After the change of user, which clears it.
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if let Some(mask) = rights.capabilities {
+        sys::hold_capabilities(mask)?;
     }
     std::env::set_current_dir(&spec.cwd)
 }

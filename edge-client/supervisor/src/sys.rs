@@ -1,8 +1,8 @@
 //! The few system calls that need `unsafe`, each behind a safe function.
 //!
 //! Why here and not through a crate: fork, exec and the identity of a process have no safe form anywhere, and signalfd is not in
-//! rustix. They are sound because the supervisor has exactly one thread (`fork` below states it): after a fork the child may
-//! allocate and take locks, since no other thread can hold one.
+//! rustix. They are sound because one thread of the supervisor does everything but logs (`fork` below states it): after a fork the child may
+//! allocate and take locks: the one other thread, that of the logs, neither allocates nor takes any (`log_thread`).
 
 use std::ffi::CString;
 use std::io;
@@ -17,7 +17,7 @@ pub(crate) enum Forked {
 }
 
 /// How a process ended, as the kernel says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct RawExit {
     /// Exit code; 128 + signal when a signal ended it.
     pub(crate) code: i32,
@@ -25,10 +25,10 @@ pub(crate) struct RawExit {
     pub(crate) signal: i32,
 }
 
-/// Splits the process. Only for the single-threaded supervisor (and its helper, which is one too).
+/// Splits the process. Only for the supervisor's own loop (and its helper, which has one thread).
 pub(crate) fn fork() -> io::Result<Forked> {
-    // SAFETY: the process has one thread (the supervisor's loop starts none), so the child's copy of the heap and of all
-    // locks is consistent and it may run any code.
+    // SAFETY: the process has one thread besides that of the logs, which neither allocates nor takes a lock. So the child's
+    // copy of the heap and of all locks is consistent and it may run any code.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
@@ -162,12 +162,108 @@ pub(crate) fn reap(pid: i32) -> Option<RawExit> {
     if reaped != pid {
         return None;
     }
-    Some(if libc::WIFSIGNALED(status) {
+    Some(raw_exit(status))
+}
+
+/// What a status says as `wait` gives it.
+pub(crate) fn raw_exit(status: libc::c_int) -> RawExit {
+    if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
         RawExit { code: 128 + signal, signal }
     } else {
         RawExit { code: libc::WEXITSTATUS(status), signal: 0 }
-    })
+    }
+}
+
+/// How a process ended that is no child of ours, by a descriptor of it; none before somebody has reaped it, and on kernels
+/// before 6.15.
+pub(crate) fn exit_of(pidfd: &impl AsRawFd) -> Option<RawExit> {
+    /// `PIDFD_INFO_EXIT`
+    const EXIT: u64 = 1 << 3;
+    /// `PIDFD_GET_INFO`: read and write, 64 bytes, type 0xff, number 11.
+    const GET_INFO: libc::c_ulong = 0xc040_ff0b;
+    #[repr(C)]
+    struct Info {
+        mask: u64,
+        cgroup_id: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const { assert!(size_of::<Info>() == 64) };
+    let mut info = Info { mask: EXIT, cgroup_id: 0, ids: [0; 11], exit_code: 0 };
+    // SAFETY: the structure has the size that the request's number says, and lives as long as the call.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, &mut info) };
+    (result == 0 && info.mask & EXIT != 0).then(|| raw_exit(info.exit_code))
+}
+
+/// Makes the terminal on standard input that of this session.
+pub(crate) fn take_terminal() -> io::Result<()> {
+    // SAFETY: the request has no memory effects.
+    match unsafe { libc::ioctl(0, libc::TIOCSCTTY as _, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Leaves this process, and what it becomes, only the rights in `mask` (bit n is capability n), also as another user.
+pub(crate) fn limit_capabilities(mask: u64) {
+    for capability in 0..64 {
+        if mask & (1 << capability) == 0 {
+            // SAFETY: prctl with numbers has no memory effects. One that the kernel does not know is refused.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) };
+        }
+    }
+    // SAFETY: as above. The change of user would take the rights away otherwise.
+    unsafe {
+        libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    }
+}
+
+/// After the change of user: takes the rights in `mask` on again, so that they survive exec.
+pub(crate) fn hold_capabilities(mask: u64) -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let (low, high) = (mask as u32, (mask >> 32) as u32);
+    let header: [u32; 2] = [VERSION_3, 0];
+    let data: [u32; 6] = [low, low, low, high, high, high];
+    // SAFETY: header and data have the forms of version 3, for this thread, which is the only one.
+    if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for capability in (0..64).filter(|capability| mask & (1 << capability) != 0) {
+        // SAFETY: numbers only.
+        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability as libc::c_ulong, 0, 0) };
+    }
+    Ok(())
+}
+
+/// Joins a namespace by its file; `kind` is the flag of its kind.
+pub(crate) fn join_namespace(file: &impl AsRawFd, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: setns has no memory effects; the caller has one thread.
+    match unsafe { libc::setns(file.as_raw_fd(), kind) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets descriptors outlive the next exec, or not.
+pub(crate) fn set_close_on_exec(fd: &impl AsRawFd, closes: bool) -> io::Result<()> {
+    // SAFETY: only a flag of the descriptor changes.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, if closes { libc::FD_CLOEXEC } else { 0 }) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Takes over a descriptor that an earlier program of this process has left open; none when there is no such one.
+pub(crate) fn inherited(fd: i32) -> Option<OwnedFd> {
+    // SAFETY: asks only; a closed descriptor gives an error.
+    if fd < 3 || unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+        return None;
+    }
+    // SAFETY: it is open, and nothing else in this process, which has just begun, knows its number.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    set_close_on_exec(&fd, true).ok().map(|()| fd)
 }
 
 /// Sends a signal to a process (or, with a negative pid, to its group).
@@ -183,8 +279,27 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Sends a signal to the process behind a descriptor.
+pub(crate) fn signal_by(pidfd: &impl AsRawFd, signal: i32) -> io::Result<()> {
+    // SAFETY: no information and no flags are passed; the call has no memory effects.
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Ticks per second in `/proc/<pid>/stat` and `cpuacct.stat`.
 pub(crate) fn ticks_per_second() -> u64 {
     // SAFETY: sysconf has no preconditions.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+/// Whether a process, ended ones that nobody has reaped included, is a child of this one.
+pub(crate) fn is_child(pid: i32) -> bool {
+    let Ok(id) = libc::id_t::try_from(pid) else { return false };
+    // SAFETY: siginfo_t is plain data, filled by the kernel.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, id, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) == 0
+    }
 }

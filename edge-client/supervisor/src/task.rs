@@ -5,14 +5,17 @@
 //!     \--failed--> (gone; its cgroup is cleared)
 //! ```
 
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cgroup::TaskCgroup;
 use crate::descendants;
-use crate::log_file::LogFile;
 use crate::protocol::{Exit, Started, TaskState, TaskStatus};
+use crate::record::{Record, RecordedLog, VERSION};
 use crate::report::Report;
 use crate::sys::{self, RawExit};
 
@@ -21,8 +24,10 @@ const ENDING_MAX: Duration = Duration::from_secs(5);
 /// First and longest pause between two attempts to end what is left.
 const RETRY_FIRST: Duration = Duration::from_millis(1);
 const RETRY_MAX: Duration = Duration::from_millis(100);
-/// A pipe holds at most this much (the kernel's default bound for plain users), so draining reads no more.
-const DRAIN_BYTES_MAX: usize = 1 << 20;
+/// How long the end of a task waits for the last of its logs: a disk that stalls must not keep it from being told.
+const LOGS_MAX: Duration = Duration::from_secs(1);
+/// How long it waits for the kernel's word on how a process ended that was nobody's child.
+const WORD_MAX: Duration = Duration::from_millis(300);
 
 /// One task.
 #[derive(Debug)]
@@ -35,9 +40,12 @@ pub(crate) struct Task {
     pub(crate) cgroup: Option<TaskCgroup>,
     pub(crate) limits_reason: Option<String>,
     pub(crate) is_contained: bool,
-    /// Standard output and standard error; none when discarded or closed.
-    pub(crate) logs: [Option<LogPipe>; 2],
+    /// Standard output and standard error; none when discarded.
+    pub(crate) logs: [Option<TaskLog>; 2],
+    /// Bytes that were dropped under an earlier supervisor.
     pub(crate) log_bytes_dropped: u64,
+    /// A descriptor of its main process, where that is no child of ours.
+    pub(crate) pidfd: Option<OwnedFd>,
 }
 
 /// Where a task stands.
@@ -63,37 +71,25 @@ pub(crate) struct Starting {
 /// What is left of a task is being ended.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    exit: RawExit,
+    /// None where only the kernel can tell it.
+    exit: Option<RawExit>,
     at: SystemTime,
+    since: Instant,
+    /// Since when only the logs are waited for.
+    pub(crate) draining: Option<Instant>,
     pub(crate) next_try: Instant,
     pause: Duration,
     give_up: Instant,
 }
 
-/// The reading end of a task's output, and where it goes.
+/// One output of a task, as far as the loop is concerned: the thread of the logs has the rest.
 #[derive(Debug)]
-pub(crate) struct LogPipe {
-    pub(crate) pipe: std::fs::File,
-    pub(crate) log: LogFile,
-}
-
-impl LogPipe {
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
-    }
-
-    /// Moves one buffer full. None at the end of the pipe.
-    pub(crate) fn pump(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        match self.pipe.read(buffer) {
-            Ok(0) => None,
-            Ok(length) => {
-                self.log.write(buffer.get(..length).unwrap_or(&[]));
-                Some(length)
-            }
-            Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Some(0),
-            Err(_) => None,
-        }
-    }
+pub(crate) struct TaskLog {
+    pub(crate) recorded: RecordedLog,
+    pub(crate) pipe: Arc<OwnedFd>,
+    pub(crate) dropped: Arc<AtomicU64>,
+    /// The thread follows it.
+    pub(crate) is_followed: bool,
 }
 
 impl Task {
@@ -113,12 +109,40 @@ impl Task {
             Phase::Ending(_) => TaskState::Ending,
             Phase::Exited(exit) => TaskState::Exited(exit.clone()),
         };
-        let in_logs: u64 = self.logs.iter().flatten().map(|pipe| pipe.log.dropped).sum();
         TaskStatus {
             task_id: self.id.clone(),
             state,
             started: self.started.clone(),
-            log_bytes_dropped: self.log_bytes_dropped.saturating_add(in_logs),
+            log_bytes_dropped: self.dropped(),
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        let in_logs = self.logs.iter().flatten().map(|log| log.dropped.load(Ordering::Relaxed));
+        in_logs.fold(self.log_bytes_dropped, u64::saturating_add)
+    }
+
+    /// What another supervisor would have to know.
+    pub(crate) fn record(&self, boot_id: &str) -> Record {
+        Record {
+            version: VERSION,
+            boot_id: boot_id.to_owned(),
+            task_id: self.id.clone(),
+            started: self.started.clone(),
+            has_cgroup: self.cgroup.is_some(),
+            is_contained: self.is_contained,
+            logs: [0, 1].map(|place: usize| {
+                self.logs.get(place).and_then(Option::as_ref).map(|log| log.recorded.clone())
+            }),
+            ended: match &self.phase {
+                Phase::Ending(ending) => ending.exit.map(|exit| (exit, ending.at)),
+                Phase::Starting(_) | Phase::Running | Phase::Exited(_) => None,
+            },
+            exit: match &self.phase {
+                Phase::Exited(exit) => Some(exit.clone()),
+                Phase::Starting(_) | Phase::Running | Phase::Ending(_) => None,
+            },
+            log_bytes_dropped: self.dropped(),
         }
     }
 
@@ -139,11 +163,13 @@ impl Task {
         }
     }
 
-    /// The main process was reaped: what it left behind is next.
-    pub(crate) fn main_process_ended(&mut self, exit: RawExit, now: Instant) {
+    /// The main process has ended: what it left behind is next.
+    pub(crate) fn main_process_ended(&mut self, exit: Option<RawExit>, at: SystemTime, now: Instant) {
         self.phase = Phase::Ending(Ending {
             exit,
-            at: SystemTime::now(),
+            at,
+            since: now,
+            draining: None,
             next_try: now,
             pause: RETRY_FIRST,
             give_up: now + ENDING_MAX,
@@ -164,31 +190,40 @@ impl Task {
             ending.pause = (ending.pause * 2).min(RETRY_MAX);
             return false;
         }
+        if ending.exit.is_none() {
+            let zombie = || self.started.as_ref().and_then(exit_of_zombie);
+            ending.exit = self.pidfd.as_ref().and_then(sys::exit_of).or_else(zombie);
+            if ending.exit.is_none() && self.pidfd.is_some() && now < ending.since + WORD_MAX {
+                ending.next_try = now + RETRY_FIRST;
+                return false;
+            }
+        }
         true
     }
 
-    /// Drains the logs and settles the exit. The pipes are closed: who still held them is told by a broken pipe.
-    pub(crate) fn finish(&mut self, buffer: &mut [u8]) -> Option<Exit> {
+    /// Whether the logs are complete, or have been waited for long enough. The next look is noted.
+    pub(crate) fn logs_are_done(&mut self, now: Instant) -> bool {
+        let Phase::Ending(ending) = &mut self.phase else { return false };
+        let since = *ending.draining.get_or_insert(now);
+        ending.next_try = since + LOGS_MAX;
+        now >= ending.next_try || !self.logs.iter().flatten().any(|log| log.is_followed)
+    }
+
+    /// Settles the exit. The pipes are closed: who still held them is told by a broken pipe.
+    pub(crate) fn finish(&mut self) -> Option<Exit> {
         let Phase::Ending(ending) = &self.phase else {
             return None;
         };
-        let (raw, at) = (ending.exit, ending.at);
-        for mut pipe in self.logs.iter_mut().filter_map(Option::take) {
-            let mut drained = 0;
-            while drained < DRAIN_BYTES_MAX {
-                match pipe.pump(buffer) {
-                    None | Some(0) => break,
-                    Some(length) => drained += length,
-                }
-            }
-            self.log_bytes_dropped = self.log_bytes_dropped.saturating_add(pipe.log.dropped);
-        }
+        let raw = ending.exit.unwrap_or(RawExit { code: -1, signal: 0 });
         let exit = Exit {
             exit_code: raw.code,
             signal: raw.signal,
             oom_killed: self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0),
-            at,
+            at: ending.at,
+            is_unknown: ending.exit.is_none(),
         };
+        self.log_bytes_dropped = self.dropped();
+        self.logs = [None, None];
         self.phase = Phase::Exited(exit.clone());
         Some(exit)
     }
@@ -200,4 +235,23 @@ pub(crate) fn start_ticks(pid: i32) -> u64 {
     // The name in brackets may itself hold brackets and blanks: count from the last one.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     after_name.split_whitespace().nth(19).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
+}
+
+/// How a process ended that nobody has reaped so far.
+fn exit_of_zombie(started: &Started) -> Option<RawExit> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", started.pid)).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let is_it = fields.first() == Some(&"Z") && fields.get(19)?.parse() == Ok(started.start_ticks);
+    fields.get(49).filter(|_| is_it)?.parse().ok().map(sys::raw_exit)
+}
+
+/// A descriptor of a process that runs and was started then; none for another one of the same number, and for one that has ended.
+pub(crate) fn hold(started: &Started) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(Pid::from_raw(started.pid)?, PidfdFlags::empty()).ok()?;
+    // After it was taken hold of: the number may have been another's before.
+    let is_same = started.start_ticks > 0 && start_ticks(started.pid) == started.start_ticks;
+    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let has_ended = !matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(0));
+    (is_same && !has_ended).then_some(pidfd)
 }

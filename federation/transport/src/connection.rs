@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use drover_certs::Secret;
-use quinn::Side;
+use quinn::{SendDatagramError, Side};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
@@ -52,6 +52,30 @@ pub(crate) enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connection gives no keying material for a proof")]
 pub struct ProofError;
+
+/// Why a datagram was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DatagramError {
+    /// The connection has ended.
+    #[error(transparent)]
+    Closed(Closed),
+    /// It is larger than [`Connection::datagram_max`].
+    #[error("the datagram is too large for the path")]
+    TooLarge,
+    /// This protocol has none.
+    #[error("the other side takes no datagrams")]
+    NoDatagrams,
+}
+
+impl From<SendDatagramError> for DatagramError {
+    fn from(error: SendDatagramError) -> Self {
+        match error {
+            SendDatagramError::ConnectionLost(error) => DatagramError::Closed(error.into()),
+            SendDatagramError::TooLarge => DatagramError::TooLarge,
+            SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => DatagramError::NoDatagrams,
+        }
+    }
+}
 
 impl Connection {
     pub(crate) fn new(
@@ -107,6 +131,22 @@ impl Connection {
     pub async fn accept_stream(&self) -> Result<Stream, Closed> {
         let (sender, receiver) = self.0.quinn.accept_bi().await?;
         Ok(Stream::new(sender, receiver, self.clone()))
+    }
+
+    /// The most bytes that a datagram to the other side may have now; `None` where it takes none. It grows once the path's size is
+    /// known.
+    pub fn datagram_max(&self) -> Option<usize> {
+        self.0.quinn.max_datagram_size()
+    }
+
+    /// Sends a datagram, which may get lost. Never waits: where too many wait to be sent, the oldest is dropped.
+    pub fn send_datagram(&self, datagram: Bytes) -> Result<(), DatagramError> {
+        Ok(self.0.quinn.send_datagram(datagram)?)
+    }
+
+    /// The next datagram from the other side. Safe to drop and call again.
+    pub async fn recv_datagram(&self) -> Result<Bytes, Closed> {
+        Ok(self.0.quinn.read_datagram().await?)
     }
 
     /// Ends the connection and all its streams at once; the other side reads code and reason.

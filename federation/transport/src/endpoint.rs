@@ -43,11 +43,16 @@ pub struct EndpointOptions {
 }
 
 impl EndpointOptions {
-    /// An endpoint that accepts every protocol.
+    /// An endpoint that accepts gossip and nothing else.
+    pub fn gossip(bind: SocketAddr) -> EndpointOptions {
+        EndpointOptions { accepts: vec![Protocol::Gossip], connections_max: 4096, ..EndpointOptions::listen(bind) }
+    }
+
+    /// An endpoint that accepts every protocol of the port for RPC.
     pub fn listen(bind: SocketAddr) -> EndpointOptions {
         EndpointOptions {
             bind,
-            accepts: Protocol::ALL.to_vec(),
+            accepts: Protocol::RPC.to_vec(),
             clock: Clock::system(),
             renew_max: Duration::from_secs(30 * 24 * 60 * 60),
             connections_max: 16 * 1024,
@@ -169,6 +174,26 @@ impl Endpoint {
         protocol: Protocol,
         deadline: Duration,
     ) -> Result<Peer, DialError> {
+        self.dial_server(address, Some(region), protocol, deadline).await
+    }
+
+    /// Dials a server of whatever region of the federation: the answer says who it is. The same as [`Endpoint::dial`] else.
+    pub async fn dial_any_region(
+        &self,
+        address: SocketAddr,
+        protocol: Protocol,
+        deadline: Duration,
+    ) -> Result<Peer, DialError> {
+        self.dial_server(address, None, protocol, deadline).await
+    }
+
+    async fn dial_server(
+        &self,
+        address: SocketAddr,
+        region: Option<&RegionName>,
+        protocol: Protocol,
+        deadline: Duration,
+    ) -> Result<Peer, DialError> {
         let trust = self.0.shared.trust.current().ok_or(DialError::NoCredentials)?;
         let believed = Believed::Roots(trust.roots.clone());
         let (connection, leaf) =
@@ -191,7 +216,7 @@ impl Endpoint {
         let shown = trust.filter(|trust| trust.anchors.find(fingerprint).is_some()).map(|trust| trust.as_caller());
         let believed = Believed::Fingerprint(*fingerprint);
         let protocol = Protocol::Enrol;
-        let (connection, leaf) = self.connect(address, region, protocol, believed, shown, deadline).await?;
+        let (connection, leaf) = self.connect(address, Some(region), protocol, believed, shown, deadline).await?;
         let chain = chain_of(&connection).unwrap_or_default();
         let root = chain.into_iter().find(|certificate| Fingerprint::of(certificate) == *fingerprint);
         let root = root.ok_or_else(|| DialError::Refused("the root was not shown".into()))?;
@@ -203,7 +228,7 @@ impl Endpoint {
     async fn connect(
         &self,
         address: SocketAddr,
-        region: &RegionName,
+        region: Option<&RegionName>,
         protocol: Protocol,
         believed: Believed,
         shown: Option<Arc<dyn ResolvesClientCert>>,
@@ -212,7 +237,11 @@ impl Endpoint {
         let Shared { options, provider, .. } = &*self.0.shared;
         let server = RegionServer::new(region, believed, provider.signature_verification_algorithms);
         let config = tls::dialler(protocol, server, shown, options.clock, provider)?;
-        let name = role_name(drover_certs::Role::Server, region, "drover");
+        // Listeners do not look at the name that is asked for; it only has to be one.
+        let name = match region {
+            Some(region) => role_name(drover_certs::Role::Server, region, "drover"),
+            None => "server.drover".to_owned(),
+        };
         let connecting = self.0.quinn.connect_with(config, address, &name)?;
         let handshake = async {
             let connection = connecting.await.map_err(Closed::from)?;

@@ -1,4 +1,5 @@
-//! QUIC with mutual TLS between the machines of a federation: one UDP port, one protocol per ALPN, framed streams.
+//! QUIC with mutual TLS between the machines of a federation: one UDP port for RPC and one for gossip, one protocol per ALPN, framed
+//! streams, and datagrams for gossip.
 //!
 //! An [`Endpoint`] dials and accepts. A handler gets a [`Peer`], whose identity has been proved, or on the enrolment protocol a
 //! [`Candidate`], who has none yet; one function makes either of them after the handshake (see [`peer`]). Over the [`Connection`]
@@ -24,7 +25,7 @@ mod verify;
 
 pub use clock::Clock;
 pub use close::{CloseCode, Closed};
-pub use connection::Connection;
+pub use connection::{Connection, DatagramError};
 pub use endpoint::{DialError, Endpoint, EndpointOptions};
 pub use peer::{Accepted, Candidate, Enrolment, Peer, Presented};
 pub use protocol::Protocol;

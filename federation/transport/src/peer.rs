@@ -90,8 +90,8 @@ pub(crate) struct Shown {
 pub(crate) enum Wanted<'a> {
     /// This side listens, for a server of `region`.
     Caller { region: &'a RegionName, renew_max: Duration },
-    /// This side dialled a server of `region`.
-    Server { region: &'a RegionName },
+    /// This side dialled a server of `region`, or of any.
+    Server { region: Option<&'a RegionName> },
 }
 
 /// Who the other side is. For a peer there is always a certificate that counts now; for a candidate there may be none.
@@ -122,7 +122,7 @@ pub(crate) fn judge(shown: Shown, wanted: &Wanted<'_>, now: SystemTime) -> Resul
         Wanted::Caller { region, renew_max } => (*region, *renew_max),
         Wanted::Server { region } => {
             let leaf = leaf.ok_or_else(|| Refusal::new(CloseCode::NO_CERTIFICATE, "no certificate was shown"))?;
-            is_server_of(leaf.identity(), region)?;
+            is_server_of(leaf.identity(), *region)?;
             check_end(&leaf, now, Duration::ZERO)?;
             return Ok(Judged { protocol, leaf: Some(leaf) });
         }
@@ -138,14 +138,16 @@ pub(crate) fn judge(shown: Shown, wanted: &Wanted<'_>, now: SystemTime) -> Resul
     Ok(Judged { protocol, leaf: Some(leaf) })
 }
 
-fn is_server_of(identity: &Identity, region: &RegionName) -> Result<(), Refusal> {
+fn is_server_of(identity: &Identity, region: Option<&RegionName>) -> Result<(), Refusal> {
     if identity.role != Role::Server {
         return Err(Refusal::new(CloseCode::WRONG_ROLE, format!("{identity} is no server")));
     }
-    if identity.region != *region {
-        return Err(Refusal::new(CloseCode::WRONG_REGION, format!("{identity} is not of region {region}")));
+    match region {
+        Some(region) if identity.region != *region => {
+            Err(Refusal::new(CloseCode::WRONG_REGION, format!("{identity} is not of region {region}")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn check_end(leaf: &Leaf, now: SystemTime, grace: Duration) -> Result<(), Refusal> {

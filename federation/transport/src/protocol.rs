@@ -1,4 +1,4 @@
-//! The protocols that share one port, and who may speak each.
+//! The protocols, and who may speak each.
 
 use drover_certs::{Identity, RegionName, Role};
 
@@ -16,11 +16,16 @@ pub enum Protocol {
     Edge,
     /// Getting or renewing a certificate: also for those who have none, or an expired one.
     Enrol,
+    /// Who is there, between servers of all regions, on a port of its own. The only one with datagrams.
+    Gossip,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Protocol; 4] = [Protocol::Raft, Protocol::Server, Protocol::Edge, Protocol::Enrol];
+    pub const ALL: [Protocol; 5] =
+        [Protocol::Raft, Protocol::Server, Protocol::Edge, Protocol::Enrol, Protocol::Gossip];
+    /// Those that share the port for RPC.
+    pub const RPC: [Protocol; 4] = [Protocol::Raft, Protocol::Server, Protocol::Edge, Protocol::Enrol];
 
     /// The ALPN name.
     pub fn alpn(self) -> &'static [u8] {
@@ -29,6 +34,7 @@ impl Protocol {
             Protocol::Server => b"drover-server/1",
             Protocol::Edge => b"drover-edge/1",
             Protocol::Enrol => b"drover-enrol/1",
+            Protocol::Gossip => b"drover-gossip/1",
         }
     }
 
@@ -45,7 +51,7 @@ impl Protocol {
     pub(crate) fn admits(self, caller: &Identity, region: &RegionName) -> Result<(), Refusal> {
         let (role, own_region_only) = match self {
             Protocol::Raft => (Role::Server, true),
-            Protocol::Server => (Role::Server, false),
+            Protocol::Server | Protocol::Gossip => (Role::Server, false),
             Protocol::Edge => (Role::Client, true),
             // Both roles renew here; the region is that of the signer.
             Protocol::Enrol => (caller.role, true),

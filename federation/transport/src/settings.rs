@@ -11,6 +11,16 @@ use crate::protocol::Protocol;
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A connection from which nothing is heard for so long is gone.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// The same between servers, which must notice each other's death: a connection to one that was killed and has come back
+/// leads nowhere.
+pub(crate) const SERVER_KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// The same between servers.
+pub(crate) const SERVER_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same for gossip, where the other side may be dead and come back within seconds.
+const GOSSIP_KEEP_ALIVE: Duration = Duration::from_secs(3);
+const GOSSIP_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of datagrams that may wait for their reader, or to be sent. Beyond, the oldest are dropped.
+const DATAGRAMS_MAX: usize = 64 * 1024;
 /// Bidirectional streams that the other side may have open on an edge's connection. Memory is set aside for each of them.
 const EDGE_STREAMS_MAX: u32 = 64;
 /// The same between servers.
@@ -28,9 +38,12 @@ pub(crate) const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Settings of a connection that this side dials.
 pub(crate) fn dialled(protocol: Protocol) -> Arc<TransportConfig> {
-    let mut config = bounded();
-    config.keep_alive_interval(Some(KEEP_ALIVE));
+    let mut config = bounded(protocol == Protocol::Gossip);
+    config.keep_alive_interval(Some(if protocol == Protocol::Gossip { GOSSIP_KEEP_ALIVE } else { KEEP_ALIVE }));
     if protocol.is_between_servers() {
+        // The shorter idle timeout of both sides counts, so this one holds for the connection as a whole.
+        config.keep_alive_interval(Some(SERVER_KEEP_ALIVE));
+        config.max_idle_timeout(Some(idle_timeout(SERVER_IDLE_TIMEOUT)));
         config.max_concurrent_bidi_streams(SERVER_STREAMS_MAX.into());
         config.receive_window(SERVER_WINDOW_MAX.into());
         config.send_window(SERVER_WINDOW_MAX.into());
@@ -38,9 +51,9 @@ pub(crate) fn dialled(protocol: Protocol) -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
-/// Settings of an accepted connection until its protocol is known: those of an edge.
-pub(crate) fn accepted() -> Arc<TransportConfig> {
-    Arc::new(bounded())
+/// Settings of an accepted connection until its protocol is known: those of gossip where that is taken, else those of an edge.
+pub(crate) fn accepted(protocols: &[Protocol]) -> Arc<TransportConfig> {
+    Arc::new(bounded(protocols.contains(&Protocol::Gossip)))
 }
 
 /// Raises an accepted connection's bounds once it has turned out to be a server's.
@@ -52,16 +65,20 @@ pub(crate) fn widen_for(protocol: Protocol, connection: &quinn::Connection) {
     }
 }
 
-fn bounded() -> TransportConfig {
+fn idle_timeout(time: Duration) -> IdleTimeout {
+    IdleTimeout::from(VarInt::from_u32(u32::try_from(time.as_millis()).expect("an idle timeout is a small constant")))
+}
+
+fn bounded(is_gossip: bool) -> TransportConfig {
     let mut config = TransportConfig::default();
-    let idle_ms = u32::try_from(IDLE_TIMEOUT.as_millis()).expect("the idle timeout is a small constant");
     config
-        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
+        .max_idle_timeout(Some(idle_timeout(if is_gossip { GOSSIP_IDLE_TIMEOUT } else { IDLE_TIMEOUT })))
         .max_concurrent_bidi_streams(EDGE_STREAMS_MAX.into())
         .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
         .stream_receive_window(STREAM_WINDOW_MAX.into())
         .receive_window(EDGE_WINDOW_MAX.into())
         .send_window(EDGE_WINDOW_MAX.into())
-        .datagram_receive_buffer_size(None);
+        .datagram_send_buffer_size(DATAGRAMS_MAX)
+        .datagram_receive_buffer_size(is_gossip.then_some(DATAGRAMS_MAX));
     config
 }

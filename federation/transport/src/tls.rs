@@ -46,7 +46,7 @@ pub(crate) fn listener(
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-    config.transport_config(settings::accepted());
+    config.transport_config(settings::accepted(protocols));
     config.migration(true);
     Ok(config)
 }

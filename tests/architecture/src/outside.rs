@@ -7,6 +7,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("openraft", &["raft"]),
     ("surrealkv", &["raft"]),
     ("quinn", &["transport"]),
+    ("foca", &["gossip"]),
     ("axum", &["http-api"]),
     ("libcontainer", &["supervisor"]),
     ("oci-spec", &["supervisor"]),

@@ -2,7 +2,7 @@
 
 use crate::workspace::{packages, root, rust_files};
 
-const PURE: &[&str] = &["model", "hcl", "jobspec", "state", "scheduler", "leader"];
+const PURE: &[&str] = &["model", "hcl", "cron", "filter", "jobspec", "state", "scheduler", "leader", "gossip"];
 const IMPURE_LIBRARIES: &[&str] = &["tokio", "rustix", "getrandom", "rand", "tracing-subscriber", "ureq", "quinn"];
 /// What the pure modules of runner must not name: it does I/O elsewhere, so clippy can't ban it for the whole crate.
 const IMPURE_NAMES: &[&str] = &[

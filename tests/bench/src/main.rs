@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! drover-bench list
+//! drover-bench parse
 //! drover-bench b4 b8 --binary target/release/drover --binary /path/to/nomad [--runs 50]
 //! ```
 //!
@@ -81,7 +82,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
     if parsed.measures.is_empty() {
         bail!("which measure? `drover-bench list` names them");
     }
-    if parsed.products.is_empty() {
+    if parsed.products.is_empty() && parsed.measures.iter().any(|measure| measure.word != "parse") {
         bail!("of which program? give --binary PATH, of a release build");
     }
     if parsed.runs == 0 {

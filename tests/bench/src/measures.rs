@@ -4,6 +4,7 @@ mod b4;
 mod b5;
 mod b8;
 mod b9;
+mod parse;
 
 use crate::figure::Figure;
 use crate::product::Product;
@@ -28,4 +29,9 @@ pub const ALL: &[Measure] = &[
         run: b8::run,
     },
     Measure { word: "b9", what: "start of the process to the first accepted write", run: b9::run },
+    Measure {
+        word: "parse",
+        what: "job text to a checked job, 200 lines and 250 to 2,000 groups; in this process, without --binary",
+        run: parse::run,
+    },
 ];

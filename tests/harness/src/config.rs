@@ -21,6 +21,12 @@ pub struct AgentConfig {
     pub servers: Vec<String>,
     /// More of the configuration, as text.
     pub more: String,
+    /// The region; the usual one when empty.
+    pub region: String,
+    /// How many servers form the region.
+    pub bootstrap_expect: u32,
+    /// Gossip addresses of servers that a server joins.
+    pub joins: Vec<String>,
 }
 
 impl AgentConfig {
@@ -28,7 +34,21 @@ impl AgentConfig {
     pub fn both(name: &str) -> Self {
         let [http, rpc, serf] = free_ports();
         let more = "plugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n".to_owned();
-        Self { name: name.to_owned(), server: true, client: true, http, rpc, serf, servers: Vec::new(), more }
+        let (name, region) = (name.to_owned(), String::new());
+        let (servers, joins, bootstrap_expect) = (Vec::new(), Vec::new(), 1);
+        Self { name, server: true, client: true, http, rpc, serf, servers, more, region, bootstrap_expect, joins }
+    }
+
+    /// Servers that form one region together and know each other's gossip addresses.
+    pub fn region(region: &str, count: u32) -> Vec<Self> {
+        let mut all: Vec<Self> = (1..=count).map(|number| Self::server(&format!("s{number}"))).collect();
+        let joins: Vec<String> = all.iter().map(|one| format!("127.0.0.1:{}", one.serf)).collect();
+        for one in &mut all {
+            one.region = region.to_owned();
+            one.bootstrap_expect = count;
+            one.joins.clone_from(&joins);
+        }
+        all
     }
 
     /// A server alone.
@@ -43,13 +63,20 @@ impl AgentConfig {
 
     /// The file's text, with its data below `data_dir`.
     pub fn text(&self, data_dir: &str) -> String {
-        let Self { name, server, client, http, rpc, serf, servers, more } = self;
+        let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins } = self;
         let mut text = format!(
             "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"DEBUG\"\n\
              ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"
         );
+        if !region.is_empty() {
+            text.push_str(&format!("region = {region:?}\n"));
+        }
         if *server {
-            text.push_str("server {\n  enabled = true\n  bootstrap_expect = 1\n}\n");
+            text.push_str(&format!("server {{\n  enabled = true\n  bootstrap_expect = {bootstrap_expect}\n"));
+            if !joins.is_empty() {
+                text.push_str(&format!("  server_join {{\n    retry_join = {joins:?}\n  }}\n"));
+            }
+            text.push_str("}\n");
         }
         if *client {
             text.push_str("client {\n  enabled = true\n");

@@ -91,3 +91,73 @@ fn nobody_there() {
     );
     assert!(error.is_unanswered());
 }
+
+#[test]
+fn a_raw_call_brings_whatever_was_answered() {
+    let (address, asked) = answer_once("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nX-Odd: 1\r\n\r\nnope");
+    let client =
+        Client::new(Config { address: address.clone(), http_auth: "me:pw".into(), ..Config::default() }).unwrap();
+    let call = crate::raw::RawCall {
+        method: "PATCH".to_owned(),
+        url: format!("{address}/v1/nope?x=1"),
+        headers: vec![("x-nomad-token".to_owned(), "mine".to_owned())],
+        body: Some(b"{}".to_vec()),
+    };
+    let mut answer = client.raw(&call).unwrap();
+    assert_eq!((answer.protocol.as_str(), answer.status.as_str()), ("HTTP/1.1", "404 Not Found"));
+    assert!(answer.headers.contains(&("x-odd".to_owned(), "1".to_owned())));
+    let mut body = String::new();
+    answer.body.read_to_string(&mut body).unwrap();
+    assert_eq!(body, "nope");
+    let asked = asked.join().unwrap().to_lowercase();
+    assert!(asked.starts_with("patch /v1/nope?x=1 http/1.1"), "{asked}");
+    assert!(asked.contains("x-nomad-token: mine") && asked.contains("authorization: basic bwu6chc="), "{asked}");
+    assert!(asked.ends_with("{}"), "{asked}");
+}
+
+#[test]
+fn a_text_from_the_web_is_bounded() {
+    let wait = Duration::from_secs(10);
+    let (address, asked) = answer_once("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(crate::fetch::text(&format!("{address}/a.hcl"), 5, wait).unwrap(), "hello");
+    assert!(asked.join().unwrap().starts_with("GET /a.hcl HTTP/1.1"));
+    let (address, asked) = answer_once("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(crate::fetch::text(&format!("{address}/a.hcl"), 4, wait).unwrap_err(), "more than 4 bytes");
+    asked.join().unwrap();
+    let (address, asked) = answer_once("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(crate::fetch::text(&address, 4, wait).unwrap_err(), "bad response code: 404");
+    asked.join().unwrap();
+}
+
+#[test]
+fn an_agent_behind_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let asked = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        let mut first = String::new();
+        while reader.read_line(&mut line).unwrap() > 2 {
+            if first.is_empty() {
+                first.clone_from(&line);
+            }
+            line.clear();
+        }
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]";
+        reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        first
+    });
+    let over = |path: &std::path::Path| {
+        Client::new(Config { address: format!("unix://{}", path.display()), ..Config::default() }).unwrap()
+    };
+    assert!(over(&path).jobs(&QueryOptions::default()).unwrap().value.is_empty());
+    assert_eq!(asked.join().unwrap(), "GET /v1/jobs HTTP/1.1\r\n");
+    let error = over(&dir.path().join("no.sock")).jobs(&QueryOptions::default()).unwrap_err();
+    let socket = dir.path().join("no.sock");
+    assert_eq!(
+        error.to_string(),
+        format!("Get \"http://127.0.0.1/v1/jobs\": dial unix {}: connect: no such file or directory", socket.display())
+    );
+}

@@ -15,6 +15,10 @@ pub struct Addresses {
     pub advertise_http: String,
     /// What others are told for RPC.
     pub advertise_rpc: String,
+    /// The bound gossip address, of a server.
+    pub gossip: Option<SocketAddr>,
+    /// What others are told for gossip.
+    pub advertise_gossip: String,
 }
 
 /// Before anything is started.
@@ -41,8 +45,11 @@ pub fn print_started(settings: &Settings, addresses: &Addresses) {
     let http: Vec<String> = addresses.http.iter().map(ToString::to_string).collect();
     let mut rows = Vec::new();
     if settings.server.enabled {
-        rows.push(("Advertise Addrs", format!("HTTP: {}; RPC: {}", addresses.advertise_http, addresses.advertise_rpc)));
-        rows.push(("Bind Addrs", format!("HTTP: {}; RPC: {}", http.join(", "), bound(&addresses.rpc))));
+        let Addresses { advertise_http, advertise_rpc, advertise_gossip, .. } = addresses;
+        let advertised = format!("HTTP: {advertise_http}; RPC: {advertise_rpc}; Serf: {advertise_gossip}");
+        let (rpc, gossip) = (bound(&addresses.rpc), bound(&addresses.gossip));
+        rows.push(("Advertise Addrs", advertised));
+        rows.push(("Bind Addrs", format!("HTTP: {}; RPC: {rpc}; Serf: {gossip}", http.join(", "))));
     } else {
         rows.push(("Advertise Addrs", format!("HTTP: {}", addresses.advertise_http)));
         rows.push(("Bind Addrs", format!("HTTP: {}", http.join(", "))));

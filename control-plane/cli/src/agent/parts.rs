@@ -1,6 +1,5 @@
 //! The parts of a running agent: server, HTTP API, edge client; started in that order, stopped in the other.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +8,8 @@ use anyhow::Context;
 use drover_agent_config::Settings;
 use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle};
 use drover_http_api::{AgentFacts, Api, ServeOptions, Tls, TlsFiles};
-use drover_server::Server;
+use drover_server::{AutopilotConfig, Server, gossip_key};
+
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -71,6 +71,9 @@ impl Parts {
             let server = self.start_server(settings, &data_dir, fail_server).await?;
             self.addresses.rpc = Some(SocketAddr::new(settings.listen.rpc, server.info().rpc_advertise.port()));
             self.addresses.advertise_rpc = server.info().rpc_advertise.to_string();
+            self.addresses.gossip =
+                Some(SocketAddr::new(settings.listen.serf, server.info().gossip_advertise.port()));
+            self.addresses.advertise_gossip = server.info().gossip_advertise.to_string();
             self.server = Some(server);
         }
         if settings.client.enabled {
@@ -94,7 +97,7 @@ impl Parts {
             let options = self.serve_options.clone();
             let serving = match (&self.server, &self.edge) {
                 (Some(server), edge) => {
-                    let api = Api::new(server.clone(), facts(settings, server, edge.as_ref()));
+                    let api = Api::new(server.clone(), facts(settings, edge.as_ref()));
                     server.set_forward_handler(drover_http_api::forward_handler(api.clone()));
                     tokio::spawn(drover_http_api::serve(listener, api, options, shutdown))
                 }
@@ -122,6 +125,14 @@ impl Parts {
             .map(|text| resolve(text, settings.ports.rpc))
             .transpose()
             .context("advertise.rpc")?;
+        let gossip_advertise = settings
+            .advertise
+            .serf
+            .as_deref()
+            .map(|text| resolve(text, settings.ports.serf))
+            .transpose()
+            .context("advertise.serf")?;
+        let join = &settings.server.join;
         let server_settings = drover_server::Settings {
             name: settings.name.clone(),
             region: settings.region.clone(),
@@ -131,6 +142,25 @@ impl Parts {
             rpc_advertise,
             http_advertise: self.addresses.advertise_http.clone(),
             bootstrap_expect: settings.server.bootstrap_expect,
+            gossip_bind: SocketAddr::new(settings.listen.serf, settings.ports.serf),
+            gossip_advertise,
+            gossip_key: settings.server.encrypt.as_deref().map(gossip_key).transpose().context("server.encrypt")?,
+            join: drover_server::JoinSettings {
+                once: join.start_join.clone(),
+                retry: join.retry_join.clone(),
+                interval: join.retry_interval,
+                attempts_max: (join.retry_max > 0).then_some(join.retry_max),
+            },
+            join_token: join_token(settings.server.join_token_file.as_deref())?,
+            autopilot: AutopilotConfig {
+                cleanup_dead_servers: settings.autopilot.cleanup_dead_servers,
+                last_contact_threshold: settings.autopilot.last_contact_threshold,
+                max_trailing_logs: settings.autopilot.max_trailing_logs,
+                min_quorum: settings.autopilot.min_quorum,
+                server_stabilization_time: settings.autopilot.server_stabilization_time,
+                ..AutopilotConfig::default()
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let fatal = move |reason| {
             // Nobody listens when the agent is stopping already.
@@ -169,6 +199,14 @@ impl Parts {
         }
         if let Some(edge) = &self.edge {
             edge.reload().await;
+        }
+    }
+
+    /// A server leaves its region for good: it is to be stopped then.
+    pub async fn leave(&self) {
+        if let Some(server) = &self.server {
+            tracing::info!("server: leaving the region");
+            server.leave().await;
         }
     }
 
@@ -243,7 +281,19 @@ fn resolve(text: &str, port: u16) -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::new(ip, port))
 }
 
-fn facts(settings: &Settings, server: &Server, edge: Option<&EdgeHandle>) -> AgentFacts {
+/// The token that lets a server join from another host: of the environment, or of the file that is named.
+fn join_token(file: Option<&std::path::Path>) -> anyhow::Result<Option<String>> {
+    if let Ok(text) = std::env::var("DROVER_JOIN_TOKEN")
+        && !text.trim().is_empty()
+    {
+        return Ok(Some(text.trim().to_owned()));
+    }
+    let Some(file) = file else { return Ok(None) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("read join_token_file {}", file.display()))?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+fn facts(settings: &Settings, edge: Option<&EdgeHandle>) -> AgentFacts {
     let config = json!({
         "Region": settings.region,
         "Datacenter": settings.datacenter,
@@ -252,8 +302,8 @@ fn facts(settings: &Settings, server: &Server, edge: Option<&EdgeHandle>) -> Age
         "LogLevel": settings.log_level.as_str(),
         "BindAddr": settings.bind_addr.map(|ip| ip.to_string()).unwrap_or_default(),
         "DevMode": settings.dev,
-        "LeaveOnInt": false,
-        "LeaveOnTerm": false,
+        "LeaveOnInt": settings.leave_on_interrupt,
+        "LeaveOnTerm": settings.leave_on_terminate,
         "Ports": {"HTTP": settings.ports.http, "RPC": settings.ports.rpc, "Serf": settings.ports.serf},
         "Server": {"Enabled": settings.server.enabled, "BootstrapExpect": settings.server.bootstrap_expect},
         "Client": {
@@ -268,13 +318,5 @@ fn facts(settings: &Settings, server: &Server, edge: Option<&EdgeHandle>) -> Age
         "Files": settings.files,
         "Version": {"Version": env!("CARGO_PKG_VERSION")},
     });
-    AgentFacts {
-        config,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        build: env!("CARGO_PKG_VERSION").to_owned(),
-        node_id: edge.map(EdgeHandle::node_id),
-        tags: BTreeMap::new(),
-        // A region of one server gossips with nobody: members are reached at the RPC port.
-        serf_address: server.info().rpc_advertise,
-    }
+    AgentFacts { config, version: env!("CARGO_PKG_VERSION").to_owned(), node_id: edge.map(EdgeHandle::node_id) }
 }

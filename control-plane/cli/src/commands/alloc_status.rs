@@ -108,9 +108,8 @@ pub fn print(ui: &mut Ui, alloc: &Alloc, usage: Option<&AllocUsage>, shown: Show
         if !ports.is_empty() {
             let mode = alloc.allocated_resources.shared.networks.first().map(|network| network.mode.as_str());
             let title = match mode {
-                Some("") => "Allocation Addresses (mode = \"host\"):".to_owned(),
+                Some("") | None => "Allocation Addresses:".to_owned(),
                 Some(mode) => format!("Allocation Addresses (mode = {}):", quote(mode)),
-                None => "Allocation Addresses:".to_owned(),
             };
             ui.section(&title, &ports);
         }

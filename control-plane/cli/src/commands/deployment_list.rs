@@ -5,7 +5,7 @@ use drover_api_client::QueryOptions;
 use crate::call::{Call, Doing, Outcome};
 use crate::flags::{switch, text};
 use crate::grammar::Command;
-use crate::output::deployment;
+use crate::output::{deployment, json};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -27,7 +27,7 @@ pub(super) fn run(call: &mut Call) -> Outcome {
     let options = QueryOptions { filter: call.flags.text("filter").to_owned(), ..QueryOptions::default() };
     let answer = call.client()?.deployments(&options).doing("retrieving deployments")?;
     if call.wants_data() {
-        return call.print_data(&answer.raw);
+        return call.print_data(&json::newest_first(&answer.raw));
     }
     let text = deployment::list(&answer.value, call.verbose());
     call.ui.out(&text);

@@ -1,6 +1,9 @@
 //! `drover deployment status`
 
+use std::time::Duration;
+
 use drover_api_client::QueryOptions;
+use drover_model::time::parse_duration;
 
 use crate::call::{Call, Doing, Failure, Outcome, fail};
 use crate::commands::{deployment_list, monitor, resolve};
@@ -8,6 +11,9 @@ use crate::flags::{switch, text};
 use crate::grammar::Command;
 use crate::output::deployment;
 use crate::output::text::{id, quote};
+
+/// How long one query waits when nothing else is said.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -19,7 +25,8 @@ pub const COMMAND: Command = Command {
         switch("json", "JSON."),
         switch("monitor", "Show it at each change until it is done. Exit status 0 when it succeeded, else 1."),
         text("t", "template", "The answer through a Go template."),
-        switch("verbose", "Full ids."),
+        switch("verbose", "Full ids; with -monitor the allocations, too."),
+        text("wait", "duration", "With -monitor: one query waits at most this long. Default: 2s"),
     ],
     run,
     ..Command::BASE
@@ -45,10 +52,17 @@ pub fn show(call: &mut Call, wanted: &str) -> Outcome {
         if call.wants_data() {
             return fail("The monitor flag cannot be used with the '-json' or '-t' flags");
         }
+        let wait = match call.flags.text("wait") {
+            "" => WAIT,
+            text => match parse_duration(text) {
+                Some(wait) => wait,
+                None => return fail(format!("invalid value {} for flag -wait: parse error", quote(text))),
+            },
+        };
         let short = id(&found.id, verbose);
         let now = call.ui.clock.now_text();
         call.ui.out(&format!("{now}: Monitoring deployment {}", quote(&short)));
-        return monitor::deployment(call.ui, &client, &found.id, verbose);
+        return monitor::deployment(call.ui, &client, &found.id, wait, verbose);
     }
     let answer = client.deployment(&found.id, &QueryOptions::default()).doing("retrieving deployment")?;
     if call.wants_data() {

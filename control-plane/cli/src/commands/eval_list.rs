@@ -5,7 +5,7 @@ use drover_api_client::QueryOptions;
 use crate::call::{Call, Doing, Outcome};
 use crate::flags::{number, switch, text};
 use crate::grammar::Command;
-use crate::output::eval_table;
+use crate::output::{eval_table, json};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -41,7 +41,7 @@ fn run(call: &mut Call) -> Outcome {
     }
     let answer = call.client()?.evals(&options).doing("querying evaluations")?;
     if call.wants_data() {
-        return call.print_data(&answer.raw);
+        return call.print_data(&json::newest_first(&answer.raw));
     }
     if answer.value.is_empty() {
         call.ui.out("No evals found");

@@ -38,7 +38,7 @@ fn run(call: &mut Call) -> Outcome {
         return call.print_data(&answer.raw);
     }
     let [wanted] = call.flags.args.as_slice() else {
-        return Err(Failure::Usage("This command takes one argument: <evaluation>".to_owned()));
+        return Err(Failure::Usage("This command takes one argument".to_owned()));
     };
     let wanted = wanted.clone();
     show(call, &wanted)

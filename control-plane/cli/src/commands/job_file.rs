@@ -3,27 +3,32 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use drover_api_client::Client;
 use drover_api_client::jobs::Submission;
+use drover_api_client::{Client, fetch};
+use drover_hcl::{Place, Problem};
 use drover_jobspec::{FileError, Files, Inputs, Source};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Failure, fail};
-use crate::flags::{Flag, list, switch};
+use crate::flags::{Flag, list, switch, text};
 use crate::output::text::quote;
 
 /// No job file is read beyond this.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// A job file on the web must be here by then.
+const URL_PATIENCE: Duration = Duration::from_secs(60);
 /// No more files than this are listed below one directory.
 const WALK_FILES_MAX: usize = 10_000;
 
 /// The flags of every command that reads a job file.
-pub const FLAGS: [Flag; 4] = [
+pub const FLAGS: [Flag; 5] = [
     switch("json", "The file is JSON, as the API takes it: {\"Job\": {…}} or the job alone."),
     switch("hcl2-strict", "Values for variables that the file does not declare are errors. Default: true"),
     list("var", "name=value", "A value for a variable of the file. May be repeated."),
     list("var-file", "path", "A file with values for variables of the file. May be repeated."),
+    text("vault-namespace", "name", "The Vault namespace of the job, in place of the file's."),
 ];
 
 /// A job as read from a file.
@@ -34,17 +39,31 @@ pub struct JobFile {
     pub submission: Submission,
 }
 
-/// Reads the file that the command was given, `-` being stdin.
+/// Reads the file that the command was given, `-` being stdin; `http://` and `https://` name one on the web.
 pub fn read(call: &mut Call, path: &str) -> Result<JobFile, Failure> {
     let text = match path {
         "-" => {
             let mut text = String::new();
-            let read = (&mut call.ui.stdin).take(FILE_BYTES_MAX).read_to_string(&mut text);
-            read.map(|_| text).map_err(|error| wrong(format!("Error reading job file from stdin: {error}")))?
+            let refuse = |what: String| wrong(format!("Error reading job file from stdin: {what}"));
+            let read = (&mut call.ui.stdin).take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+            match read.map_err(|error| refuse(error.to_string()))? as u64 {
+                size if size > FILE_BYTES_MAX => return Err(refuse(format!("more than {FILE_BYTES_MAX} bytes"))),
+                _ => text,
+            }
+        }
+        url if url.starts_with("http://") || url.starts_with("https://") => {
+            let refuse = |what: String| wrong(format!("Error getting jobfile from {}: {what}", quote(url)));
+            fetch::text(url, FILE_BYTES_MAX, URL_PATIENCE).map_err(refuse)?
         }
         _ => text_of(Path::new(path), path)?,
     };
     let mut file = if call.flags.is_on("json") { from_json(text)? } else { from_hcl(call, path, text)? };
+    for (key, flag) in [("ConsulNamespace", "consul-namespace"), ("VaultNamespace", "vault-namespace")] {
+        match call.flags.text(flag) {
+            "" => {}
+            name => file.job[key] = json!(name),
+        }
+    }
     // What the file says wins over flag and environment.
     for (key, value) in [("Namespace", &call.settings.namespace), ("Region", &call.settings.region)] {
         if file.job[key].as_str().unwrap_or_default().is_empty() && !value.is_empty() {
@@ -129,7 +148,10 @@ fn from_hcl(call: &Call, path: &str, text: String) -> Result<JobFile, Failure> {
             // First what scripts look for, then each problem with its line and a caret.
             let lines: Vec<String> = problems.iter().map(|problem| problem.one_line(&source)).collect();
             let mut text = format!("Error parsing job file from {path}:\n{}", lines.join("\n"));
-            for problem in &problems {
+            let is_shown = |problem: &&Problem| {
+                matches!(problem.place, Place::At(_) | Place::Other { .. }) || problem.hint.is_some()
+            };
+            for problem in problems.iter().filter(is_shown) {
                 text.push_str(&format!("\n\n{}", problem.human(&source)));
             }
             fail(format!("Error getting job struct: {text}"))

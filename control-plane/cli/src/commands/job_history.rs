@@ -20,6 +20,7 @@ pub const COMMAND: Command = Command {
     summary: "List the versions of a job, newest first",
     arguments: "<job>",
     flags: &[
+        text("diff-tag", "tag", "With -p: how each differs from the version of this tag."),
         text("diff-version", "version", "With -p: how each differs from this version."),
         switch("full", "Each version whole, as JSON."),
         switch("json", "JSON."),
@@ -38,9 +39,13 @@ fn run(call: &mut Call) -> Outcome {
     if call.wants_data() && (with_diff || call.flags.is_on("full")) {
         return fail("-json and -t are exclusive with -p and -full");
     }
+    let diff_tag = call.flags.text("diff-tag").to_owned();
     let diff_version = version_flag(call, "diff-version")?;
-    if diff_version.is_some() && !with_diff {
+    if (diff_version.is_some() || !diff_tag.is_empty()) && !with_diff {
         return fail("-diff-tag and -diff-version can only be used with -p");
+    }
+    if diff_version.is_some() && !diff_tag.is_empty() {
+        return fail("-diff-tag and -diff-version are mutually exclusive");
     }
     let only = version_flag(call, "version")?;
     let client = call.client()?;
@@ -51,6 +56,9 @@ fn run(call: &mut Call) -> Outcome {
     }
     if let Some(version) = diff_version {
         options = options.with("diff_version", version.to_string());
+    }
+    if !diff_tag.is_empty() {
+        options = options.with("diff_tag", diff_tag);
     }
     let answer = client.scoped("", &job.namespace).job_versions(&job.id, &options).doing("retrieving job versions")?;
     let versions = answer.value;
@@ -100,8 +108,9 @@ fn block(
     let job = &versions.versions[position];
     let mut fields = fields_of(job, clock);
     let mut text = String::new();
-    // The oldest version has nothing to differ from.
-    if let Some(job_diff) = versions.diffs.get(position).filter(|diff: &&JobDiff| with_diff && !diff.kind.is_empty()) {
+    // The oldest version has nothing to differ from, and what others are held against does not differ from itself.
+    let differs = |diff: &&JobDiff| with_diff && !matches!(diff.kind.as_str(), "" | "None");
+    if let Some(job_diff) = versions.diffs.get(position).filter(differs) {
         fields.add_raw("Diff", "");
         text = format!("\n{}", diff::job(job_diff, style));
     }

@@ -8,8 +8,8 @@ use crate::call::{Call, Outcome, fail};
 use crate::commands::{job_file, monitor};
 use crate::flags::{number, switch, text};
 use crate::grammar::Command;
-use crate::output::json as pretty_json;
 use crate::output::ui::Ui;
+use crate::output::{json as pretty_json, periodic};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
     aliases: &["run"],
     summary: "Run a job, or change one that runs",
     arguments: "<path>",
-    about: "Registers the job of a job file (- is standard input), then follows what the scheduler does with it, \
+    about: "Registers the job of a job file (- is standard input, an URL one on the web), then follows what the scheduler does with it, \
             and the deployment if there is one.\n\n\
             Exit status 0 when all went well, 2 when something could not be placed and no deployment follows, 1 for \
             an error or a failed deployment.",
@@ -28,14 +28,18 @@ pub const COMMAND: Command = Command {
             "Only if the job's modify index is this one; 0 means that it must be new. \"job plan\" shows it.",
         ),
         switch("detach", "Do not follow what happens."),
+        text("consul-namespace", "name", "The Consul namespace of the job, in place of the file's."),
         number("eval-priority", "The priority of the evaluation, 1 to 100, in place of the job's."),
         switch("output", "Show the job as JSON, and register nothing."),
+        switch("policy-override", "Let soft policies pass that would refuse the job."),
         switch("preserve-counts", "Keep the counts of groups as they are in the running job."),
+        switch("preserve-resources", "Keep the resources of tasks as they are in the running job."),
         switch("verbose", "Full ids."),
         job_file::FLAGS[0],
         job_file::FLAGS[1],
         job_file::FLAGS[2],
         job_file::FLAGS[3],
+        job_file::FLAGS[4],
     ],
     run,
     ..Command::BASE
@@ -58,14 +62,17 @@ fn run(call: &mut Call) -> Outcome {
         return Ok(0);
     }
     let client = file.client(&call.client()?);
-    let is_launched_later = has_block(&file.job["Periodic"]) || has_block(&file.job["ParameterizedJob"]);
+    let is_parameterized = file.job["ParameterizedJob"].is_object();
+    let is_launched_later = file.job["Periodic"].is_object() || is_parameterized;
+    let next_launch = periodic::next_launch(&file.job["Periodic"], &call.ui.clock).filter(|_| !is_parameterized);
     let register = Register {
         enforce_index,
         preserve_counts: call.flags.is_on("preserve-counts"),
+        preserve_resources: call.flags.is_on("preserve-resources"),
+        policy_override: call.flags.is_on("policy-override"),
         eval_priority: call.flags.number("eval-priority"),
         submission: Some(file.submission),
         job: file.job,
-        ..Register::default()
     };
     let written = match client.register_job(&register, &Default::default()) {
         Ok(answer) => answer.value,
@@ -74,6 +81,9 @@ fn run(call: &mut Call) -> Outcome {
     warnings(call.ui, &written.warnings);
     if call.flags.is_on("detach") || is_launched_later || written.eval_id.is_empty() {
         call.ui.out("Job registration successful");
+        if let Some(next) = next_launch {
+            call.ui.out(&format!("Approximate next launch time: {next}"));
+        }
         if !is_launched_later && !written.eval_id.is_empty() {
             call.ui.out(&format!("Evaluation ID: {}", written.eval_id));
         }
@@ -81,10 +91,6 @@ fn run(call: &mut Call) -> Outcome {
     }
     let verbose = call.verbose();
     monitor::eval(call.ui, &client, &written.eval_id, verbose)
-}
-
-fn has_block(value: &serde_json::Value) -> bool {
-    value.is_object()
 }
 
 /// A lost race with another change is said without the wrapping of an API error.

@@ -15,7 +15,7 @@ use crate::output::table::{Fields, table};
 use crate::output::text::{id, quote};
 use crate::output::time::{Clock, parse_nanos};
 use crate::output::ui::Ui;
-use crate::output::{alloc_table, deployment, eval_table, placement};
+use crate::output::{alloc_table, deployment, eval_table, periodic, placement};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -253,10 +253,21 @@ pub fn fields(job: &Job, clock: &Clock) -> String {
         .add("Status", status_of(&job.status, job.stop))
         .add("Periodic", job.periodic.is_some().to_string())
         .add("Parameterized", (job.parameterized_job.is_some() && !job.dispatched).to_string());
+    if !job.dispatch_idempotency_token.is_empty() {
+        fields.add("Idempotency Token", job.dispatch_idempotency_token.as_str());
+    }
+    if let (Some(periodic), None) = (&job.periodic, &job.parameterized_job) {
+        if job.stop {
+            fields.add("Next Periodic Launch", "none (job stopped)");
+        } else if let Some(next) = periodic::next_launch(periodic, clock) {
+            fields.add("Next Periodic Launch", next);
+        }
+    }
     fields.text()
 }
 
-fn summary_table(summary: &JobSummary) -> String {
+/// Where the allocs of each group are.
+pub fn summary_table(summary: &JobSummary) -> String {
     let rows: Vec<Vec<String>> = summary
         .summary
         .iter()

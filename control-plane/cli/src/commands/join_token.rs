@@ -1,4 +1,4 @@
-//! `drover node join-token create`, `drover node join-token list`
+//! `drover node join-token create|list`, `drover server join-token create|list`
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +34,21 @@ pub const NODE_CREATE: Command = Command {
     ..Command::BASE
 };
 
+/// A token for servers.
+pub const SERVER_CREATE: Command = Command {
+    path: "server join-token create",
+    summary: "Make a token with which a server can join",
+    about: "Makes a token with which a server on another machine can join the region. It is shown once and kept nowhere. \
+            Give it to the server in DROVER_JOIN_TOKEN or in a file that join_token_file of its server block names.\n\n\
+            Asked of a server that waits to form its region with others, this makes the region's authority there.",
+    flags: &[USES, TTL, text("datacenter", "name", "Only servers of this datacenter may use it."), JSON],
+    run: create_for_server,
+    ..Command::BASE
+};
+
+/// The tokens there are.
+pub const SERVER_LIST: Command = Command { path: "server join-token list", ..NODE_LIST };
+
 /// The tokens there are.
 pub const NODE_LIST: Command = Command {
     path: "node join-token list",
@@ -45,6 +60,14 @@ pub const NODE_LIST: Command = Command {
 };
 
 fn create(call: &mut Call) -> Outcome {
+    create_for(call, "client")
+}
+
+fn create_for_server(call: &mut Call) -> Outcome {
+    create_for(call, "server")
+}
+
+fn create_for(call: &mut Call, role: &str) -> Outcome {
     call.no_args()?;
     let uses = match call.flags.number("uses").map(u32::try_from) {
         None => None,
@@ -59,7 +82,7 @@ fn create(call: &mut Call) -> Outcome {
         },
     };
     let mut order = JoinTokenOrder {
-        role: "client".to_owned(),
+        role: role.to_owned(),
         uses,
         ttl,
         node_pool: call.flags.text("node-pool").to_owned(),

@@ -3,21 +3,38 @@
 //! Each step is a blocking query: the server answers when something has changed, nothing is asked over and over.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_api_client::allocs::AllocStub;
+use drover_api_client::deployments::Deployment;
 use drover_api_client::evals::Eval;
 use drover_api_client::{Client, QueryOptions};
 
-use crate::call::{Doing, Failure};
+use crate::call::{Call, Doing, Failure, Outcome};
 use crate::output::text::{id, quote};
 use crate::output::ui::Ui;
-use crate::output::{deployment, placement};
+use crate::output::{alloc_table, deployment, placement};
 
 /// The longest one query waits.
 const WAIT: Duration = Duration::from_secs(300);
+/// The longest that is waited for the deployment which brings the last good version back.
+const ROLLBACK_WAIT: Duration = Duration::from_secs(10);
+/// What the description of a failed deployment says when there is a version to go back to.
+const ROLLS_BACK: &str = "rolling back to job version";
 /// Exit status of placements that failed, when no deployment will tell more.
 const PLACEMENT_FAILED: i32 = 2;
+
+/// After a write: with -detach says which eval it made, else follows that.
+pub fn follow(call: &mut Call, client: &Client, eval_id: &str) -> Outcome {
+    if call.flags.is_on("detach") || eval_id.is_empty() {
+        if !eval_id.is_empty() {
+            call.ui.out(&format!("Evaluation ID: {eval_id}"));
+        }
+        return Ok(0);
+    }
+    let verbose = call.verbose();
+    eval(call.ui, client, eval_id, verbose)
+}
 
 /// Follows what the eval does. Gives the exit status.
 pub fn eval(ui: &mut Ui, client: &Client, eval_id: &str, verbose: bool) -> Result<i32, Failure> {
@@ -32,28 +49,79 @@ pub fn eval(ui: &mut Ui, client: &Client, eval_id: &str, verbose: bool) -> Resul
         return Ok(status);
     }
     monitor.heading(&format!("Monitoring deployment {}", quote(&id(&eval.deployment_id, verbose))));
-    self::deployment(ui, client, &eval.deployment_id, verbose)
+    self::deployment(ui, client, &eval.deployment_id, WAIT, verbose)
 }
 
-/// Follows a deployment, showing it at each change. Gives the exit status.
-pub fn deployment(ui: &mut Ui, client: &Client, deployment_id: &str, verbose: bool) -> Result<i32, Failure> {
+/// Follows a deployment, showing it at each change, and the one that goes back when it fails. One query waits at most
+/// that long. Gives the exit status.
+pub fn deployment(
+    ui: &mut Ui,
+    client: &Client,
+    deployment_id: &str,
+    wait: Duration,
+    verbose: bool,
+) -> Result<i32, Failure> {
+    let ended = until_ended(ui, client, deployment_id, wait, verbose)?;
+    if ended.status == "successful" {
+        return Ok(0);
+    }
+    if let Some(rollback) = rollback(client, &ended)? {
+        ui.out("");
+        // It succeeds or not: what was asked for has failed.
+        until_ended(ui, client, &rollback.id, wait, verbose)?;
+    }
+    Ok(1)
+}
+
+fn until_ended(
+    ui: &mut Ui,
+    client: &Client,
+    deployment_id: &str,
+    wait: Duration,
+    verbose: bool,
+) -> Result<Deployment, Failure> {
     let mut index = 0;
     let mut shown = Frame::default();
     loop {
-        let answer = client.deployment(deployment_id, &after(index)).doing("fetching deployment")?;
+        let answer = client.deployment(deployment_id, &after(index, wait)).doing("fetching deployment")?;
         index = next_index(index, answer.meta.index);
         let now = answer.value;
-        let bold = |title: &str| ui.bold(title);
-        let block = deployment::deployment(&now, verbose, &ui.clock, bold);
+        let mut block = deployment::deployment(&now, verbose, &ui.clock, |title: &str| ui.bold(title));
+        if verbose {
+            let allocs = client.deployment_allocs(deployment_id, &QueryOptions::default());
+            let table = alloc_table::allocs(&allocs.doing("fetching allocations")?.value, verbose, &ui.clock);
+            block.push_str(&format!("\n\n{}\n{table}", ui.bold("Allocations")));
+        }
         shown.show(ui, &id(deployment_id, verbose), &block, &now.status, now.is_terminal());
         if now.is_terminal() {
-            return Ok(if now.status == "successful" { 0 } else { 1 });
+            return Ok(now);
         }
     }
 }
 
-fn after(index: u64) -> QueryOptions {
-    if index == 0 { QueryOptions::default() } else { QueryOptions::after(index, WAIT) }
+/// The deployment that brings the last good version back, if the failed one said that there is a way back.
+fn rollback(client: &Client, failed: &Deployment) -> Result<Option<Deployment>, Failure> {
+    if failed.status != "failed" || !failed.status_description.contains(ROLLS_BACK) {
+        return Ok(None);
+    }
+    let client = client.scoped("", &failed.namespace);
+    let deadline = Instant::now() + ROLLBACK_WAIT;
+    let mut index = 0;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer =
+            client.job_deployment(&failed.job_id, &after(index, left)).doing("fetching rollback deployment")?;
+        index = next_index(index, answer.meta.index);
+        match answer.value {
+            Some(latest) if latest.id != failed.id => return Ok(Some(latest)),
+            _ if left.is_zero() => return Ok(None),
+            _ => {}
+        }
+    }
+}
+
+fn after(index: u64, wait: Duration) -> QueryOptions {
+    if index == 0 { QueryOptions::default() } else { QueryOptions::after(index, wait) }
 }
 
 /// An index that goes backwards means that the servers were restored: begin anew.
@@ -90,7 +158,7 @@ impl Monitor<'_> {
         let mut is_first = true;
         let mut told = BTreeMap::new();
         loop {
-            let answer = self.client.eval(eval_id, &after(index)).doing("reading evaluation")?;
+            let answer = self.client.eval(eval_id, &after(index, WAIT)).doing("reading evaluation")?;
             index = next_index(index, answer.meta.index);
             let eval = answer.value;
             let allocs = self.client.eval_allocs(eval_id, &QueryOptions::default()).doing("reading allocations")?.value;

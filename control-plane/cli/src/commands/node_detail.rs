@@ -27,20 +27,16 @@ pub fn show(call: &mut Call, client: &Client, node_id: &str) -> Outcome {
         return Ok(0);
     }
     let allocs = client.node_allocs(node_id, &QueryOptions::default()).doing("querying node allocations")?.value;
-    let stats = match client.host_stats(node_id) {
-        Ok(answer) => Some(answer.value),
-        // An agent that does not know the question has nothing to say on it.
-        Err(Error::Refused { status: 404, body }) if body.starts_with("no route") => None,
-        Err(error) => {
-            // The rest is worth showing without.
-            call.ui.error(&format!("error fetching node stats: {error}"));
-            None
-        }
-    };
-    let verbose = call.verbose();
     let is_short = call.flags.is_on("short");
-    call.ui.out(&fields(&node, stats.as_ref(), verbose));
-    if verbose {
+    let stats = if is_short { None } else { host_stats_of(call, client, node_id) };
+    let verbose = call.verbose();
+    let drivers_title = match (is_short, verbose) {
+        (true, _) => Some("Drivers"),
+        (false, false) => Some("Driver Status"),
+        (false, true) => None,
+    };
+    call.ui.out(&fields(&node, stats.as_ref(), drivers_title));
+    if verbose && !is_short {
         call.ui.section("Drivers", &drivers(&node, &call.ui.clock));
         if !node.host_volumes.is_empty() {
             call.ui.section("Host Volumes", &host_volumes(&node));
@@ -73,8 +69,22 @@ pub fn show(call: &mut Call, client: &Client, node_id: &str) -> Outcome {
     Ok(0)
 }
 
+/// None when they cannot be had: the rest is worth showing without.
+fn host_stats_of(call: &mut Call, client: &Client, node_id: &str) -> Option<HostStats> {
+    match client.host_stats(node_id) {
+        Ok(answer) => Some(answer.value),
+        // An agent that does not know the question has nothing to say on it.
+        Err(Error::Refused { status: 404, body }) if body.starts_with("no route") => None,
+        Err(error) => {
+            call.ui.error(&format!("error fetching node stats: {error}"));
+            None
+        }
+    }
+}
+
 /// The fields at the top.
-pub fn fields(node: &Node, stats: Option<&HostStats>, verbose: bool) -> String {
+/// The drivers stand there under that title; without one, what has sections of its own is left out.
+pub fn fields(node: &Node, stats: Option<&HostStats>, drivers_title: Option<&str>) -> String {
     let mut fields = Fields::new();
     fields
         .add("ID", node.id.as_str())
@@ -90,7 +100,7 @@ pub fn fields(node: &Node, stats: Option<&HostStats>, verbose: bool) -> String {
     if let Some(stats) = stats {
         fields.add("Uptime", format_duration(Duration::from_secs(stats.uptime)));
     }
-    if !verbose {
+    if let Some(drivers_title) = drivers_title {
         let joined = |names: Vec<&str>| names.join(",");
         let volumes = node.host_volumes.keys().map(String::as_str).collect();
         let networks = node.host_networks.keys().map(String::as_str).collect();
@@ -99,7 +109,7 @@ pub fn fields(node: &Node, stats: Option<&HostStats>, verbose: bool) -> String {
             .add("Host Volumes", joined(volumes))
             .add("Host Networks", joined(networks))
             .add("CSI Volumes", "")
-            .add("Driver Status", joined(healthy.map(|(name, _)| name.as_str()).collect()));
+            .add(drivers_title, joined(healthy.map(|(name, _)| name.as_str()).collect()));
     }
     fields.text()
 }

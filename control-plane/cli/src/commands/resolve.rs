@@ -33,13 +33,25 @@ impl<T> Match<T> {
 
 /// The job of that id, or the only one that begins so.
 pub fn job(client: &Client, id: &str, clock: &Clock) -> Result<JobStub, Failure> {
-    let found = client.jobs(&QueryOptions::prefix(id)).doing(&format!("querying job prefix {}", quote(id)))?.value;
+    job_of_kind(client, id, clock, "job(s)", |_| true)
+}
+
+/// The same among the jobs that `is_meant` admits; `kind` is what messages call them.
+pub fn job_of_kind(
+    client: &Client,
+    id: &str,
+    clock: &Clock,
+    kind: &str,
+    is_meant: fn(&JobStub) -> bool,
+) -> Result<JobStub, Failure> {
+    let mut found = client.jobs(&QueryOptions::prefix(id)).doing(&format!("querying job prefix {}", quote(id)))?.value;
+    found.retain(is_meant);
     let mut exact = found.iter().filter(|job| job.id == id);
     if let (Some(job), None) = (exact.next(), exact.next()) {
         return Ok(job.clone());
     }
     match found.as_slice() {
-        [] => fail(format!("No job(s) with prefix or ID {} found", quote(id))),
+        [] => fail(format!("No {kind} with prefix or ID {} found", quote(id))),
         [only] => Ok(only.clone()),
         several => {
             let with_namespace = client.config().namespace == "*";
@@ -87,7 +99,11 @@ pub fn eval(client: &Client, id: &str) -> Result<Eval, Failure> {
 
 /// The deployment whose id begins so.
 pub fn deployment(client: &Client, id: &str) -> Result<Deployment, Failure> {
-    let found = client.deployments(&QueryOptions::prefix(even(id)?)).doing("retrieving deployment")?.value;
+    let prefix = even(id).map_err(|failure| match failure {
+        Failure::Error(text) => Failure::Error(format!("Error retrieving deployment: {text}")),
+        other => other,
+    })?;
+    let found = client.deployments(&QueryOptions::prefix(prefix)).doing("retrieving deployment")?.value;
     match found.as_slice() {
         [] => fail(format!("Error retrieving deployment: Deployment ID {} matched no deployments", quote(id))),
         [only] => Ok(only.clone()),

@@ -12,6 +12,13 @@ pub fn pretty(value: &Value) -> String {
     String::from_utf8(bytes).expect("serde_json writes UTF-8")
 }
 
+/// A list whose items have indexes, the newest first.
+pub fn newest_first(list: &Value) -> Value {
+    let mut items = list.as_array().cloned().unwrap_or_default();
+    items.sort_by_key(|item| std::cmp::Reverse(item["CreateIndex"].as_u64()));
+    Value::Array(items)
+}
+
 /// Sorted whatever order the map type keeps: a crate of the workspace may switch the insertion order on.
 fn sorted(value: &Value) -> Value {
     match value {

@@ -1,5 +1,8 @@
 //! Points in time and spans, for people.
 
+use std::time::Duration;
+
+use drover_model::time::format_duration;
 use jiff::tz::TimeZone;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -60,6 +63,13 @@ impl Clock {
         } else {
             format!("{} ago", span(away.unsigned_abs()))
         }
+    }
+
+    /// How long until then, with all units and whole seconds: `15h28m32s`. Zero for what is over.
+    pub fn until(&self, nanos: i64) -> String {
+        let left = nanos.saturating_sub(self.now_nanos()).max(0);
+        let seconds = left.saturating_add(NANOS_PER_SECOND / 2) / NANOS_PER_SECOND;
+        format_duration(Duration::from_secs(seconds.unsigned_abs()))
     }
 
     /// Relative, or absolute in verbose output.

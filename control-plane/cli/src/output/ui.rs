@@ -1,6 +1,7 @@
 //! Where text goes: results to stdout, everything else to stderr, colour only where somebody sees it.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 
 use crate::output::time::Clock;
 
@@ -27,6 +28,8 @@ pub struct Ui {
     pub stdin: Box<dyn Read>,
     /// stdout is a terminal.
     pub is_terminal: bool,
+    /// stdin is a file or a pipe, something that was put there to be read.
+    pub is_stdin_given: bool,
     /// When colour is used.
     pub color: Color,
     /// Now.
@@ -41,6 +44,7 @@ impl Ui {
             stderr: Box::new(io::stderr()),
             stdin: Box::new(io::stdin()),
             is_terminal: io::stdout().is_terminal(),
+            is_stdin_given: std::fs::metadata("/dev/stdin").is_ok_and(|about| !about.file_type().is_char_device()),
             color: Color::default(),
             clock: Clock::system(),
         }

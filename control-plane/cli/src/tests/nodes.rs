@@ -86,7 +86,9 @@ fn a_whole_recorded_node() {
     ]);
     let ran = Line::new("node status -self").agent(&agent).now("2026-11-21T11:41:50Z").run();
     expect_test::expect_file!["../../tests/fixtures/node-status.txt"].assert_eq(&(ran.stdout + &ran.stderr));
-    let ran = Line::new("node status -self -short").agent(&agent).now("2026-11-21T11:41:50Z").run();
+    let short = Line::new("node status -self -short").agent(&agent).now("2026-11-21T11:41:50Z").run().stdout;
+    assert!(short.contains("\nDrivers         = exec,java,") && !short.contains("Uptime"), "{short}");
+    let ran = Line::new("node status -self").agent(&agent).now("2026-11-21T11:41:50Z").run();
     assert_eq!(ran.stderr, "error fetching node stats: Unexpected response code: 404 (No path to node)\n");
     assert_eq!(ran.status, 0);
     let ran = Line::new("node status -self").agent(&agent).now("2026-11-21T11:41:50Z").run();

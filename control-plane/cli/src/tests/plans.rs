@@ -241,3 +241,58 @@ fn the_command_to_run_has_the_values_of_the_variables() {
         ran.stderr
     );
 }
+
+#[test]
+fn what_would_have_to_go_and_when_it_would_begin() {
+    let gone = |id: &str, job: &str| j!({ "ID": id, "JobID": job, "Namespace": "default", "JobType": "batch", "TaskGroup": "g" });
+    let answer = |preempted: Vec<Value>| {
+        j!({
+            "JobModifyIndex": 0, "NextPeriodicLaunch": "2026-11-22T03:00:00Z",
+            "Annotations": { "DesiredTGUpdates": { "g": { "Place": 1 } }, "PreemptedAllocs": preempted },
+            "CreatedEvals": [{ "TriggeredBy": "rolling-update", "Wait": 30_000_000_000_i64 }],
+        })
+    };
+    let expected = |table: &str| {
+        format!(
+            "\
+Scheduler dry-run:
+- All tasks successfully allocated.
+- Rolling update, next evaluation will be in 30s.
+- If submitted now, next periodic launch would be at 2026-11-22T03:00:00Z (15h32m21s from now).
+
+Preemptions:
+
+{table}
+{}",
+            trailer(0)
+        )
+    };
+    let one = vec![gone("0aa00d7b-1", "crunch")];
+    let table = "Alloc ID    Job ID  Task Group\n0aa00d7b-1  crunch  g";
+    plan("job plan -", answer(one)).ended(1, &expected(table), "");
+    let many = (0..12).map(|at| gone(&format!("{at}"), if at < 4 { "a" } else { "b" })).collect();
+    let table =
+        "Job ID  Namespace  Job Type  Preemptions\na       default    batch     4\nb       default    batch     8";
+    plan("job plan -", answer(many)).ended(1, &expected(table), "");
+    let of_many_jobs = (0..12).map(|at| gone("x", &format!("{at}"))).collect();
+    plan("job plan -", answer(of_many_jobs)).ended(1, &expected("Job Type  Preemptions\nbatch     12"), "");
+}
+
+#[test]
+fn flags_go_along() {
+    let agent = Agent::start(&[("PUT /v1/job/web/plan", vec![json(j!({ "JobModifyIndex": 9 }))])]);
+    let line = "job plan -policy-override -diff=false -hcl2-strict=false -namespace team -";
+    let ran = Line::new(line).agent(&agent).stdin(JOB).run();
+    assert!(
+        ran.stdout.contains("\n\ndrover job run -check-index 9 -namespace=\"team\" -hcl2-strict=false -\n"),
+        "{}",
+        ran.stdout
+    );
+    let asked = &agent.asked()[0];
+    assert!(asked.contains("\"PolicyOverride\":true") && asked.contains("\"Diff\":false"), "{asked}");
+    Line::new("job plan -json-output -t x -").stdin(JOB).run().ended(
+        255,
+        "",
+        "Both -json-output and -t formatting are not allowed",
+    );
+}

@@ -287,7 +287,7 @@ fn an_example_is_written_once() {
     let path = folder.path().join("example.nomad.hcl");
     let path = path.to_str().unwrap();
     Line::new(&format!("job init -short {path}")).run().printed(&format!("Example job file written to {path}"));
-    Line::new(&format!("init {path}")).run().failed(&format!("File \"{path}\" already exists"));
+    Line::new(&format!("init {path}")).run().failed(&format!("Job '{path}' already exists"));
     let parsed = Line::new(&format!("job run -output {path}")).run();
     assert_eq!(serde_json::from_str::<Value>(&parsed.stdout).unwrap()["Job"]["ID"], "example");
 }
@@ -296,5 +296,76 @@ fn an_example_is_written_once() {
 fn jobs_that_launch_others_are_not_followed() {
     let periodic = BATCH.replace("  type", "  periodic { crons = [\"@daily\"] }\n  type");
     let agent = Agent::start(&[("PUT /v1/jobs", vec![json(j!({ "EvalID": "", "JobModifyIndex": 20 }))])]);
-    Line::new("job run -").agent(&agent).stdin(&periodic).run().printed("Job registration successful");
+    Line::new("job run -").agent(&agent).stdin(&periodic).run().printed(
+        "Job registration successful\nApproximate next launch time: 2026-11-22T00:00:00Z (12h32m21s from now)",
+    );
+    let parameterized = BATCH.replace("  type", "  parameterized {}\n  type");
+    Line::new("job run -").agent(&agent).stdin(&parameterized).run().printed("Job registration successful");
+}
+
+#[test]
+fn other_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let agent = Agent::start(&[
+        ("GET /v1/vars", vec![json(j!([{ "Path": "nomad/job-templates/ours", "Namespace": "default" }]))]),
+        ("GET /v1/var/nomad/job-templates/ours", vec![json(j!({ "Items": { "template": "job \"ours\" {}\n" } }))]),
+    ]);
+    agent
+        .run(&format!("job init -template ours {}", path("ours")))
+        .printed(&format!("Example job file written to {}", path("ours")));
+    assert_eq!(std::fs::read_to_string(path("ours")).unwrap(), "job \"ours\" {}\n");
+    agent
+        .run(&format!("job init -template nope {}", path("nope")))
+        .failed("There is no job template \"nope\". -list-templates shows which there are.");
+    let list = agent.run("job init -list-templates").stdout;
+    assert!(list.contains("\n  raw_exec        A service that is not\n") && list.ends_with("\n  ours\n"), "{list}");
+    for (flags, id) in [("-template batch", "example"), ("-short -connect", "countdash")] {
+        assert_eq!(Line::new(&format!("init {flags} {}", path(id))).run().status, 0);
+        let parsed = Line::new(&format!("job run -output {}", path(id))).run().stdout;
+        assert_eq!(serde_json::from_str::<Value>(&parsed).unwrap()["Job"]["ID"], id);
+    }
+    assert!(!std::fs::read_to_string(path("countdash")).unwrap().contains('#'));
+}
+
+#[test]
+fn a_job_file_on_the_web() {
+    let agent = Agent::start(&[registered(""), ("GET /crunch.hcl", vec![text(200, BATCH)])]);
+    let url = format!("http://{}/crunch.hcl", agent.host_port());
+    let printed = agent.run(&format!("job run -detach {url}")).stdout;
+    assert!(printed.starts_with("Job registration successful"), "{printed}");
+    agent
+        .run(&format!("job run {url}x"))
+        .failed(&format!("Error getting job struct: Error getting jobfile from \"{url}x\": bad response code: 404"));
+}
+
+#[test]
+fn everything_that_a_run_may_ask_for() {
+    let agent = Agent::start(&[registered("")]);
+    let line = "job run -detach -preserve-counts -preserve-resources -policy-override -consul-namespace c -vault-namespace v -";
+    assert_eq!(run(&agent, line).status, 0);
+    let body: Value = serde_json::from_str(agent.asked()[0].trim_start_matches("PUT /v1/jobs ")).unwrap();
+    for name in ["PreserveCounts", "PreserveResources", "PolicyOverride"] {
+        assert_eq!(body[name], true, "{name}");
+    }
+    assert_eq!((&body["Job"]["ConsulNamespace"], &body["Job"]["VaultNamespace"]), (&j!("c"), &j!("v")));
+}
+
+#[test]
+fn the_way_back_is_followed_too() {
+    let mut routes = routes_of_deployment("failed");
+    let failed = deployment("failed", "Failed due to unhealthy allocations - rolling back to job version 0", 0);
+    routes[3].1 = vec![at(30, failed)];
+    let mut back = deployment("successful", "Deployment completed successfully", 2);
+    back["ID"] = j!("eeff827c-1");
+    routes.push(("GET /v1/job/crunch/deployment", vec![at(31, back.clone())]));
+    routes.push(("GET /v1/deployment/eeff827c-1", vec![at(31, back)]));
+    let agent = Agent::start(&routes);
+    let ran = run(&agent, "job run -");
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.stdout.contains("Status      = failed") && ran.stdout.contains("ID          = eeff827c"),
+        "{}",
+        ran.stdout
+    );
 }

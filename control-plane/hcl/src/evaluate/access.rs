@@ -1,7 +1,7 @@
 //! References and the steps after a value: attributes, indexes, splats.
 
 use super::{Evaluator, Failed, Outcome};
-use crate::problem::Problem;
+use crate::problem::{Problem, hinted};
 use crate::source::Span;
 use crate::suggest::near;
 use crate::syntax::tree::{Expr, ExprKind, Step, StepKind};
@@ -125,16 +125,13 @@ fn take_attribute<'v>(value: &'v Value, name: &str, span: Span) -> Result<&'v Va
     let unsupported = |detail: String| Problem::new(span, "Unsupported attribute", detail);
     match value {
         Value::Object(entries) => entries.get(name).ok_or_else(|| {
-            let suggestion = near(name, entries.keys().map(String::as_str));
             let problem = unsupported(format!("This object does not have an attribute named \"{name}\"."));
-            match suggestion {
-                Some(near) => problem.with_hint(format!("did you mean \"{near}\"?")),
-                None => problem,
-            }
+            hinted(problem, name, entries.keys().map(String::as_str))
         }),
         Value::Map(entries) => entries.get(name).ok_or_else(|| {
             let detail = format!("This map does not have an element with the key \"{name}\".");
-            Problem::new(span, "Missing map element", detail)
+            let problem = Problem::new(span, "Missing map element", detail);
+            hinted(problem, name, entries.keys().map(String::as_str))
         }),
         Value::Null => {
             let detail = "This value is null, so it does not have any attributes.";

@@ -4,9 +4,13 @@ use super::collection::items;
 use super::template::TEMPLATE_SUMMARY;
 use super::{Evaluator, Failed};
 use crate::decoded::{Attribute, Block, Body, Label};
+use crate::problem::{Problem, hinted};
 use crate::source::Span;
 use crate::syntax::tree::{BlockTree, BodyTree, Expr, ExprKind};
 use crate::value::Value;
+
+/// What a `dynamic` block may say beside its content.
+const ARGUMENTS: [&str; 3] = ["for_each", "iterator", "labels"];
 
 impl Evaluator<'_> {
     /// Evaluates a body; what fails is missing from the result and noted.
@@ -65,7 +69,7 @@ impl Evaluator<'_> {
     fn missing(&mut self, block: &BlockTree, name: &str) -> Failed {
         let detail = format!("The argument \"{name}\" is required, but no definition was found.");
         let place = block.open_brace_span.at_start();
-        self.fail(crate::problem::Problem::new(place, "Missing required argument", detail))
+        self.fail(Problem::new(place, "Missing required argument", detail))
     }
 
     fn dynamic(&mut self, tree: &BlockTree, out: &mut Vec<Block>) -> Result<(), Failed> {
@@ -74,9 +78,10 @@ impl Evaluator<'_> {
             return Err(self.missing(tree, "for_each"));
         };
         for attribute in &tree.body.attributes {
-            if !["for_each", "iterator", "labels"].contains(&attribute.name.as_str()) {
+            if !ARGUMENTS.contains(&attribute.name.as_str()) {
                 let detail = format!("An argument named \"{}\" is not expected here.", attribute.name);
-                return self.fail_at(attribute.name_span, "Unsupported argument", detail);
+                let problem = Problem::new(attribute.name_span, "Unsupported argument", detail);
+                return Err(self.fail(hinted(problem, &attribute.name, ARGUMENTS.into_iter())));
             }
         }
         let labels = tree.body.attribute("labels").map(|labels| &labels.value);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Evaluator, Failed, Outcome};
-use crate::functions::{self, Fault};
+use crate::functions::{self, Context, Fault};
 use crate::source::Span;
 use crate::suggest::near;
 use crate::syntax::tree::{CallTree, Expr, ExprKind};
@@ -77,9 +77,13 @@ impl Evaluator<'_> {
         result?;
         // What goes in may be looked at more than once; count it before the function runs.
         self.charge(converted.len(), span)?;
-        match (function.run)(&converted, self.scope.files) {
+        let mut context = Context { files: self.scope.files, seed: self.scope.seed, meter: self.meter };
+        let answer = (function.run)(&converted, &mut context);
+        self.meter = context.meter;
+        match answer {
             Ok(value) => self.produced(value, span),
             Err(Fault::Call(reason)) => self.call_failed(call, &reason),
+            Err(Fault::Exhausted) => Err(self.exhausted(span)),
             Err(Fault::Argument(i, reason)) => {
                 let parameter = function.parameters.get(i).or(function.rest.as_ref());
                 let name = parameter.map_or("argument", |parameter| parameter.name);

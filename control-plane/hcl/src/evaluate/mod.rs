@@ -10,6 +10,7 @@ mod template;
 
 pub(crate) use call::type_constraint;
 
+use crate::meter::Meter;
 use crate::problem::Problem;
 use crate::scope::{PROBLEMS_MAX, Scope, VALUE_DEPTH_MAX};
 use crate::source::{Source, Span};
@@ -20,7 +21,7 @@ use crate::value::Value;
 const EXPANSION_SUMMARY: &str = "Expansion too large";
 
 /// What a problem counts: words and suggestions cost more than a value, and `try` in a loop meets many.
-const PROBLEM_UNITS: usize = 50;
+const PROBLEM_UNITS: usize = 200;
 
 /// The problem is already noted; go on with the neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) struct Evaluator<'e> {
     /// Names of `for` and `dynamic`, innermost last.
     frames: Vec<(String, Value)>,
     /// What may still be produced, see `Limits::expansion_units`.
-    units_left: usize,
+    meter: Meter,
     /// Whether more than that was asked for: everything fails from then on.
     is_exhausted: bool,
     /// Whether only constants may stand here: no names, no functions.
@@ -50,7 +51,7 @@ impl<'e> Evaluator<'e> {
             scope,
             problems: Vec::new(),
             frames: Vec::new(),
-            units_left: scope.limits.expansion_units,
+            meter: Meter::new(scope.limits.expansion_units),
             is_exhausted: false,
             is_constant: false,
         }
@@ -61,13 +62,13 @@ impl<'e> Evaluator<'e> {
         Evaluator { is_constant: true, ..Evaluator::new(source, scope) }
     }
 
-    pub fn with_units(mut self, units_left: usize) -> Evaluator<'e> {
-        self.units_left = units_left;
+    pub fn with_meter(mut self, meter: Meter) -> Evaluator<'e> {
+        self.meter = meter;
         self
     }
 
-    pub fn units_left(&self) -> usize {
-        self.units_left
+    pub fn meter(&self) -> Meter {
+        self.meter
     }
 
     pub fn evaluate(&mut self, expr: &Expr) -> Outcome {
@@ -98,7 +99,7 @@ impl<'e> Evaluator<'e> {
 
     /// Notes a problem.
     pub fn fail(&mut self, problem: Problem) -> Failed {
-        self.units_left = self.units_left.saturating_sub(PROBLEM_UNITS);
+        self.meter.take_up_to(PROBLEM_UNITS);
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         }
@@ -111,16 +112,21 @@ impl<'e> Evaluator<'e> {
 
     /// Takes from what may still be produced; the first time nothing is left is a problem.
     fn charge(&mut self, units: usize, span: Span) -> Result<(), Failed> {
-        if self.units_left >= units && !self.is_exhausted {
-            self.units_left -= units;
+        if !self.is_exhausted && self.meter.take(units) {
             return Ok(());
         }
+        Err(self.exhausted(span))
+    }
+
+    /// Nothing more is produced from here on.
+    fn exhausted(&mut self, span: Span) -> Failed {
         if !self.is_exhausted {
             self.is_exhausted = true;
+            self.meter.empty();
             let detail = format!("The text expands to more than {} values.", self.scope.limits.expansion_units);
             self.problems.push(Problem::new(span, EXPANSION_SUMMARY, detail));
         }
-        Err(Failed)
+        Failed
     }
 
     /// Charges for a value that was produced, and refuses one that is nested too deep.
@@ -157,11 +163,23 @@ impl<'e> Evaluator<'e> {
     }
 }
 
-/// One per value and one for each 64 bytes of text; false when nested too deep.
+/// What a value counts.
+pub(crate) fn units_of(value: &Value) -> usize {
+    let mut units = 0;
+    // One that is too deep is refused where it is produced.
+    let _ = weigh(value, 0, &mut units);
+    units
+}
+
+/// One per value and one for each 64 bytes of text or digits; false when nested too deep.
 fn weigh(value: &Value, depth: usize, units: &mut usize) -> bool {
     *units += 1;
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::Null | Value::Bool(_) => true,
+        Value::Number(number) => {
+            *units += number.weight();
+            true
+        }
         Value::String(text) => {
             *units += text.len() / 64;
             true

@@ -58,6 +58,43 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The RFC 3339 form of what YAML takes for a date or a time: `2020-1-1`, `2020-01-01 10:00:00`, with `T` and a zone.
+/// Fractions of seconds are dropped.
+pub(super) fn yaml_timestamp(text: &str) -> Option<String> {
+    let number = |digits: &str, widths: std::ops::RangeInclusive<usize>| {
+        let is_number = widths.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| digits.parse::<i64>().ok())?
+    };
+    let (date, time) = match text.split_once([' ', 'T', 't']) {
+        Some((date, time)) => (date, Some(time)),
+        None => (text, None),
+    };
+    let mut parts = date.split('-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let (year, month, day) = (number(year, 4..=4)?, number(month, 1..=2)?, number(day, 1..=2)?);
+    if parts.next().is_some() || !(1..=12).contains(&month) || date_of(days_of(year, month, day)) != (year, month, day) {
+        return None;
+    }
+    let Some(time) = time else {
+        return Some(format!("{year:04}-{month:02}-{day:02}T00:00:00Z"));
+    };
+    let has_zone = !date.is_empty() && text.as_bytes().get(date.len()) != Some(&b' ');
+    let (clock, zone) = match has_zone {
+        true => time.split_at(time.find(['Z', '+', '-'])?),
+        false => (time, "Z"),
+    };
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let mut parts = clock.split(':');
+    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
+    let (hour, minute, second) = (number(hour, 1..=2)?, number(minute, 1..=2)?, number(second, 1..=2)?);
+    let is_real = parts.next().is_none() && hour < 24 && minute < 60 && second < 60;
+    number(fraction, 1..=18).filter(|_| is_real)?;
+    // The rest of the rules are those of RFC 3339.
+    let whole = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}");
+    let zone = Time::parse_strict(&whole)?;
+    Some(if zone.is_utc { format!("{}Z", &whole[..19]) } else { whole })
+}
+
 impl Time {
     fn parse(text: &str) -> Result<Time, String> {
         Time::parse_strict(text).ok_or_else(|| format!("not a valid RFC3339 timestamp: cannot use \"{text}\""))

@@ -1,5 +1,6 @@
 //! Base64, JSON, CSV and URL encoding.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -8,6 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Answer, Fault, Function, any_or_null, fixed, string, text_at};
 use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
+
+/// Longest text that is decoded into values.
+const DECODED_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("base64decode", &[string("str")], |a, _| match STANDARD.decode(text_at(a, 0)) {
@@ -18,8 +22,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         },
     }),
     fixed("base64encode", &[string("str")], |a, _| Ok(STANDARD.encode(text_at(a, 0)).into())),
-    fixed("csvdecode", &[string("str")], |a, _| csvdecode(text_at(a, 0))),
-    fixed("jsondecode", &[string("str")], |a, _| match serde_json::from_str(text_at(a, 0)) {
+    fixed("csvdecode", &[string("str")], |a, _| csvdecode(decodable(text_at(a, 0))?)),
+    fixed("jsondecode", &[string("str")], |a, _| match serde_json::from_str(decodable(text_at(a, 0))?) {
         Ok(json) => Ok(Value::from_json(&json)),
         Err(error) if error.is_eof() => Fault::call("EOF"),
         Err(error) => Fault::call(error.to_string()),
@@ -27,6 +31,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("jsonencode", &[any_or_null("val")], |a, _| json_text(&a[0]).map(Value::String).map_err(Fault::Call)),
     fixed("urlencode", &[string("str")], |a, _| Ok(urlencode(text_at(a, 0)).into())),
 ];
+
+/// Refuses a text that could become far more values than are allowed, before it does.
+pub(super) fn decodable(text: &str) -> Result<&str, Fault> {
+    match text.len() <= DECODED_BYTES_MAX {
+        true => Ok(text),
+        false => Fault::call(format!("a text to decode may have {DECODED_BYTES_MAX} bytes")),
+    }
+}
 
 /// JSON without blanks, with the escapes that make it safe inside HTML.
 pub(super) fn json_text(value: &Value) -> Result<String, String> {
@@ -113,8 +125,9 @@ fn csvdecode(text: &str) -> Answer {
     let Some((_, header)) = rows.next() else {
         return Fault::call("missing header line");
     };
-    for (i, name) in header.iter().enumerate() {
-        if header[..i].contains(name) {
+    let mut names = BTreeSet::new();
+    for name in &header {
+        if !names.insert(name) {
             return Fault::call(format!("duplicate column name \"{name}\""));
         }
     }

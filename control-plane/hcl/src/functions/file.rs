@@ -4,47 +4,47 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
 
-use super::{Answer, Fault, Function, fixed, string, text_at};
+use super::{Answer, Context, Fault, Function, fixed, string, text_at};
 use crate::files::{FileError, Files};
 use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    fixed("abspath", &[string("path")], |a, files| Ok(enabled(files)?.absolute(text_at(a, 0)).into())),
-    fixed("basename", &[string("path")], |a, files| {
-        enabled(files)?;
+    fixed("abspath", &[string("path")], |a, context| Ok(enabled(context)?.absolute(text_at(a, 0)).into())),
+    fixed("basename", &[string("path")], |a, context| {
+        enabled(context)?;
         Ok(basename(text_at(a, 0)).into())
     }),
-    fixed("dirname", &[string("path")], |a, files| {
-        enabled(files)?;
+    fixed("dirname", &[string("path")], |a, context| {
+        enabled(context)?;
         Ok(dirname(text_at(a, 0)).into())
     }),
-    fixed("file", &[string("path")], |a, files| match String::from_utf8(read(enabled(files)?, text_at(a, 0))?) {
+    fixed("file", &[string("path")], |a, context| match String::from_utf8(read(enabled(context)?, text_at(a, 0))?) {
         Ok(text) => Ok(text.into()),
         Err(_) => Fault::call(format!(
             "contents of {} are not valid UTF-8; use the filebase64 function to obtain the Base64 encoded contents or the other file functions (e.g. filemd5, filesha256) to obtain file hashing results instead",
             text_at(a, 0)
         )),
     }),
-    fixed("filebase64", &[string("path")], |a, files| {
-        Ok(STANDARD.encode(read(enabled(files)?, text_at(a, 0))?).into())
+    fixed("filebase64", &[string("path")], |a, context| {
+        Ok(STANDARD.encode(read(enabled(context)?, text_at(a, 0))?).into())
     }),
-    fixed("fileexists", &[string("path")], |a, files| {
-        let path = expand(enabled(files)?, text_at(a, 0));
-        match enabled(files)?.is_file(&path) {
+    fixed("fileexists", &[string("path")], |a, context| {
+        let path = expand(enabled(context)?, text_at(a, 0));
+        match enabled(context)?.is_file(&path) {
             Ok(is_file) => Ok(is_file.into()),
             Err(FileError::NotFound) => Ok(false.into()),
             Err(FileError::Other(reason)) => Fault::call(reason),
         }
     }),
-    fixed("fileset", &[string("path"), string("pattern")], |a, files| {
-        fileset(enabled(files)?, text_at(a, 0), text_at(a, 1))
+    fixed("fileset", &[string("path"), string("pattern")], |a, context| {
+        fileset(enabled(context)?, text_at(a, 0), text_at(a, 1))
     }),
-    fixed("pathexpand", &[string("path")], |a, files| Ok(expand(enabled(files)?, text_at(a, 0)).into())),
+    fixed("pathexpand", &[string("path")], |a, context| Ok(expand(enabled(context)?, text_at(a, 0)).into())),
 ];
 
-fn enabled(files: Option<&dyn Files>) -> Result<&dyn Files, Fault> {
-    files.ok_or_else(|| Fault::Call("filesystem function disabled".to_string()))
+fn enabled<'a>(context: &Context<'a>) -> Result<&'a dyn Files, Fault> {
+    context.files.ok_or_else(|| Fault::Call("filesystem function disabled".to_string()))
 }
 
 fn expand(files: &dyn Files, path: &str) -> String {

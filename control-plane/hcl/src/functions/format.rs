@@ -4,7 +4,8 @@ use std::iter::{Peekable, Skip};
 use std::str::CharIndices;
 
 use super::encoding::json_text;
-use super::{Answer, Fault, Function, any_or_null, open, string, text_at};
+use super::{Answer, Context, Fault, Function, any_or_null, open, string, text_at};
+use crate::evaluate::units_of;
 use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
 
@@ -12,13 +13,14 @@ use crate::value::Value;
 const WIDTH_MAX: usize = 1000;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    open("format", &[string("format")], any_or_null("args"), |a, _| {
-        format(text_at(a, 0), &a[1..]).map(Value::String).map_err(Fault::Call)
+    open("format", &[string("format")], any_or_null("args"), |a, context| {
+        let arguments: Vec<&Value> = a[1..].iter().collect();
+        format(text_at(a, 0), &arguments, context).map(Value::String).map_err(Trouble::fault)
     }),
-    open("formatlist", &[string("format")], any_or_null("args"), |a, _| format_list(a)),
+    open("formatlist", &[string("format")], any_or_null("args"), |a, context| format_list(a, context)),
 ];
 
-fn format_list(arguments: &[Value]) -> Answer {
+fn format_list(arguments: &[Value], context: &mut Context) -> Answer {
     let (pattern, arguments) = (text_at(arguments, 0), &arguments[1..]);
     let mut length: Option<(usize, usize)> = None;
     for (i, argument) in arguments.iter().enumerate() {
@@ -42,15 +44,17 @@ fn format_list(arguments: &[Value]) -> Answer {
     let mut out = Vec::new();
     let mut bytes = 0;
     for turn in 0..length.map_or(1, |(_, length)| length) {
-        let row: Vec<Value> = arguments
+        let row: Vec<&Value> = arguments
             .iter()
             .map(|argument| match argument.as_items() {
-                Some(items) => items.get(turn).cloned().unwrap_or(Value::Null),
-                None => argument.clone(),
+                Some(items) => items.get(turn).unwrap_or(&Value::Null),
+                None => argument,
             })
             .collect();
-        let text = format(pattern, &row)
-            .map_err(|reason| Fault::Call(format!("error on format iteration {turn}: {reason}")))?;
+        let text = format(pattern, &row, context).map_err(|trouble| match trouble {
+            Trouble::Words(reason) => Fault::Call(format!("error on format iteration {turn}: {reason}")),
+            exhausted => exhausted.fault(),
+        })?;
         bytes += text.len();
         if bytes > TEXT_BYTES_MAX {
             return Fault::call(format!("the result would have more than {TEXT_BYTES_MAX} bytes"));
@@ -74,7 +78,29 @@ struct Verb {
     letter: char,
 }
 
-fn format(pattern: &str, arguments: &[Value]) -> Result<String, String> {
+/// Why nothing was printed.
+enum Trouble {
+    Words(String),
+    Exhausted,
+}
+
+impl Trouble {
+    fn fault(self) -> Fault {
+        match self {
+            Trouble::Words(reason) => Fault::Call(reason),
+            Trouble::Exhausted => Fault::Exhausted,
+        }
+    }
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Trouble {
+        Trouble::Words(reason)
+    }
+}
+
+fn format(pattern: &str, arguments: &[&Value], context: &mut Context) -> Result<String, Trouble> {
+    context.spend(pattern.len() / 64).map_err(|_| Trouble::Exhausted)?;
     let mut out = String::new();
     let mut next = 0;
     let mut used = 0;
@@ -98,19 +124,22 @@ fn format(pattern: &str, arguments: &[Value]) -> Result<String, String> {
         })?;
         next = index + 1;
         used = used.max(next);
+        // A verb may print little of an argument and still looks at all of it.
+        context.spend(units_of(argument)).map_err(|_| Trouble::Exhausted)?;
         let text = write_verb(&verb, argument)
             .map_err(|reason| format!("unsupported value for \"{raw}\" at {offset}: {reason}"))?;
         out.push_str(&text);
         if out.len() > TEXT_BYTES_MAX {
-            return Err(format!("the result would have more than {TEXT_BYTES_MAX} bytes"));
+            return Err(format!("the result would have more than {TEXT_BYTES_MAX} bytes").into());
         }
     }
     out.push_str(rest);
     if used < arguments.len() {
-        return Err(match used {
+        let reason = match used {
             0 => "too many arguments; no verbs in format string".to_string(),
             _ => format!("too many arguments; only {used} used by format string"),
-        });
+        };
+        return Err(reason.into());
     }
     Ok(out)
 }

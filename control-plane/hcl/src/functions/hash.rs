@@ -45,8 +45,13 @@ fn uuidv5(namespace: &str, name: &str) -> Answer {
     let mut id = hashed.as_ref()[..16].to_vec();
     id[6] = (id[6] & 0x0f) | 0x50;
     id[8] = (id[8] & 0x3f) | 0x80;
-    let id = hex(&id);
-    Ok(format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]).into())
+    Ok(uuid_text(&id).into())
+}
+
+/// The usual form of the 16 bytes of a UUID.
+pub(super) fn uuid_text(id: &[u8]) -> String {
+    let id = hex(id);
+    format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..])
 }
 
 /// MD5 (RFC 1321): kept for texts that need it, good for nothing that must be safe.

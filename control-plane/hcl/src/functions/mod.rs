@@ -1,6 +1,5 @@
 //! The functions that expressions may call, one file per family. `try`, `can` and `convert` are not here: they see
-//! their arguments before these are evaluated. Left out: `bcrypt`, `rsadecrypt` (secrets do not belong in a
-//! shareable job text), `uuidv4` (random) and `yamldecode`.
+//! their arguments before these are evaluated.
 
 mod cidr;
 mod collection;
@@ -10,12 +9,16 @@ mod file;
 mod format;
 mod hash;
 mod numeric;
+mod password;
+mod rsa;
 mod sequence;
 mod sets;
 mod text;
 mod yaml;
+mod yaml_decode;
 
 use crate::files::Files;
+use crate::meter::Meter;
 use crate::number::Number;
 use crate::types::{Type, convert};
 use crate::value::Value;
@@ -27,6 +30,8 @@ pub(crate) enum Fault {
     Argument(usize, String),
     /// The call as a whole failed.
     Call(String),
+    /// It would cost more than is left.
+    Exhausted,
 }
 
 impl Fault {
@@ -92,8 +97,30 @@ const fn texts(name: &'static str) -> Parameter {
     Parameter { name, kind: Kind::Texts }
 }
 
+/// What a function has beside its arguments.
+pub(crate) struct Context<'a> {
+    pub files: Option<&'a dyn Files>,
+    pub seed: Option<[u8; 32]>,
+    pub meter: Meter,
+}
+
+impl Context<'_> {
+    /// Pays for work that its result will not show; a function calls this before it does the work.
+    fn spend(&mut self, units: usize) -> Result<(), Fault> {
+        if self.meter.take(units) { Ok(()) } else { Err(Fault::Exhausted) }
+    }
+
+    /// Bytes that nobody can foretell who does not have the seed.
+    fn draw(&mut self) -> Result<[u8; 16], Fault> {
+        match &self.seed {
+            Some(seed) => Ok(self.meter.draw(seed)),
+            None => Err(Fault::Call("there is no randomness here".to_string())),
+        }
+    }
+}
+
 /// The work of a function, on arguments that its parameters have accepted.
-type Run = for<'a> fn(&[Value], Option<&'a dyn Files>) -> Answer;
+type Run = for<'a> fn(&[Value], &mut Context<'a>) -> Answer;
 
 /// A function: its parameters, what may follow them, and its work.
 pub(crate) struct Function {
@@ -111,7 +138,7 @@ const fn open(name: &'static str, parameters: &'static [Parameter], rest: Parame
     Function { name, parameters, rest: Some(rest), run }
 }
 
-const FAMILIES: [&[Function]; 12] = [
+const FAMILIES: [&[Function]; 15] = [
     text::FUNCTIONS,
     format::FUNCTIONS,
     collection::FUNCTIONS,
@@ -120,6 +147,9 @@ const FAMILIES: [&[Function]; 12] = [
     numeric::FUNCTIONS,
     encoding::FUNCTIONS,
     yaml::FUNCTIONS,
+    yaml_decode::FUNCTIONS,
+    password::FUNCTIONS,
+    rsa::FUNCTIONS,
     hash::FUNCTIONS,
     date::FUNCTIONS,
     cidr::FUNCTIONS,

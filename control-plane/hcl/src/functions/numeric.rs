@@ -4,6 +4,9 @@ use super::{Answer, Fault, Function, any, fixed, num, number_at, open, whole_at}
 use crate::number::Number;
 use crate::value::Value;
 
+/// Most digits that are read.
+const DIGITS_MAX: usize = 2000;
+
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("abs", &[num("num")], |a, _| Ok(number_at(a, 0).abs().into())),
     fixed("ceil", &[num("num")], |a, _| Ok(number_at(a, 0).ceil().into())),
@@ -46,7 +49,7 @@ fn parseint(arguments: &[Value]) -> Answer {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    if digits.is_empty() {
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
         return Err(invalid());
     }
     // `base` lies between 2 and 62.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Answer, Fault, Function, any, open};
+use super::{Answer, Context, Fault, Function, any, open};
 use crate::types::{set_of, unify_values};
+use crate::evaluate::units_of;
 use crate::value::Value;
 
 /// Most rows of a product.
@@ -16,7 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let common = sets.fold(first, |common, next| common.intersection(&next).cloned().collect());
         Ok(set_of(common))
     }),
-    open("setproduct", &[], any("sets"), |a, _| product(a)),
+    open("setproduct", &[], any("sets"), |a, context| product(a, context)),
     open("setunion", &[any("first_set")], any("other_sets"), |a, _| Ok(set_of(unified(a)?.into_iter().flatten()))),
 ];
 
@@ -41,7 +42,7 @@ fn unified(arguments: &[Value]) -> Result<Vec<BTreeSet<Value>>, Fault> {
     Ok(sizes.into_iter().map(|size| items.by_ref().take(size).collect()).collect())
 }
 
-fn product(arguments: &[Value]) -> Answer {
+fn product(arguments: &[Value], context: &mut Context) -> Answer {
     if arguments.len() < 2 {
         return Fault::call("at least two arguments are required");
     }
@@ -55,6 +56,9 @@ fn product(arguments: &[Value]) -> Answer {
         if rows.len().saturating_mul(items.len()) > PRODUCT_ROWS_MAX {
             return Fault::call(format!("the result would have more than {PRODUCT_ROWS_MAX} elements"));
         }
+        // Items are copied: each counts with all that it holds.
+        let held: usize = items.iter().chain(rows.iter().flatten()).map(units_of).sum();
+        context.spend(held.saturating_mul(rows.len().max(items.len())))?;
         rows = rows
             .iter()
             .flat_map(|row| items.iter().map(move |item| [row.as_slice(), std::slice::from_ref(item)].concat()))

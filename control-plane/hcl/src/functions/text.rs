@@ -1,14 +1,18 @@
 //! Functions on text. Lengths and places count characters as a reader sees them.
 
+use std::collections::BTreeSet;
+
 use regex::RegexBuilder;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Answer, Fault, Function, fixed, items_at, num, open, string, text_at, texts, whole_at};
+use super::{Answer, Context, Fault, Function, fixed, items_at, num, open, string, text_at, texts, whole_at};
 use crate::scope::TEXT_BYTES_MAX;
 use crate::value::Value;
 
 /// Most bytes of a compiled search pattern; also bounds how long a search takes.
-const PATTERN_BYTES_MAX: usize = 256 * 1024;
+const PATTERN_BYTES_MAX: usize = 128 * 1024;
+/// Most bytes that all searches of one call may look at.
+const LOOKED_OVER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest text that is searched with a pattern.
 const SEARCHED_BYTES_MAX: usize = 64 * 1024;
 
@@ -17,17 +21,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("indent", &[num("spaces"), string("str")], |a, _| indent(a)),
     open("join", &[string("separator")], texts("lists"), |a, _| join(a)),
     fixed("lower", &[string("str")], |a, _| Ok(map_chars(text_at(a, 0), |c| single(c.to_lowercase(), c)).into())),
-    fixed("regex_replace", &[string("str"), string("pattern"), string("replacement")], |a, _| regex_replace(a)),
+    fixed("regex_replace", &[string("str"), string("pattern"), string("replacement")], |a, context| regex_replace(a, context)),
     fixed("replace", &[string("str"), string("substr"), string("replace")], |a, _| replace(a)),
     fixed("reverse", &[string("str")], |a, _| Ok(reverse(text_at(a, 0)).into())),
-    fixed("split", &[string("separator"), string("str")], |a, _| Ok(split(text_at(a, 0), text_at(a, 1)))),
+    fixed("split", &[string("separator"), string("str")], |a, context| split(text_at(a, 0), text_at(a, 1), context)),
     fixed("strlen", &[string("str")], |a, _| Ok(text_at(a, 0).graphemes(true).count().into())),
     fixed("strrev", &[string("str")], |a, _| Ok(reverse(text_at(a, 0)).into())),
     fixed("substr", &[string("str"), num("offset"), num("length")], |a, _| substr(a)),
     fixed("title", &[string("str")], |a, _| Ok(title(text_at(a, 0)).into())),
     fixed("trim", &[string("str"), string("cutset")], |a, _| {
-        let cutset = text_at(a, 1);
-        Ok(text_at(a, 0).trim_matches(|c| cutset.contains(c)).into())
+        let cutset: BTreeSet<char> = text_at(a, 1).chars().collect();
+        Ok(text_at(a, 0).trim_matches(|c| cutset.contains(&c)).into())
     }),
     fixed("trimprefix", &[string("str"), string("prefix")], |a, _| {
         let text = text_at(a, 0);
@@ -100,19 +104,26 @@ fn replace(arguments: &[Value]) -> Answer {
     Ok(text.replace(from, to).into())
 }
 
-fn regex_replace(arguments: &[Value]) -> Answer {
+fn regex_replace(arguments: &[Value], context: &mut Context) -> Answer {
     let (text, pattern, replacement) = (text_at(arguments, 0), text_at(arguments, 1), text_at(arguments, 2));
     if text.len() > SEARCHED_BYTES_MAX {
         return Fault::argument(0, format!("a text to search may have {SEARCHED_BYTES_MAX} bytes"));
     }
+    context.spend(100 + (text.len() / 64 + 1) * (pattern.len() / 16 + 1))?;
     let regex = match RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build() {
         Ok(regex) => regex,
         Err(error) => return Fault::argument(1, format!("invalid pattern: {error}")),
     };
     let mut out = String::new();
     let mut copied = 0;
+    let mut looked_over = 0;
     for captures in regex.captures_iter(text) {
         let Some(whole) = captures.get(0) else { continue };
+        // Each search may look at all that is left of the text.
+        looked_over += text.len() - whole.start();
+        if looked_over > LOOKED_OVER_BYTES_MAX {
+            return Fault::call("the pattern is found too often in a text of this length");
+        }
         out.push_str(&text[copied..whole.start()]);
         // One replacement cannot name the match more often than it has characters.
         bounded(out.len() + replacement.len().saturating_mul(whole.len() + 1))?;
@@ -124,22 +135,23 @@ fn regex_replace(arguments: &[Value]) -> Answer {
     Ok(out.into())
 }
 
-fn split(separator: &str, text: &str) -> Value {
+fn split(separator: &str, text: &str, context: &mut Context) -> Answer {
+    context.spend(text.matches(separator).count())?;
     let parts: Vec<Value> = match separator.is_empty() {
         true => text.chars().map(|c| Value::String(c.to_string())).collect(),
         false => text.split(separator).map(Value::text).collect(),
     };
-    Value::List(parts)
+    Ok(Value::List(parts))
 }
 
 fn substr(arguments: &[Value]) -> Answer {
-    let graphemes: Vec<&str> = text_at(arguments, 0).graphemes(true).collect();
+    let text = text_at(arguments, 0);
     let (offset, length) = (whole_at(arguments, 1)?, whole_at(arguments, 2)?);
-    let count = graphemes.len() as i64;
+    let count = text.graphemes(true).count() as i64;
     let start = if offset < 0 { offset.saturating_add(count).max(0) } else { offset.min(count) };
     let end = if length < 0 { count } else { start.saturating_add(length).min(count) };
     // Both lie between 0 and the count, which came from a usize.
-    Ok(graphemes[start as usize..end as usize].concat().into())
+    Ok(text.graphemes(true).skip(start as usize).take((end - start) as usize).collect::<String>().into())
 }
 
 fn title(text: &str) -> String {

@@ -8,7 +8,8 @@ use super::Inputs;
 use super::validation::validate;
 use super::variable::Variable;
 use crate::evaluate::Evaluator;
-use crate::problem::{Place, Problem};
+use crate::meter::Meter;
+use crate::problem::{Place, Problem, hinted};
 use crate::scope::{Limits, Scope};
 use crate::source::{Source, Span};
 use crate::syntax;
@@ -51,6 +52,7 @@ pub(super) fn resolve(
     source: &Source,
     variables: &[Variable],
     inputs: &Inputs,
+    meter: &mut Meter,
 ) -> (BTreeMap<String, Value>, Vec<Problem>) {
     let declared: BTreeMap<&str, &Variable> =
         variables.iter().map(|variable| (variable.name.as_str(), variable)).collect();
@@ -75,12 +77,15 @@ pub(super) fn resolve(
     for (name, text) in flags {
         match declared.get(name.as_str()) {
             Some(variable) => found.text(variable, text, Origin::Flag),
-            None if inputs.is_strict => found.problems.push(Problem::nowhere(
-                "Undefined -var variable",
-                format!(
-                    "A \"{name}\" variable was passed in the command line but was not found in known variables. To declare variable \"{name}\", place this block in your job file"
-                ),
-            )),
+            None if inputs.is_strict => {
+                let problem = Problem::nowhere(
+                    "Undefined -var variable",
+                    format!(
+                        "A \"{name}\" variable was passed in the command line but was not found in known variables. To declare variable \"{name}\", place this block in your job file"
+                    ),
+                );
+                found.problems.push(hinted(problem, name, declared.keys().copied()));
+            }
             None => {}
         }
     }
@@ -100,7 +105,7 @@ pub(super) fn resolve(
             ));
             continue;
         };
-        found.problems.extend(validate(source, variable, &given, inputs.limits));
+        found.problems.extend(validate(source, variable, &given, inputs.limits, meter));
         values.insert(variable.name.clone(), given.value);
     }
     (values, found.problems)
@@ -187,12 +192,15 @@ impl Found {
                     let detail = format!("The received value for {name}");
                     self.keep(variable, given, "Invalid value for variable".to_string(), &detail);
                 }
-                None if is_strict => self.problems.push(Problem::nowhere(
-                    "Undefined variable",
-                    format!(
-                        "A \"{name}\" variable was set but was not found in known variables. To declare variable \"{name}\", place this block in your job files"
-                    ),
-                )),
+                None if is_strict => {
+                    let problem = Problem::nowhere(
+                        "Undefined variable",
+                        format!(
+                            "A \"{name}\" variable was set but was not found in known variables. To declare variable \"{name}\", place this block in your job files"
+                        ),
+                    );
+                    self.problems.push(hinted(problem, &name, declared.keys().copied()));
+                }
                 None => {}
             }
         }

@@ -3,15 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evaluate::Evaluator;
+use crate::meter::Meter;
 use crate::problem::Problem;
-use crate::scope::Scope;
+use crate::scope::{PROBLEMS_MAX, Scope};
 use crate::source::Source;
 use crate::syntax::tree::{AttributeTree, BlockTree};
 use crate::syntax::walk::references;
 use crate::value::Value;
 
-/// Puts the object `local` into the scope; returns what may still be produced.
-pub(super) fn evaluate(source: &Source, blocks: &[BlockTree], scope: &mut Scope) -> Result<usize, Vec<Problem>> {
+/// Puts the object `local` into the scope.
+pub(super) fn evaluate(
+    source: &Source,
+    blocks: &[BlockTree],
+    scope: &mut Scope,
+    meter: &mut Meter,
+) -> Result<(), Vec<Problem>> {
     // Of one name in two blocks the later one counts.
     let locals: BTreeMap<&str, &AttributeTree> = blocks
         .iter()
@@ -20,14 +26,13 @@ pub(super) fn evaluate(source: &Source, blocks: &[BlockTree], scope: &mut Scope)
         .map(|attribute| (attribute.name.as_str(), attribute))
         .collect();
     let (ordered, in_circle) = order(&locals);
-    let mut units_left = scope.limits.expansion_units;
     let mut problems = Vec::new();
     scope.variables.insert("local".to_string(), Value::Object(BTreeMap::new()));
     let is_circular = |name: &str| in_circle.contains(name);
     for name in ordered.iter().chain(&in_circle) {
-        let mut evaluator = Evaluator::new(source, scope).with_units(units_left);
+        let mut evaluator = Evaluator::new(source, scope).with_meter(*meter);
         let outcome = evaluator.evaluate(&locals[name].value);
-        units_left = evaluator.units_left();
+        *meter = evaluator.meter();
         let found = std::mem::take(&mut evaluator.problems);
         match outcome {
             Ok(value) => {
@@ -44,7 +49,8 @@ pub(super) fn evaluate(source: &Source, blocks: &[BlockTree], scope: &mut Scope)
             })),
         }
     }
-    if problems.is_empty() { Ok(units_left) } else { Err(problems) }
+    problems.truncate(PROBLEMS_MAX);
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Stands for all locals that do not use `local` as a whole object; no real one has an empty name.

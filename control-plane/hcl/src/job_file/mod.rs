@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use crate::decoded::Body;
 use crate::evaluate::Evaluator;
 use crate::files::Files;
+use crate::meter::Meter;
 use crate::problem::Problem;
-use crate::scope::{Limits, Scope};
+use crate::scope::{Limits, PROBLEMS_MAX, Scope};
 use crate::source::Source;
 use crate::syntax;
 use crate::value::Value;
@@ -31,6 +32,8 @@ pub struct Inputs<'a> {
     pub is_strict: bool,
     /// Files for the file functions; none means that these functions fail.
     pub files: Option<&'a dyn Files>,
+    /// Random bytes that `uuidv4` and the salt of `bcrypt` follow from; none means that these functions fail.
+    pub seed: Option<[u8; 32]>,
     /// How far evaluation may go.
     pub limits: Limits,
 }
@@ -43,6 +46,7 @@ impl Default for Inputs<'_> {
             env: BTreeMap::new(),
             is_strict: true,
             files: None,
+            seed: None,
             limits: Limits::default(),
         }
     }
@@ -56,22 +60,24 @@ pub fn parse_job_file(source: &Source, inputs: &Inputs) -> Result<Body, Vec<Prob
         blocks.into_iter().partition(|block| ["variable", "variables", "locals"].contains(&block.kind.as_str()));
     tree.blocks = rest;
 
+    let mut meter = Meter::new(inputs.limits.expansion_units);
     let (variables, mut problems) = variable::declared(source, &declaring, inputs.limits);
     let values = if problems.is_empty() {
-        let (values, found) = given::resolve(source, &variables, inputs);
+        let (values, found) = given::resolve(source, &variables, inputs, &mut meter);
         problems.extend(found);
         values
     } else {
         BTreeMap::new()
     };
     if !problems.is_empty() {
+        problems.truncate(PROBLEMS_MAX);
         return Err(problems);
     }
 
-    let mut scope = Scope { files: inputs.files, limits: inputs.limits, ..Scope::job() };
+    let mut scope = Scope { files: inputs.files, seed: inputs.seed, limits: inputs.limits, ..Scope::job() };
     scope.variables.insert("var".to_string(), Value::Object(values));
-    let units_left = locals::evaluate(source, &declaring, &mut scope)?;
-    let mut evaluator = Evaluator::new(source, &scope).with_units(units_left);
+    locals::evaluate(source, &declaring, &mut scope, &mut meter)?;
+    let mut evaluator = Evaluator::new(source, &scope).with_meter(meter);
     let body = evaluator.body(&tree, false);
     if evaluator.problems.is_empty() { Ok(body) } else { Err(evaluator.problems) }
 }

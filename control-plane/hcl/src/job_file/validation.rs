@@ -3,6 +3,7 @@
 use super::given::Given;
 use super::variable::Variable;
 use crate::evaluate::Evaluator;
+use crate::meter::Meter;
 use crate::problem::Problem;
 use crate::scope::{Limits, Scope};
 use crate::source::Source;
@@ -11,13 +12,23 @@ use crate::syntax::walk::references;
 use crate::value::Value;
 
 /// What breaks the rules of a variable, or is wrong with a rule.
-pub(super) fn validate(source: &Source, variable: &Variable, given: &Given, limits: Limits) -> Vec<Problem> {
+pub(super) fn validate(
+    source: &Source,
+    variable: &Variable,
+    given: &Given,
+    limits: Limits,
+    meter: &mut Meter,
+) -> Vec<Problem> {
+    if variable.validations.is_empty() {
+        return Vec::new();
+    }
     let own = Value::Object([(variable.name.clone(), given.value.clone())].into());
     let scope = Scope { variables: [("var".to_string(), own)].into(), limits, ..Scope::default() };
-    let mut evaluator = Evaluator::new(source, &scope);
+    let mut evaluator = Evaluator::new(source, &scope).with_meter(*meter);
     for rule in &variable.validations {
         check(&mut evaluator, variable, given, rule);
     }
+    *meter = evaluator.meter();
     evaluator.problems
 }
 

@@ -1,12 +1,17 @@
 //! Declarations of variables: `variable "name" { ... }` and the short form `variables { name = default }`.
 
+use std::collections::BTreeSet;
+
 use crate::evaluate::{Evaluator, type_constraint};
-use crate::problem::Problem;
+use crate::problem::{Problem, hinted};
 use crate::scope::{Limits, Scope};
 use crate::source::{Source, Span};
 use crate::syntax::tree::{AttributeTree, BlockTree};
 use crate::types::{Type, convert};
 use crate::value::Value;
+
+/// What a declaration may say beside its rules.
+const ARGUMENTS: [&str; 3] = ["type", "default", "description"];
 
 /// A declared variable.
 pub(super) struct Variable<'t> {
@@ -25,7 +30,7 @@ pub(super) fn declared<'t>(
     limits: Limits,
 ) -> (Vec<Variable<'t>>, Vec<Problem>) {
     let scope = Scope { limits, ..Scope::default() };
-    let mut reader = Reader { evaluator: Evaluator::constant(source, &scope), variables: Vec::new() };
+    let mut reader = Reader { evaluator: Evaluator::constant(source, &scope), variables: Vec::new(), names: BTreeSet::new() };
     for block in blocks {
         match block.kind.as_str() {
             "variable" => reader.long_form(block),
@@ -39,6 +44,7 @@ pub(super) fn declared<'t>(
 struct Reader<'t, 'e> {
     evaluator: Evaluator<'e>,
     variables: Vec<Variable<'t>>,
+    names: BTreeSet<String>,
 }
 
 impl<'t> Reader<'t, '_> {
@@ -48,7 +54,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn declare(&mut self, variable: Variable<'t>) {
-        if self.variables.iter().any(|known| known.name == variable.name) {
+        if !self.names.insert(variable.name.clone()) {
             let _ =
                 self.evaluator.fail(Problem::nowhere("Duplicate variable", "Duplicate a variable definition found."));
             return;
@@ -87,9 +93,10 @@ impl<'t> Reader<'t, '_> {
             validations: Vec::new(),
         };
         for attribute in &block.body.attributes {
-            if !["type", "default", "description"].contains(&attribute.name.as_str()) {
+            if !ARGUMENTS.contains(&attribute.name.as_str()) {
                 let detail = format!("An argument named \"{}\" is not expected here.", attribute.name);
-                self.fail(attribute.name_span, "Unsupported argument", detail);
+                let problem = Problem::new(attribute.name_span, "Unsupported argument", detail);
+                let _ = self.evaluator.fail(hinted(problem, &attribute.name, ARGUMENTS.into_iter()));
             }
         }
         for inner in &block.body.blocks {
@@ -97,7 +104,8 @@ impl<'t> Reader<'t, '_> {
                 variable.validations.push(inner);
             } else {
                 let detail = format!("Blocks of type \"{}\" are not expected here.", inner.kind);
-                self.fail(inner.kind_span, "Unsupported block type", detail);
+                let problem = Problem::new(inner.kind_span, "Unsupported block type", detail);
+                let _ = self.evaluator.fail(hinted(problem, &inner.kind, ["validation"].into_iter()));
             }
         }
         if let Some(wanted) = block.body.attribute("type") {

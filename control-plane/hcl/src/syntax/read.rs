@@ -14,6 +14,8 @@ use crate::source::{Source, Span};
 
 /// How many repeated names are looked at in one text; each costs a run of the parser.
 const REPEATED_NAMES_MAX: usize = 16;
+/// Most bytes that are parsed again for that.
+const PARSED_AGAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Reads a whole file.
 pub(crate) fn read_body(source: &Source, limits: Limits) -> Result<BodyTree, Vec<Problem>> {
@@ -52,6 +54,10 @@ fn read<T>(
         let detail = "Quoted strings may not be split over multiple lines. To produce a multi-line string, either use the \\n escape to represent a newline character or use the \"heredoc\" multi-line template syntax.";
         return Err(vec![Problem::new(span, "Invalid multi-line string", detail)]);
     }
+    if let Some(span) = found.open_directive {
+        let detail = "A directive is not closed in the text that it begins in: each \"if\" needs an \"endif\", each \"for\" an \"endfor\".";
+        return Err(vec![Problem::new(span, "Unexpected end of template", detail)]);
+    }
     let mut copy = source.text.clone().into_bytes();
     for at in &found.false_ends {
         copy[*at] = if copy[*at] == b'x' { b'y' } else { b'x' };
@@ -66,6 +72,7 @@ fn read<T>(
 }
 
 fn parse_renaming<T>(mut copy: Vec<u8>, parser: fn(&str) -> Result<T, Error>) -> Result<T, Error> {
+    let most = REPEATED_NAMES_MAX.min(PARSED_AGAIN_BYTES_MAX / copy.len().max(1));
     let mut renamed = 0;
     loop {
         let text = String::from_utf8_lossy(&copy);
@@ -75,7 +82,7 @@ fn parse_renaming<T>(mut copy: Vec<u8>, parser: fn(&str) -> Result<T, Error>) ->
         };
         let at = error.location().offset();
         let is_repeated = error.message().contains("found redefined");
-        if !is_repeated || renamed == REPEATED_NAMES_MAX || !rename(&mut copy, at, renamed) {
+        if !is_repeated || renamed >= most || !rename(&mut copy, at, renamed) {
             return Err(error);
         }
         renamed += 1;

@@ -17,6 +17,8 @@ pub(crate) struct Scan {
     pub unclosed_heredoc: Option<Span>,
     /// A quoted text that is not closed on its line.
     pub unclosed_quote: Option<Span>,
+    /// A directive in a text that ends before its own end: the parser would read on, over the closing quote.
+    pub open_directive: Option<Span>,
     /// Bytes (all ASCII) that must be changed so that the parser does not end a heredoc early.
     pub false_ends: Vec<usize>,
     /// Heredocs that end on their first line, from `<<` to the end word.
@@ -25,7 +27,7 @@ pub(crate) struct Scan {
 
 enum Mode<'s> {
     Code { open: usize },
-    Quoted { open: usize },
+    Quoted { open: usize, directives: Vec<Span> },
     Heredoc { open: usize, word: &'s str },
 }
 
@@ -38,7 +40,7 @@ pub(crate) fn scan(text: &str) -> Scan {
     for mode in &scanner.modes {
         match mode {
             Mode::Code { open } => scanner.found.unclosed.push(Span::new(*open, open + 1)),
-            Mode::Quoted { open } => scanner.found.unclosed_quote = Some(Span::new(*open, open + 1)),
+            Mode::Quoted { open, .. } => scanner.found.unclosed_quote = Some(Span::new(*open, open + 1)),
             Mode::Heredoc { open, .. } => scanner.found.unclosed_heredoc = Some(Span::new(*open, open + 2)),
         }
     }
@@ -57,7 +59,7 @@ impl<'s> Scanner<'s> {
     fn step(&mut self) {
         match self.modes.last() {
             None | Some(Mode::Code { .. }) => self.step_code(),
-            Some(Mode::Quoted { open }) => {
+            Some(Mode::Quoted { open, .. }) => {
                 let open = *open;
                 self.step_quoted(open);
             }
@@ -89,7 +91,7 @@ impl<'s> Scanner<'s> {
             b'#' => self.skip_past("\n"),
             b'/' if self.starts_with("//") => self.skip_past("\n"),
             b'/' if self.starts_with("/*") => self.skip_past("*/"),
-            b'"' => self.push(Mode::Quoted { open: self.at }, 1),
+            b'"' => self.push(Mode::Quoted { open: self.at, directives: Vec::new() }, 1),
             b'{' | b'[' | b'(' => self.push(Mode::Code { open: self.at }, 1),
             b'}' | b']' | b')' => {
                 self.modes.pop();
@@ -142,11 +144,27 @@ impl<'s> Scanner<'s> {
         if self.starts_with("$${") || self.starts_with("%%{") {
             self.at += 3;
         } else if self.starts_with("${") || self.starts_with("%{") {
+            self.note_directive();
             self.push(Mode::Code { open: self.at }, 2);
         } else {
             return false;
         }
         true
+    }
+
+    /// Keeps count of the directives in a quoted text.
+    fn note_directive(&mut self) {
+        let word = self.text[self.at..].strip_prefix("%{").unwrap_or_default();
+        let word = word.strip_prefix('~').unwrap_or(word).trim_start();
+        let word = &word[..word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(word.len())];
+        let Some(Mode::Quoted { directives, .. }) = self.modes.last_mut() else { return };
+        match word {
+            "if" | "for" => directives.push(Span::new(self.at, self.at + 2)),
+            "endif" | "endfor" => {
+                directives.pop();
+            }
+            _ => {}
+        }
     }
 
     fn step_quoted(&mut self, open: usize) {
@@ -156,7 +174,11 @@ impl<'s> Scanner<'s> {
         match self.bytes[self.at] {
             b'\\' => self.at += 2,
             b'"' => {
-                self.modes.pop();
+                if let Some(Mode::Quoted { directives, .. }) = self.modes.pop()
+                    && let Some(span) = directives.last()
+                {
+                    self.found.open_directive.get_or_insert(*span);
+                }
                 self.at += 1;
             }
             b'\n' => {
@@ -206,6 +228,8 @@ mod tests {
         assert_eq!(scan("a = <<E\n E\n").empty_heredocs, [Span::new(4, 10)]);
         assert!(scan("a = <<E\nx\n").unclosed_heredoc.is_some());
         assert!(scan("a = \"x\nb").unclosed_quote.is_some());
+        assert_eq!(scan("a = \"x%{ if b }%{~ for c in d }%{ endfor }\"\n").open_directive, Some(Span::new(6, 8)));
+        assert_eq!(scan("a = \"%{ if b }%{ else }%{ endif }\"\n").open_directive, None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Jobs in lists, their summaries, and what the jobs page of a UI shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use drover_model::alloc::{Alloc, ClientStatus};
 use drover_model::deployment::Deployment;
@@ -52,13 +53,13 @@ fn nullable_list<S: serde::Serializer>(list: &[String], s: S) -> Result<S::Ok, S
 
 impl<'a> JobListStub<'a> {
     /// The job in a list, with its metadata if asked for.
-    pub fn new(job: &'a Job, summary: JobSummary, with_meta: bool) -> Self {
+    pub fn new(job: &'a Job, summary: JobSummary, children: Children, with_meta: bool) -> Self {
         Self {
             create_index: job.create_index,
             datacenters: &job.datacenters,
             id: &job.id,
             job_modify_index: job.job_modify_index,
-            job_summary: Summary::new(job, summary),
+            job_summary: Summary::new(job, summary, children),
             meta: Some(&job.meta).filter(|meta| with_meta && !meta.is_empty()),
             modify_index: job.modify_index,
             multiregion: &job.multiregion,
@@ -91,13 +92,28 @@ pub struct Summary<'a> {
     summary: BTreeMap<String, GroupCounts>,
 }
 
-/// Jobs that this one launched. No job launches others yet.
-#[derive(Default, Serialize)]
+/// Jobs that this one launched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Children {
+pub struct Children {
     dead: u64,
     pending: u64,
     running: u64,
+}
+
+impl Children {
+    /// How many of them are where.
+    pub fn of<'j>(jobs: impl Iterator<Item = &'j Arc<Job>>) -> Self {
+        let mut children = Self::default();
+        for job in jobs {
+            *match job.status {
+                JobStatus::Dead => &mut children.dead,
+                JobStatus::Pending => &mut children.pending,
+                JobStatus::Running => &mut children.running,
+            } += 1;
+        }
+        children
+    }
 }
 
 #[derive(Serialize)]
@@ -121,9 +137,9 @@ impl From<GroupSummary> for GroupCounts {
 
 impl<'a> Summary<'a> {
     /// The summary of that job.
-    pub fn new(job: &'a Job, summary: JobSummary) -> Self {
+    pub fn new(job: &'a Job, summary: JobSummary, children: Children) -> Self {
         Self {
-            children: Children::default(),
+            children,
             create_index: summary.create_index,
             job_id: &job.id,
             modify_index: summary.modify_index,

@@ -78,6 +78,7 @@ impl From<&TaskStats> for Usage {
                 max_usage: stats.memory_max_usage_bytes,
                 measured: Some(["RSS", "Cache", "Usage", "Max Usage"]),
                 rss: stats.memory_rss_bytes,
+                swap: stats.memory_swap_bytes,
                 usage: stats.memory_usage_bytes,
                 ..Memory::default()
             },
@@ -113,5 +114,6 @@ fn added(sum: Option<TaskStats>, task: &TaskStats) -> TaskStats {
         cpu_ticks_mhz: sum.cpu_ticks_mhz + task.cpu_ticks_mhz,
         throttled_periods: sum.throttled_periods.saturating_add(task.throttled_periods),
         throttled_ns: sum.throttled_ns.saturating_add(task.throttled_ns),
+        memory_swap_bytes: sum.memory_swap_bytes.saturating_add(task.memory_swap_bytes),
     }
 }

@@ -56,9 +56,9 @@ pub struct JobDeregistered {
 }
 
 impl From<&JobWritten> for JobDeregistered {
-    /// Nothing was stopped when there is no eval: every number is zero then.
+    /// Nothing was stopped when there was no such job: every number is zero then.
     fn from(written: &JobWritten) -> Self {
-        let written = if written.eval_id.is_some() { *written } else { JobWritten::default() };
+        let written = if written.job_modify_index > 0 { *written } else { JobWritten::default() };
         Self {
             eval_create_index: written.eval_create_index,
             eval_id: written.eval_id,

@@ -4,8 +4,12 @@
 
 mod calls;
 mod jobs;
+mod launches;
 mod limits;
+mod regions;
+mod lists;
 mod relay;
+mod rollouts;
 mod shapes;
 mod support;
 mod tls;

@@ -51,14 +51,7 @@ impl Answer {
 
 /// The API of that server.
 pub fn api(server: &Server) -> Api {
-    let facts = AgentFacts {
-        config: json!({ "Region": "global" }),
-        version: "0.1.0".into(),
-        build: "0.1.0".into(),
-        node_id: None,
-        tags: BTreeMap::new(),
-        serf_address: "127.0.0.1:4648".parse().unwrap(),
-    };
+    let facts = AgentFacts { config: json!({ "Region": "global" }), version: "0.1.0".into(), node_id: None };
     Api::new(server.clone(), facts)
 }
 
@@ -68,20 +61,17 @@ pub async fn start() -> Running {
 
 pub async fn start_with(options: ServeOptions) -> Running {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        name: "n1".into(),
-        region: "global".into(),
-        datacenter: "dc1".into(),
-        data_dir: dir.path().to_owned(),
-        rpc_bind: "127.0.0.1:0".parse().unwrap(),
-        rpc_advertise: None,
-        http_advertise: "127.0.0.1:0".into(),
-        bootstrap_expect: 1,
-    };
+    let settings = Settings { http_advertise: "127.0.0.1:0".into(), ..Settings::alone("n1", dir.path().to_owned()) };
+    start_from(dir, settings, options).await
+}
+
+/// A server with these settings, whose data are in `dir`, and its API, also for requests that are handed on.
+pub async fn start_from(dir: tempfile::TempDir, settings: Settings, options: ServeOptions) -> Running {
     let server = Server::start(settings, |reason| panic!("server ended: {reason}")).await.unwrap();
     assert!(server.wait_for_leader(PATIENCE).await);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    server.set_forward_handler(drover_http_api::forward_handler(api(&server)));
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(drover_http_api::serve(listener, api(&server), options, async {
         let _ = stopped.await;

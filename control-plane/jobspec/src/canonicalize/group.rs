@@ -27,7 +27,7 @@ pub fn fill(group: &mut Map<String, Value>, job: &Map<String, Value>) {
     }
     group.insert("Tasks".to_owned(), tasks);
     settle(group, &GROUP);
-    service::close(group);
+    service::close(group, job);
 }
 
 fn count(group: &mut Map<String, Value>) {
@@ -59,13 +59,28 @@ fn policies(group: &mut Map<String, Value>, job: &Map<String, Value>, kind: &str
         if always || !inner.is_null() || !outer.is_null() { merged(&[inner, outer], &defaults) } else { Value::Null }
     };
     let is_service = kind == "service";
-    let update = inherit("Update", "Update", update_defaults(), is_service || kind == "system", group);
+    let is_left_out = group["Update"].is_null() && is_empty_update(&job["Update"]);
+    let update = if is_left_out {
+        Value::Null
+    } else {
+        inherit("Update", "Update", update_defaults(), is_service || kind == "system", group)
+    };
     group.insert("Update".to_owned(), update);
-    let reschedules = is_service || kind == "batch";
+    let reschedules = !matches!(kind, "system" | "sysbatch");
     let reschedule = inherit("ReschedulePolicy", "Reschedule", reschedule_defaults(kind), reschedules, group);
     group.insert("ReschedulePolicy".to_owned(), reschedule);
     let migrate = inherit("Migrate", "Migrate", migrate_defaults(), is_service, group);
     group.insert("Migrate".to_owned(), migrate);
+}
+
+/// True for a job's block that says zero everywhere, as stored jobs of types without updates have it.
+fn is_empty_update(update: &Value) -> bool {
+    let defaults = update_defaults();
+    let says_zero = |(key, default): (&String, &Value)| match &update[key.as_str()] {
+        Value::Null => matches!(default, Value::Bool(false)) || *default == 0,
+        written => *written == 0 || *written == "" || *written == false,
+    };
+    update.is_object() && defaults.as_object().is_some_and(|defaults| defaults.iter().all(says_zero))
 }
 
 /// Restart policy while unset.
@@ -111,6 +126,9 @@ fn migrate_defaults() -> Value {
 
 /// A volume of an unknown type is lost without a word, as it ever was.
 fn volumes(group: &mut Map<String, Value>) {
+    if group["Volumes"].as_object().is_some_and(Map::is_empty) {
+        group.insert("Volumes".to_owned(), Value::Null);
+    }
     if let Some(Value::Object(volumes)) = group.get_mut("Volumes") {
         volumes.retain(|_, volume| matches!(volume["Type"].as_str(), Some("host" | "csi")));
     }

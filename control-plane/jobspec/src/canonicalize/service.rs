@@ -7,7 +7,7 @@ use super::settle::{default, is_unset, merged};
 
 /// Fills a service of a group, or of a task when one is named.
 pub fn fill(service: &mut Map<String, Value>, job: &Map<String, Value>, group: &str, task: Option<&str>) {
-    let id = job["ID"].as_str().unwrap_or_default();
+    let id = job["Name"].as_str().unwrap_or_default();
     let unnamed = match task {
         Some(task) => format!("{id}-{group}-{task}"),
         None => format!("{id}-{group}"),
@@ -32,31 +32,62 @@ pub fn fill(service: &mut Map<String, Value>, job: &Map<String, Value>, group: &
             }
         }
     }
-    identity(service, task, &name);
-    checks(service, &name);
+    identity(service, &name);
+    connect(service);
+    checks(service, task.is_some(), &name);
 }
 
-fn identity(service: &mut Map<String, Value>, task: Option<&str>, name: &str) {
-    let port = service["PortLabel"].as_str().unwrap_or_default().to_owned();
-    let is_consul = matches!(service["Provider"].as_str(), Some("" | "consul"));
+/// Whatever was written, the names in the identity for Consul are made here.
+fn identity(service: &mut Map<String, Value>, name: &str) {
+    if !matches!(service["Provider"].as_str(), None | Some("" | "consul")) {
+        return;
+    }
+    let text = |key: &str| service[key].as_str().unwrap_or_default();
+    let task = text("TaskName");
+    let task = if task.is_empty() { String::new() } else { format!("{task}-") };
+    let own = format!("consul-service_{task}{name}-{}", text("PortLabel"));
     if let Some(Value::Object(identity)) = service.get_mut("Identity") {
-        if is_consul {
-            let task = task.map(|task| format!("{task}-")).unwrap_or_default();
-            default(identity, "Name", format!("consul-service_{task}{name}-{port}"));
-        }
-        default(identity, "ServiceName", name);
+        identity.insert("Name".to_owned(), json!(own));
+        identity.insert("ServiceName".to_owned(), json!(name));
     }
 }
 
-fn checks(service: &mut Map<String, Value>, name: &str) {
+/// A `connect` block may be written in older ways, and its task has defaults like any other.
+fn connect(service: &mut Map<String, Value>) {
+    let Some(Value::Object(connect)) = service.get_mut("Connect") else { return };
+    if let Some(Value::Object(task)) = connect.get_mut("SidecarTask") {
+        super::task::resources(task);
+    }
+    let Some(Value::Object(proxy)) = connect.get_mut("SidecarService").and_then(|sidecar| sidecar.get_mut("Proxy"))
+    else {
+        return;
+    };
+    if proxy["ExposeConfig"].is_object() {
+        let expose = proxy["ExposeConfig"].take();
+        proxy.insert("Expose".to_owned(), expose);
+    }
+    if let Some(Value::Object(expose)) = proxy.get_mut("Expose")
+        && !expose["Path"].is_null()
+    {
+        let paths = expose["Path"].take();
+        expose.insert("Paths".to_owned(), paths);
+    }
+}
+
+fn checks(service: &mut Map<String, Value>, is_of_task: bool, name: &str) {
     let outer = service["CheckRestart"].clone();
     let on_update = service["OnUpdate"].clone();
     let task = service["TaskName"].clone();
     for check in service.get_mut("Checks").into_iter().flat_map(objects) {
         default(check, "Name", format!("service: {name:?} check"));
         default(check, "OnUpdate", on_update.clone());
-        if is_unset(check, "TaskName") {
+        if is_of_task || is_unset(check, "TaskName") {
             check.insert("TaskName".to_owned(), task.clone());
+        }
+        for key in ["SuccessBeforePassing", "FailuresBeforeCritical", "FailuresBeforeWarning"] {
+            if check[key].as_i64().is_some_and(|count| count < 0) {
+                check.insert(key.to_owned(), json!(0));
+            }
         }
         let inner = check["CheckRestart"].clone();
         if !inner.is_null() || !outer.is_null() {
@@ -78,12 +109,13 @@ fn check_restart(mut inner: Value, outer: &Value) -> Value {
     merged(&[&inner, outer], &defaults)
 }
 
-/// What a stored service has beyond the table's keys.
-pub fn close(group: &mut Map<String, Value>) {
+/// What a stored service has beyond the table's keys: where it is announced.
+pub fn close(group: &mut Map<String, Value>, job: &Map<String, Value>) {
     let mut tasks = group.remove("Tasks").unwrap_or_default();
     let of_tasks = objects(&mut tasks).filter_map(|task| task.get_mut("Services")).flat_map(objects);
     for service in group.get_mut("Services").into_iter().flat_map(objects).chain(of_tasks) {
-        service.insert("Namespace".to_owned(), json!("default"));
+        let namespace = if service["Provider"] == "nomad" { job["Namespace"].clone() } else { json!("default") };
+        service.insert("Namespace".to_owned(), namespace);
     }
     group.insert("Tasks".to_owned(), tasks);
 }

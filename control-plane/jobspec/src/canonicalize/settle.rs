@@ -30,7 +30,11 @@ fn settled(value: Value, field: &Field) -> Value {
         (Stored::TextOrEmpty(text), Value::String(written)) if written.is_empty() => json!(text),
         (Stored::Int(number), Value::Null) => json!(number),
         (Stored::Bool(value), Value::Null) => json!(value),
-        (_, value) => value,
+        (Stored::EmptyList, Value::Null) => json!([]),
+        (Stored::EmptyMap, Value::Null) => json!({}),
+        (Stored::EmptyList | Stored::EmptyMap, value) => value,
+        (Stored::KeepEmpty, value) => value,
+        (_, value) => without_empty(value, field.kind),
     };
     match (field.kind, value) {
         (Kind::One(shape), Value::Object(mut body)) => {
@@ -43,6 +47,22 @@ fn settled(value: Value, field: &Field) -> Value {
         }
         (Kind::Named(shape), Value::Object(mut map)) => {
             map.values_mut().filter_map(Value::as_object_mut).for_each(|body| settle(body, shape));
+            Value::Object(map)
+        }
+        (_, value) => value,
+    }
+}
+
+/// Nothing listed is the same as no list.
+fn without_empty(value: Value, kind: Kind) -> Value {
+    match (kind, value) {
+        (Kind::One(_) | Kind::Json, value) => value,
+        (_, Value::Array(items)) if items.is_empty() => Value::Null,
+        (_, Value::Object(map)) if map.is_empty() => Value::Null,
+        (Kind::ListMapBlock, Value::Object(mut map)) => {
+            for values in map.values_mut().filter(|values| values.as_array().is_some_and(Vec::is_empty)) {
+                *values = Value::Null;
+            }
             Value::Object(map)
         }
         (_, value) => value,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::group::restart_defaults;
-use super::settle::{default, is_unset, merged};
+use super::settle::{default, merged};
 use super::{objects, service};
 
 /// Fills a task of a group whose policies are settled.
@@ -11,7 +11,13 @@ pub fn fill(task: &mut Map<String, Value>, group: &Map<String, Value>, job: &Map
     let kind = job["Type"].as_str().unwrap_or_default();
     let restart = merged(&[&task["RestartPolicy"], &group["RestartPolicy"]], &restart_defaults(kind));
     task.insert("RestartPolicy".to_owned(), restart);
-    identity(task);
+    if task["KillTimeout"] == 0 {
+        task.insert("KillTimeout".to_owned(), Value::Null);
+    }
+    if task["Schedule"].is_object() && task["Schedule"]["Cron"].is_null() {
+        task.insert("Schedule".to_owned(), Value::Null);
+    }
+    identities(task);
     resources(task);
     task.get_mut("Templates").into_iter().flat_map(objects).for_each(template);
     task.get_mut("Artifacts").into_iter().flat_map(objects).for_each(artifact);
@@ -27,6 +33,7 @@ pub fn fill(task: &mut Map<String, Value>, group: &Map<String, Value>, job: &Map
     let target =
         json!({ "Namespace": job["Namespace"], "Job": job["ID"], "Group": group["Name"], "Task": task["Name"] });
     for scaling in task.get_mut("ScalingPolicies").into_iter().flat_map(objects) {
+        default(scaling, "Type", "horizontal");
         scaling.insert("Target".to_owned(), target.clone());
     }
     let name = task["Name"].as_str().unwrap_or_default().to_owned();
@@ -36,23 +43,40 @@ pub fn fill(task: &mut Map<String, Value>, group: &Map<String, Value>, job: &Map
     }
 }
 
-/// Every task has a default identity for the platform's own API.
-fn identity(task: &mut Map<String, Value>) {
+/// Every task has a default identity for the platform's own API. One without a name, or of that name, among the others
+/// is it.
+fn identities(task: &mut Map<String, Value>) {
+    let mut found = None;
+    for (place, identity) in task.get_mut("Identities").into_iter().flat_map(objects).enumerate() {
+        settle_identity(identity);
+        if identity["Name"] == DEFAULT_IDENTITY {
+            found = Some(place);
+        }
+    }
+    if let (Some(place), Some(Value::Array(identities))) = (found, task.get_mut("Identities")) {
+        let identity = identities.remove(place);
+        task.insert("Identity".to_owned(), identity);
+    }
     let mut identity = match task.remove("Identity") {
         Some(Value::Object(identity)) => identity,
         _ => crate::shapes::task::IDENTITY.empty(),
     };
-    identity.insert("Name".to_owned(), json!("default"));
-    identity.insert("Audience".to_owned(), json!(["nomadproject.io"]));
-    upper_case(&mut identity, "ChangeSignal");
+    settle_identity(&mut identity);
     task.insert("Identity".to_owned(), Value::Object(identity));
-    for identity in task.get_mut("Identities").into_iter().flat_map(objects) {
-        upper_case(identity, "ChangeSignal");
+}
+
+const DEFAULT_IDENTITY: &str = "default";
+
+fn settle_identity(identity: &mut Map<String, Value>) {
+    default(identity, "Name", DEFAULT_IDENTITY);
+    if identity["Name"] == DEFAULT_IDENTITY {
+        identity.insert("Audience".to_owned(), json!(["nomadproject.io"]));
     }
+    upper_case(identity, "ChangeSignal");
 }
 
 /// A share of MHz is the default only where whole cores were not asked for.
-fn resources(task: &mut Map<String, Value>) {
+pub fn resources(task: &mut Map<String, Value>) {
     if task["Resources"].is_null() {
         task.insert("Resources".to_owned(), Value::Object(crate::shapes::task::RESOURCES.empty()));
     }
@@ -65,7 +89,7 @@ fn resources(task: &mut Map<String, Value>) {
 }
 
 fn template(template: &mut Map<String, Value>) {
-    if is_unset(template, "ChangeSignal") {
+    if template["ChangeSignal"].is_null() {
         let signal = if template["ChangeMode"] == "signal" { "SIGHUP" } else { "" };
         template.insert("ChangeSignal".to_owned(), json!(signal));
     }

@@ -7,28 +7,66 @@ use serde_json::{Map, Value};
 use super::{int, items, items_of, text};
 use crate::multierror::nested;
 
-/// Those of a job or group; of a task too, where `is_task` forbids what counts allocs per node.
-pub fn all(body: &Map<String, Value>, kind: &str, is_task: bool, problems: &mut Vec<String>) {
+/// Constraints of a job, group or device.
+pub fn constraints(body: &Map<String, Value>, problems: &mut Vec<String>) {
+    for (place, constraint) in items_of(body, "Constraints").enumerate() {
+        nested(problems, format!("Constraint {} validation failed: ", place + 1), constraint_problems(constraint));
+    }
+}
+
+/// Constraints of a task, which can't count allocs per node.
+pub fn of_task(body: &Map<String, Value>, problems: &mut Vec<String>) {
     for (place, constraint) in items_of(body, "Constraints").enumerate() {
         nested(problems, format!("Constraint {} validation failed: ", place + 1), constraint_problems(constraint));
         let operand = text(constraint, "Operand");
-        if is_task && operand.starts_with("distinct_") {
+        if operand.starts_with("distinct_") {
             problems.push(format!("Constraint {} has disallowed Operand at task level: {operand}", place + 1));
         }
     }
-    if kind == "system" && items_of(body, "Affinities").next().is_some() {
-        problems.push("System jobs may not have an affinity block".to_owned());
-    } else {
-        for (place, affinity) in items_of(body, "Affinities").enumerate() {
-            nested(problems, format!("Affinity {} validation failed: ", place + 1), affinity_problems(affinity));
+}
+
+/// Constraints and affinities of a device.
+pub fn of_device(device: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (place, constraint) in items(device, "Constraints").enumerate() {
+        let operand = text(constraint, "Operand");
+        let heading = format!("Constraint {} validation failed: ", place + 1);
+        match operand {
+            "distinct_hosts" | "distinct_property" => {
+                problems.push(format!("{heading}using unsupported operand {operand:?}"));
+            }
+            _ => nested(&mut problems, heading, constraint_problems(constraint)),
         }
     }
-    if kind == "system" && items_of(body, "Spreads").next().is_some() {
-        problems.push("System jobs may not have a spread block".to_owned());
-    } else {
-        for (place, spread) in items_of(body, "Spreads").enumerate() {
-            nested(problems, format!("Spread {} validation failed: ", place + 1), spread_problems(spread));
+    for (place, affinity) in items(device, "Affinities").enumerate() {
+        nested(&mut problems, format!("Affinity {} validation failed: ", place + 1), affinity_problems(affinity));
+    }
+    problems
+}
+
+/// Affinities of a job, group or task. Jobs that run on every node prefer none.
+pub fn affinities(body: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
+    if kind == "system" {
+        if items_of(body, "Affinities").next().is_some() {
+            problems.push("System jobs may not have an affinity block".to_owned());
         }
+        return;
+    }
+    for (place, affinity) in items_of(body, "Affinities").enumerate() {
+        nested(problems, format!("Affinity {} validation failed: ", place + 1), affinity_problems(affinity));
+    }
+}
+
+/// Spreads of a job or group. Jobs that run on every node are spread already.
+pub fn spreads(body: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
+    if kind == "system" {
+        if items_of(body, "Spreads").next().is_some() {
+            problems.push("System jobs may not have a spread block".to_owned());
+        }
+        return;
+    }
+    for (place, spread) in items_of(body, "Spreads").enumerate() {
+        nested(problems, format!("Spread {} validation failed: ", place + 1), spread_problems(spread));
     }
 }
 
@@ -36,49 +74,74 @@ fn constraint_problems(constraint: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let (left, operand, right) =
         (text(constraint, "LTarget"), text(constraint, "Operand"), text(constraint, "RTarget"));
-    let mut needs_left = true;
+    if operand.is_empty() {
+        problems.push("Missing constraint operand".to_owned());
+    }
     match operand {
-        "distinct_hosts" => needs_left = false,
-        "distinct_property" => match right {
-            "" => {}
-            _ => match right.parse::<u64>() {
-                Ok(0) => {
-                    problems.push("Distinct Property must have an allowed count of 1 or greater: 0 < 1".to_owned())
-                }
-                Ok(_) => {}
-                Err(_) => problems.push(format!("Failed to convert RTarget {right:?} to uint64")),
-            },
-        },
+        "distinct_hosts" => return problems,
+        "distinct_property" => problems.extend(distinct_count(right)),
         "is_set" | "is_not_set" if !right.is_empty() => {
             problems.push(format!("Operator {operand:?} does not support an RTarget"));
         }
         "is_set" | "is_not_set" => {}
+        "set_contains" | "set_contains_all" | "set_contains_any" => {
+            if right.is_empty() {
+                problems.push("Set contains constraint requires an RTarget".to_owned());
+            }
+        }
         _ => problems.extend(comparison("constraint", "Unknown constraint type", operand, right)),
     }
-    if needs_left && left.is_empty() {
+    if left.is_empty() {
         problems.push("no attribute provided but is required by operator".to_owned());
-    }
-    if needs_left && !is_known_attribute(left) {
-        problems.push(format!("unsupported attribute {left:?}"));
+    } else {
+        problems.extend(unknown_attribute(left));
     }
     problems
 }
 
-/// A literal, or an interpolation of something that nodes have.
-fn is_known_attribute(left: &str) -> bool {
-    let Some(name) = left.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
-        return true;
+fn distinct_count(right: &str) -> Option<String> {
+    if right.is_empty() {
+        return None;
+    }
+    let is_number = right.chars().all(|c| c.is_ascii_digit());
+    match right.parse::<u64>() {
+        Ok(0) => Some("Distinct Property must have an allowed count of 1 or greater: 0 < 1".to_owned()),
+        Ok(_) if is_number => None,
+        _ => {
+            let reason = if is_number { "value out of range" } else { "invalid syntax" };
+            Some(format!("Failed to convert RTarget {right:?} to uint64: strconv.ParseUint: parsing {right:?}: {reason}"))
+        }
+    }
+}
+
+/// What is wrong with an interpolation of something that nodes have; a literal is always good.
+fn unknown_attribute(left: &str) -> Option<String> {
+    if !left.starts_with('$') {
+        return None;
+    }
+    let Some(name) = left.strip_prefix("${") else {
+        return Some(format!("attribute {left:?} is missing an opening brace"));
     };
-    matches!(name, "node.unique.id" | "node.datacenter" | "node.unique.name" | "node.class" | "node.pool")
-        || ["attr.", "meta.", "device."].iter().any(|start| name.starts_with(start))
+    let Some(name) = name.strip_suffix('}') else {
+        return Some(format!("attribute {left:?} is missing a closing brace"));
+    };
+    let is_known =
+        matches!(name, "node.unique.id" | "node.datacenter" | "node.unique.name" | "node.class" | "node.pool")
+            || ["attr.", "meta.", "device."].iter().any(|start| name.starts_with(start));
+    (!is_known).then(|| format!("unsupported attribute {left:?}"))
 }
 
 fn affinity_problems(affinity: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let (left, operand, right) = (text(affinity, "LTarget"), text(affinity, "Operand"), text(affinity, "RTarget"));
+    if operand.is_empty() {
+        problems.push("Missing affinity operand".to_owned());
+    }
     match operand {
-        "is_set" | "is_not_set" | "distinct_hosts" | "distinct_property" => {
-            problems.push(format!("Unknown affinity operator {operand:?}"));
+        "set_contains" | "set_contains_all" | "set_contains_any" => {
+            if right.is_empty() {
+                problems.push("Set contains operators require an RTarget".to_owned());
+            }
         }
         _ => problems.extend(comparison("affinity", "Unknown affinity operator", operand, right)),
     }
@@ -104,9 +167,6 @@ fn comparison(what: &str, unknown: &str, operand: &str, right: &str) -> Option<S
             .map(|part| format!("Version {what} is invalid: malformed constraint: {part}")),
         "semver" => malformed(right, &[">=", "<=", "!=", "=", ">", "<"], true)
             .map(|part| format!("Semver {what} is invalid: Malformed constraint: {part}")),
-        "set_contains" | "set_contains_all" | "set_contains_any" => {
-            right.is_empty().then(|| format!("Set contains {what} requires an RTarget"))
-        }
         _ => Some(format!("{unknown} {operand:?}")),
     }
 }

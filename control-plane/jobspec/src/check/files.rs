@@ -1,112 +1,26 @@
-//! What a task gets besides its program: volumes, artifacts, templates.
+//! What a task gets besides its program: artifacts and templates.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::{flag, int, int_of, items_of, text};
-use crate::multierror::{multierror, nested};
+use crate::multierror::nested;
 
-/// True for a path that leaves the alloc's directory, seen from the task's.
-pub fn escapes(path: &str) -> bool {
-    let mut depth = 0_i64;
+/// True for a path that leaves the alloc's directory, seen from `start` inside it.
+pub fn escapes(start: &[&str], path: &str) -> bool {
+    // The names of the outer two do not matter, only that there are two.
+    let mut place: Vec<&str> = ["allocs", "alloc"].into_iter().chain(start.iter().copied()).collect();
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => depth -= 1,
-            _ => depth += 1,
-        }
-        // One level up is still the alloc's directory.
-        if depth < -1 {
-            return true;
-        }
-    }
-    false
-}
-
-/// Volumes of a group.
-pub fn volumes(group: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
-    for (name, volume) in group["Volumes"].as_object().into_iter().flatten() {
-        let mut inner = Vec::new();
-        if text(volume, "Source").is_empty() {
-            inner.push("volume has an empty source".to_owned());
-        }
-        if flag(volume, "PerAlloc") {
-            per_alloc(volume, group, kind, &mut inner);
-        }
-        match text(volume, "Type") {
-            "host" => host_volume(volume, &mut inner),
-            _ => csi_volume(volume, &mut inner),
-        }
-        // A volume without a name or source alone is told in one go with the rest.
-        nested(problems, format!("Task group volume validation for {name} failed: "), inner);
-    }
-}
-
-fn per_alloc(volume: &Value, group: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
-    if flag(volume, "Sticky") {
-        problems.push("volume cannot be per_alloc and sticky at the same time".to_owned());
-    }
-    if matches!(kind, "system" | "sysbatch") {
-        problems.push("volume cannot be per_alloc for system or sysbatch jobs".to_owned());
-    }
-    if int(&group["Update"], "Canary") > 0 {
-        problems.push("volume cannot be per_alloc when canaries are in use".to_owned());
-    }
-}
-
-fn host_volume(volume: &Value, problems: &mut Vec<String>) {
-    if volume["MountOptions"].is_object() {
-        problems.push("host volumes cannot have mount options".to_owned());
-    }
-    match text(volume, "AccessMode") {
-        "" | "single-node-writer" | "single-node-single-writer" | "single-node-multi-writer" => {}
-        "single-node-reader-only" => {
-            if !flag(volume, "ReadOnly") {
-                problems.push("single-node-reader-only volumes must be read-only".to_owned());
+            ".." => {
+                place.pop();
             }
-        }
-        mode => problems.push(format!("host volumes cannot be mounted with {mode} access mode")),
-    }
-}
-
-fn csi_volume(volume: &Value, problems: &mut Vec<String>) {
-    let (attachment, access) = (text(volume, "AttachmentMode"), text(volume, "AccessMode"));
-    if attachment.is_empty() {
-        problems.push("CSI volumes must have an attachment mode".to_owned());
-    }
-    if attachment == "block-device" && volume["MountOptions"].is_object() {
-        problems.push("block devices cannot have mount options".to_owned());
-    }
-    match access {
-        "" => problems.push("CSI volumes must have an access mode".to_owned()),
-        "single-node-reader-only" | "multi-node-reader-only" if !flag(volume, "ReadOnly") => {
-            problems.push(format!("{access} volumes must be read-only"));
-        }
-        _ => {}
-    }
-}
-
-/// Mounts of a task, which must name volumes of its group.
-pub fn volume_mounts(task: &Map<String, Value>, group: &Map<String, Value>, problems: &mut Vec<String>) {
-    for (place, mount) in items_of(task, "VolumeMounts").enumerate() {
-        let volume = text(mount, "Volume");
-        let is_known = group["Volumes"].as_object().is_some_and(|volumes| volumes.contains_key(volume));
-        if !is_known {
-            problems.push(format!("Volume Mount ({place}) references undefined volume {volume}"));
-        }
-        let mut inner = Vec::new();
-        let (mode, label) = (text(mount, "PropagationMode"), text(mount, "SELinuxLabel"));
-        if !matches!(mode, "private" | "host-to-task" | "bidirectional") {
-            inner.push(format!("volume mount has an invalid propagation mode: {mode:?}"));
-        }
-        if !matches!(label, "" | "z" | "Z") {
-            inner.push(format!("volume mount has an invalid SELinux label: {label:?}"));
-        }
-        if !inner.is_empty() {
-            problems.push(format!("Volume Mount ({place}) is invalid: \"{}\"", multierror(&inner)));
+            part => place.push(part),
         }
     }
+    place.get(..2) != Some(&["allocs", "alloc"]) || place.get(2).is_some_and(|part| part.starts_with(".."))
 }
 
 /// Files to fetch.
@@ -117,33 +31,43 @@ pub fn artifacts(task: &Map<String, Value>, problems: &mut Vec<String>) {
             inner.push("source must be specified".to_owned());
         }
         let mode = text(artifact, "GetterMode");
-        if !matches!(mode, "any" | "file" | "dir") {
+        if !matches!(mode, "" | "any" | "file" | "dir") {
             inner.push(format!("invalid artifact mode {mode:?}; must be one of: any, file, dir"));
         }
-        if escapes(text(artifact, "RelativeDest")) {
+        if escapes(&["task"], text(artifact, "RelativeDest")) {
             inner.push("destination escapes allocation directory".to_owned());
         }
-        inner.extend(checksum(text(&artifact["GetterOptions"], "checksum")));
+        inner.extend(artifact["GetterOptions"]["checksum"].as_str().and_then(checksum));
         nested(problems, format!("Artifact {} validation failed: ", place + 1), inner);
     }
 }
 
 fn checksum(checksum: &str) -> Option<String> {
-    if checksum.is_empty() || checksum.contains("${") {
+    if checksum.contains("${") {
         return None;
     }
-    let Some((kind, digest)) = checksum.split_once(':') else {
+    let checksum = checksum.trim();
+    if checksum.is_empty() {
+        return Some("checksum value cannot be empty".to_owned());
+    }
+    let parts: Vec<&str> = checksum.split(':').collect();
+    let [kind, digest] = parts.as_slice() else {
         return Some(format!("checksum must be given as \"type:value\"; got {checksum:?}"));
     };
-    let bytes = match kind {
+    if let Some(odd) = digest.chars().find(|c| !c.is_ascii_hexdigit()) {
+        return Some(format!("invalid checksum: encoding/hex: invalid byte: U+{:04X} {odd:?}", u32::from(odd)));
+    }
+    if digest.len() % 2 != 0 {
+        return Some("invalid checksum: encoding/hex: odd length hex string".to_owned());
+    }
+    let bytes = match *kind {
         "md5" => 16,
         "sha1" => 20,
         "sha256" => 32,
         "sha512" => 64,
-        _ => return Some(format!("unsupported checksum type: {kind}")),
+        kind => return Some(format!("unsupported checksum type: {kind}")),
     };
-    let is_good = digest.len() == bytes * 2 && digest.chars().all(|c| c.is_ascii_hexdigit());
-    (!is_good).then(|| format!("invalid {kind} checksum: {digest}"))
+    (digest.len() != bytes * 2).then(|| format!("invalid {kind} checksum: {digest}"))
 }
 
 /// Files to render, whose destinations must differ.
@@ -154,7 +78,6 @@ pub fn templates(task: &Map<String, Value>, problems: &mut Vec<String>) {
         nested(problems, format!("Template {place} validation failed: "), template_problems(template));
         let destination = text(template, "DestPath");
         match destinations.get(destination) {
-            _ if destination.is_empty() => {}
             Some(other) => problems.push(format!("Template {place} has same destination as {other}")),
             None => {
                 destinations.insert(destination, place);
@@ -171,12 +94,15 @@ fn template_problems(template: &Value) -> Vec<String> {
     let destination = text(template, "DestPath");
     if destination.is_empty() {
         problems.push("Must specify a destination for the template".to_owned());
-    } else if escapes(destination) {
+    } else if escapes(&["task"], destination) {
         problems.push("destination escapes allocation directory".to_owned());
     }
     match text(template, "ChangeMode") {
         "noop" | "restart" => {}
         "signal" => {
+            if text(template, "ChangeSignal").is_empty() {
+                problems.push("Must specify signal value when change mode is signal".to_owned());
+            }
             if flag(template, "Envvars") {
                 problems.push("cannot use signals with env var templates".to_owned());
             }
@@ -195,13 +121,23 @@ fn template_problems(template: &Value) -> Vec<String> {
     if int(template, "Splay") < 0 {
         problems.push("Must specify positive splay value".to_owned());
     }
-    let perms = text(template, "Perms");
-    if !perms.is_empty() && !perms.chars().all(|c| c.is_digit(8)) {
-        problems
-            .push(format!("Failed to parse {perms:?} as octal: strconv.ParseUint: parsing {perms:?}: invalid syntax"));
-    }
+    problems.extend(permissions(text(template, "Perms")));
     wait(&template["Wait"], &mut problems);
     problems
+}
+
+/// Twelve bits, in octal digits.
+fn permissions(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let is_octal = text.chars().all(|c| c.is_digit(8));
+    let reason = match u64::from_str_radix(text, 8) {
+        Ok(bits) if is_octal && bits < 1 << 12 => return None,
+        _ if is_octal => "value out of range",
+        _ => "invalid syntax",
+    };
+    Some(format!("Failed to parse {text:?} as octal: strconv.ParseUint: parsing {text:?}: {reason}"))
 }
 
 fn wait(wait: &Value, problems: &mut Vec<String>) {

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{constraint, files, int, int_of, items_of, network, policy, service, task, text, text_of};
+use super::{constraint, int, int_of, items_of, network, policy, service, task, text, text_of, volume};
 use crate::multierror::nested;
 
-/// Names and counts over all groups of a job.
+/// Names, delays and counts over all groups of a job.
 pub fn names(groups: &[&Value], kind: &str, problems: &mut Vec<String>) {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (place, group) in groups.iter().enumerate() {
         let (name, count) = (text(group, "Name"), int(group, "Count"));
         match seen.get(name) {
-            _ if name.is_empty() => {}
+            _ if name.is_empty() => problems.push(format!("Job task group {} missing name", place + 1)),
             Some(first) => {
                 problems.push(format!("Job task group {} redefines '{name}' from group {}", place + 1, first + 1))
             }
@@ -21,12 +21,12 @@ pub fn names(groups: &[&Value], kind: &str, problems: &mut Vec<String>) {
                 seen.insert(name, place);
             }
         }
+        if int(group, "ShutdownDelay") < 0 {
+            problems.push("ShutdownDelay must be a positive value".to_owned());
+        }
         if kind == "system" && count > 1 {
             problems
                 .push(format!("Job task group {name} has count {count}. Count cannot exceed 1 with system scheduler"));
-        }
-        if kind == "system" && group["Scaling"].is_object() {
-            problems.push("Task groups with job type system do not support scaling blocks".to_owned());
         }
     }
 }
@@ -47,13 +47,20 @@ pub fn problems(group: &Map<String, Value>, kind: &str) -> Vec<String> {
     if tasks.is_empty() {
         problems.push("Missing tasks for task group".to_owned());
     }
-    delays(group, kind, &mut problems);
-    constraint::all(group, kind, false, &mut problems);
+    if group["Disconnect"].is_object() {
+        problems.extend(policy::disconnect(&group["Disconnect"], kind));
+    }
+    max_run_duration(group, kind, &mut problems);
+    constraint::constraints(group, &mut problems);
+    constraint::affinities(group, kind, &mut problems);
+    problems.extend(policy::restart(&group["RestartPolicy"]));
+    constraint::spreads(group, kind, &mut problems);
     policies(group, kind, &mut problems);
     task_names(name, &tasks, &mut problems);
+    volume::requests(group, kind, &mut problems);
     nested(&mut problems, "Task group network validation failed: ", network::problems(group));
-    files::volumes(group, kind, &mut problems);
     nested(&mut problems, "Task group service validation failed: ", service::of_group(group));
+    nested(&mut problems, "Task group service check validation failed: ", service::script_checks(group));
     if let Some(scaling @ Value::Object(_)) = group.get("Scaling") {
         let inner = policy::scaling(scaling, int_of(group, "Count"));
         nested(&mut problems, "Task group scaling policy validation failed: ", inner);
@@ -65,38 +72,29 @@ pub fn problems(group: &Map<String, Value>, kind: &str) -> Vec<String> {
     problems
 }
 
-fn delays(group: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
-    if int_of(group, "ShutdownDelay") < 0 {
-        problems.push("ShutdownDelay must be a positive value".to_owned());
+fn max_run_duration(group: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
+    let Some(longest) = group["MaxRunDuration"].as_i64() else { return };
+    if longest <= 0 {
+        problems.push("MaxRunDuration must be greater than zero".to_owned());
     }
-    if let Some(longest) = group["MaxRunDuration"].as_i64() {
-        if longest <= 0 {
-            problems.push("MaxRunDuration must be greater than zero".to_owned());
-        }
-        if !matches!(kind, "batch" | "sysbatch") {
-            problems.push(format!("Job type {kind:?} does not allow max_run_duration"));
-        }
+    if !matches!(kind, "batch" | "sysbatch") {
+        problems.push(format!("Job type {kind:?} does not allow max_run_duration"));
     }
 }
 
 fn policies(group: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
-    let disk = &group["EphemeralDisk"];
-    problems.extend(policy::restart(&group["RestartPolicy"]));
     if group["ReschedulePolicy"].is_object() {
         problems.extend(policy::reschedule(&group["ReschedulePolicy"], kind));
     }
-    if group["Disconnect"].is_object() {
-        problems.extend(policy::disconnect(&group["Disconnect"], kind));
-    }
-    let size = int(disk, "SizeMB");
+    let size = int(&group["EphemeralDisk"], "SizeMB");
     if size < 10 {
         problems.push(format!("minimum DiskMB value is 10; got {size}"));
     }
     if group["Update"].is_object() {
-        match kind {
-            "service" | "system" => problems.extend(policy::update(&group["Update"])),
-            _ => problems.push(format!("Job type {kind:?} does not allow update block")),
+        if !matches!(kind, "service" | "system") {
+            problems.push(format!("Job type {kind:?} does not allow update block"));
         }
+        problems.extend(policy::update(&group["Update"]));
     }
     if group["Migrate"].is_object() {
         match kind {
@@ -111,7 +109,7 @@ fn task_names(group: &str, tasks: &[&Map<String, Value>], problems: &mut Vec<Str
     for (place, task) in tasks.iter().enumerate() {
         let name = text_of(task, "Name");
         match seen.get(name) {
-            _ if name.is_empty() => {}
+            _ if name.is_empty() => problems.push(format!("Task {} missing name", place + 1)),
             Some(first) => problems.push(format!("Task {} redefines '{name}' from task {}", place + 1, first + 1)),
             None => {
                 seen.insert(name, place);

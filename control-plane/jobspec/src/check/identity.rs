@@ -9,9 +9,16 @@ use crate::multierror::nested;
 
 /// The default identity and the named ones.
 pub fn identities(task: &Map<String, Value>, problems: &mut Vec<String>) {
-    for identity in items_of(task, "Identities").chain(task.get("Identity")) {
+    let heading = |name: &str| format!("Identity {name:?} is invalid: ");
+    if let Some(identity @ Value::Object(_)) = task.get("Identity") {
+        nested(problems, heading(text(identity, "Name")), identity_problems(identity));
+    }
+    for identity in items_of(task, "Identities") {
         let name = text(identity, "Name");
-        nested(problems, format!("Identity {name:?} is invalid: "), identity_problems(identity));
+        if name == "default" {
+            problems.push("Duplicate default identities found".to_owned());
+        }
+        nested(problems, heading(name), identity_problems(identity));
     }
 }
 
@@ -41,14 +48,15 @@ fn identity_problems(identity: &Value) -> Vec<String> {
         }
         _ => problems.push(format!("invalid change_mode: {mode}")),
     }
-    if !flag(identity, "File") && !text(identity, "Filepath").is_empty() {
-        problems.push("file parameter must be true in order to specify filepath".to_owned());
-    }
     let ttl = int(identity, "TTL");
+    if ttl > 0 && matches!(name, "" | "default") {
+        problems.push("ttl for default identity not yet supported".to_owned());
+    }
     if ttl < 0 {
         problems.push("ttl must be >= 0".to_owned());
-    } else if ttl > 0 && name == "default" {
-        problems.push("ttl for default identity not yet supported".to_owned());
+    }
+    if !flag(identity, "File") && !text(identity, "Filepath").is_empty() {
+        problems.push("file parameter must be true in order to specify filepath".to_owned());
     }
     problems
 }
@@ -61,31 +69,36 @@ pub fn secrets(task: &Map<String, Value>, problems: &mut Vec<String>) {
         if !seen.insert(name) {
             problems.push(format!("Duplicate secret {name:?} found"));
         }
-        let mut inner = Vec::new();
-        if !is_name(name, "_") {
-            inner.push("secret name must match regex ^[a-zA-Z0-9_]{1,128}$".to_owned());
+        if provider == "vault" && !task["Vault"].is_object() {
+            problems.push(format!("Secret {name:?} has provider \"vault\" but no vault block"));
         }
-        if provider.is_empty() {
-            inner.push("secret provider cannot be empty".to_owned());
-        }
-        if text(secret, "Path").is_empty() {
-            inner.push("secret path cannot be empty".to_owned());
-        }
-        match provider {
-            "" => {}
-            "nomad" | "vault" => {
-                if secret["Env"].is_object() {
-                    inner.push(format!("{provider} provider cannot use the env block"));
-                }
-                if provider == "vault" && !task["Vault"].is_object() {
-                    inner.push(format!("Secret {name:?} has provider \"vault\" but no vault block"));
-                }
-            }
-            plugin if secret["Config"].is_object() => {
-                inner.push(format!("custom plugin provider {plugin} cannot use the config block"));
-            }
-            _ => {}
-        }
-        nested(problems, format!("Secret {name:?} is invalid: "), inner);
+        nested(problems, format!("Secret {name:?} is invalid: "), secret_problems(secret));
     }
+}
+
+fn secret_problems(secret: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    let (name, provider) = (text(secret, "Name"), text(secret, "Provider"));
+    let has = |key: &str| secret[key].as_object().is_some_and(|map| !map.is_empty());
+    if name.is_empty() {
+        problems.push("secret name cannot be empty".to_owned());
+    }
+    if !is_name(name, "_") {
+        problems.push("secret name must match regex ^[a-zA-Z0-9_]{1,128}$".to_owned());
+    }
+    if provider.is_empty() {
+        problems.push("secret provider cannot be empty".to_owned());
+    }
+    if text(secret, "Path").is_empty() {
+        problems.push("secret path cannot be empty".to_owned());
+    }
+    match provider {
+        "nomad" | "vault" if has("Env") => problems.push(format!("{provider} provider cannot use the env block")),
+        "nomad" | "vault" => {}
+        plugin if has("Config") => {
+            problems.push(format!("custom plugin provider {plugin} cannot use the config block"));
+        }
+        _ => {}
+    }
+    problems
 }

@@ -1,19 +1,20 @@
 //! Jobs that are templates of others: periodic and parameterized ones.
 
+use drover_cron::Cron;
 use serde_json::{Map, Value};
 
 use super::{flag, items, text};
 use crate::multierror::nested;
 
 /// Both blocks of a job.
-pub fn all(job: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
+pub fn all(job: &Map<String, Value>, kind: &str, is_time_zone: &dyn Fn(&str) -> bool, problems: &mut Vec<String>) {
     let is_batch = matches!(kind, "batch" | "sysbatch");
     let periodic = &job["Periodic"];
     if periodic.is_object() && flag(periodic, "Enabled") {
         if !is_batch {
             problems.push(r#"Periodic can only be used with "batch" or "sysbatch" scheduler"#.to_owned());
         }
-        nested(problems, "", periodic_problems(periodic));
+        nested(problems, "", periodic_problems(periodic, is_time_zone));
     }
     let parameterized = &job["ParameterizedJob"];
     if parameterized.is_object() {
@@ -24,53 +25,32 @@ pub fn all(job: &Map<String, Value>, kind: &str, problems: &mut Vec<String>) {
     }
 }
 
-fn periodic_problems(periodic: &Value) -> Vec<String> {
+fn periodic_problems(periodic: &Value, is_time_zone: &dyn Fn(&str) -> bool) -> Vec<String> {
     let mut problems = Vec::new();
     let spec = text(periodic, "Spec");
     let specs: Vec<&str> = items(periodic, "Specs").filter_map(Value::as_str).collect();
     if !spec.is_empty() && !specs.is_empty() {
         problems.push("Only cron or crons may be used".to_owned());
-        return problems;
     }
     if spec.is_empty() && specs.is_empty() {
         problems.push("Must specify a spec".to_owned());
     }
+    let zone = text(periodic, "TimeZone");
+    if !zone.is_empty() && !is_time_zone(zone) {
+        problems.push(format!("Invalid time zone {zone:?}: unknown time zone {zone}"));
+    }
+    let kind = text(periodic, "SpecType");
+    if kind != "cron" {
+        problems.push(format!("Unknown periodic specification type {kind:?}"));
+        return problems;
+    }
     let one = (!spec.is_empty()).then_some(spec);
     for spec in one.into_iter().chain(specs) {
-        if let Some(reason) = cron_problem(spec) {
+        if let Err(reason) = Cron::parse(spec) {
             problems.push(format!("Invalid cron spec {spec:?}: {reason}"));
         }
     }
     problems
-}
-
-/// What is plainly wrong with a cron line: too few fields, or a number outside its field's range.
-fn cron_problem(spec: &str) -> Option<String> {
-    const MACROS: [&str; 7] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually", "@midnight"];
-    const FIELDS: [(&str, u32, u32); 7] = [
-        ("second", 0, 59),
-        ("minute", 0, 59),
-        ("hour", 0, 23),
-        ("day-of-month", 1, 31),
-        ("month", 1, 12),
-        ("day-of-week", 0, 7),
-        ("year", 1970, 2099),
-    ];
-    if MACROS.contains(&spec) {
-        return None;
-    }
-    let parts: Vec<&str> = spec.split_whitespace().collect();
-    if parts.len() < 5 {
-        return Some("missing field(s)".to_owned());
-    }
-    let known = if parts.len() >= 7 { &FIELDS[..] } else { &FIELDS[1..] };
-    parts.iter().zip(known).find_map(|(part, (name, min, max))| {
-        let wrong = part.split(',').find(|entry| {
-            let number = entry.parse::<u32>();
-            number.is_ok_and(|number| !(*min..=*max).contains(&number))
-        })?;
-        Some(format!("syntax error in {name} field: '{wrong}'"))
-    })
 }
 
 fn parameterized_problems(parameterized: &Value) -> Vec<String> {

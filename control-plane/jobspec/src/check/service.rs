@@ -1,25 +1,52 @@
-//! Services and their checks.
+//! Services of groups and tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{int, items, items_of, text, text_of};
+use super::{connect, flag, items, items_of, service_check, text, text_of};
 use crate::multierror::nested;
-
-const SECOND: i64 = 1_000_000_000;
 
 /// Services of a group, together with what must hold across its tasks.
 pub fn of_group(group: &Map<String, Value>) -> Vec<String> {
     let mut problems = Vec::new();
+    let tasks: BTreeSet<&str> = items_of(group, "Tasks").map(|task| text(task, "Name")).collect();
+    for task in items_of(group, "Tasks") {
+        let owner = text(task, "Name");
+        for service in items(task, "Services") {
+            let of = |what: &str, body: &Value, thing: &str| {
+                let (name, other) = (text(body, "Name"), text(body, "TaskName"));
+                (!other.is_empty() && other != owner).then(|| {
+                    format!("{what} {name} is invalid: may only specify task the {thing} belongs to, got {other:?}")
+                })
+            };
+            problems.extend(of("Service", service, "service"));
+            problems.extend(items(service, "Checks").filter_map(|check| of("Check", check, "check")));
+        }
+    }
     for (place, service) in items_of(group, "Services").enumerate() {
         let name = text(service, "Name");
+        let inner = service_problems(service);
+        if !inner.is_empty() {
+            nested(&mut problems, format!("Service[{place}] {name} validation failed: "), inner);
+            continue;
+        }
         if text(service, "AddressMode") == "driver" {
             problems.push(format!(
                 "service {name:?} cannot use address_mode=\"driver\", only services defined in a \"task\" block can use this mode"
             ));
         }
-        nested(&mut problems, format!("Service[{place}] {name} validation failed: "), service_problems(service));
+        for check in items(service, "Checks").filter(|check| !text(check, "TaskName").is_empty()) {
+            let (check_name, owner) = (text(check, "Name"), text(check, "TaskName"));
+            if text(check, "AddressMode") == "driver" {
+                problems.push(format!(
+                    "Check {name:?} invalid: cannot use address_mode=\"driver\", only checks defined in a \"task\" service block can use this mode"
+                ));
+            }
+            if !tasks.contains(owner) {
+                problems.push(format!("Check {check_name} invalid: refers to non-existent task {owner}"));
+            }
+        }
     }
     unique(group, &mut problems);
     let of_tasks = items_of(group, "Tasks").flat_map(|task| items(task, "Services"));
@@ -33,190 +60,175 @@ pub fn of_group(group: &Map<String, Value>) -> Vec<String> {
 
 fn unique(group: &Map<String, Value>, problems: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
-    let mut twice = Vec::new();
+    let mut twice = BTreeSet::new();
     let own = items_of(group, "Services").map(|service| ("group", service));
     let of_tasks = items_of(group, "Tasks")
         .flat_map(|task| items(task, "Services").map(move |service| (text(task, "Name"), service)));
-    for (owner, service) in own.chain(of_tasks) {
-        let id = format!("{owner}->{}:{}", text(service, "Name"), text(service, "PortLabel"));
-        if !seen.insert(id.clone()) {
-            twice.push(id);
+    for (owner, service) in of_tasks.chain(own) {
+        let id = (owner, text(service, "Name"), text(service, "PortLabel"));
+        if !seen.insert(id) {
+            twice.insert(id);
         }
     }
+    let named = |(owner, name, port): &(&str, &str, &str)| match *port {
+        "" => format!("{owner}->{name}"),
+        port => format!("{owner}->{name}:{port}"),
+    };
     if !twice.is_empty() {
+        let twice: Vec<String> = twice.iter().map(named).collect();
         problems.push(format!("Services are not unique: [{}]", twice.join(" ")));
     }
+}
+
+/// Scripts run in a task, so a group's script check must name one.
+pub fn script_checks(group: &Map<String, Value>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for service in items_of(group, "Services").filter(|service| text(service, "TaskName").is_empty()) {
+        for check in items(service, "Checks") {
+            if text(check, "Type") == "script" && text(check, "TaskName").is_empty() {
+                let (group, service, check) = (text_of(group, "Name"), text(service, "Name"), text(check, "Name"));
+                problems.push(format!("Service [{group}]->{service} or Check {check} must specify task parameter"));
+            }
+        }
+    }
+    problems
 }
 
 /// Services of a task.
 pub fn of_task(task: &Map<String, Value>, group: &Map<String, Value>) -> Vec<String> {
     let mut problems = Vec::new();
-    let task_name = text_of(task, "Name");
-    let labels: BTreeSet<&str> = items_of(group, "Networks")
-        .chain(items(&task["Resources"], "Networks"))
-        .flat_map(|network| items(network, "ReservedPorts").chain(items(network, "DynamicPorts")))
-        .map(|port| text(port, "Label"))
-        .collect();
+    let mut seen = BTreeSet::new();
+    // By port: the services that name it.
+    let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (place, service) in items_of(task, "Services").enumerate() {
         let (name, port, mode) = (text(service, "Name"), text(service, "PortLabel"), text(service, "AddressMode"));
-        let mut inner = service_problems(service);
-        if service["Connect"].is_object() {
-            problems.push(format!(
-                "service {name:?} cannot have \"connect\" block, only services defined in a \"group\" block can"
-            ));
-        }
+        nested(&mut problems, format!("service[{place}] {name:?} validation failed: "), service_problems(service));
         if matches!(mode, "alloc" | "alloc_ipv6") {
             problems.push(format!(
                 "service {name:?} cannot use address_mode={mode:?}, only services defined in a \"group\" block can use this mode"
             ));
         }
-        let owner = text(service, "TaskName");
-        if owner != task_name {
-            inner.push(format!("may only specify task the service belongs to, got {owner:?}"));
+        if !seen.insert(format!("{name}{port}")) {
+            problems.push(format!("service {name:?} is duplicate"));
         }
-        nested(&mut problems, format!("service[{place}] {name} validation failed: "), inner);
-        let is_number = mode == "driver" && port.parse::<u16>().is_ok();
-        if !port.is_empty() && !is_number && !labels.contains(port) {
-            problems.push(format!("port label {port:?} referenced by services {name} does not exist"));
+        let is_number = mode == "driver" && port.parse::<i64>().is_ok();
+        if !port.is_empty() && !is_number {
+            wanted.entry(port).or_default().insert(name);
         }
+        if service["Connect"].is_object() {
+            problems.push(format!(
+                "service {name:?} cannot have \"connect\" block, only services defined in a \"group\" block can"
+            ));
+        }
+        let mut checks = BTreeSet::new();
+        for check in items(service, "Checks") {
+            if !checks.insert(text(check, "Name")) {
+                problems.push(format!("check {:?} is duplicate", text(check, "Name")));
+            }
+            if let Some(port) = service_check::port_in_task(check, service, &mut problems) {
+                wanted.entry(port).or_default().insert(name);
+            }
+        }
+    }
+    let networks = items_of(group, "Networks").take(1).chain(items(&task["Resources"], "Networks"));
+    let labels: BTreeSet<&str> = networks
+        .flat_map(|network| items(network, "ReservedPorts").chain(items(network, "DynamicPorts")))
+        .map(|port| text(port, "Label"))
+        .collect();
+    for (port, services) in wanted.iter().filter(|(port, _)| !labels.contains(*port)) {
+        let services: Vec<&str> = services.iter().copied().collect();
+        problems.push(format!("port label {port:?} referenced by services {} does not exist", services.join(", ")));
     }
     problems
 }
 
-/// Letters, digits and dashes, at most 63, no dash in front.
+/// Letters, digits and inner dashes, 63 at most. What is still interpolated at run time stands for such letters.
 fn is_name(name: &str) -> bool {
+    let name = without_variables(name);
+    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     (1..=63).contains(&name.len())
-        && !name.starts_with('-')
+        && is_edge(name.chars().next())
+        && is_edge(name.chars().last())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// `${...}` replaced by a name that is good.
+fn without_variables(name: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once("${") {
+        plain += before;
+        let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')));
+        match end {
+            Some(end) if end > 0 && after[end..].starts_with('}') => {
+                plain += "ENV-VAR";
+                rest = &after[end + 1..];
+            }
+            _ => {
+                plain += "${";
+                rest = after;
+            }
+        }
+    }
+    plain + rest
 }
 
 fn service_problems(service: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let (name, provider) = (text(service, "Name"), text(service, "Provider"));
-    // What is still interpolated at run time can't be judged here.
-    if !name.contains("${") && !is_name(name) {
+    if !is_name(name) {
         problems.push(format!(
             "Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: {name:?}"
         ));
     }
-    let mode = text(service, "AddressMode");
-    if !matches!(mode, "auto" | "host" | "driver" | "alloc" | "alloc_ipv6") {
-        problems.push(format!("Service address_mode must be \"auto\", \"host\", or \"driver\"; not {mode:?}"));
-    }
-    if !text(service, "Address").is_empty() && mode != "auto" {
-        problems.push("Service address_mode must be \"auto\" if address is set".to_owned());
+    match text(service, "AddressMode") {
+        "" | "auto" => {}
+        "host" | "driver" | "alloc" | "alloc_ipv6" => {
+            if !text(service, "Address").is_empty() {
+                problems.push("Service address_mode must be \"auto\" if address is set".to_owned());
+            }
+        }
+        mode => {
+            problems.push(format!("Service address_mode must be \"auto\", \"host\", or \"driver\"; not {mode:?}"));
+        }
     }
     let on_update = text(service, "OnUpdate");
-    if !matches!(on_update, "require_healthy" | "ignore_warnings" | "ignore") {
+    if !matches!(on_update, "" | "require_healthy" | "ignore_warnings" | "ignore") {
         problems.push(format!(
             "Service on_update must be \"require_healthy\", \"ignore_warnings\", or \"ignore\"; not {on_update:?}"
         ));
     }
-    if !matches!(provider, "consul" | "nomad") {
-        problems.push(format!("Service provider must be \"consul\", or \"nomad\"; not {provider:?}"));
-    }
-    if provider == "nomad" && service["Connect"].is_object() {
-        problems.push("Service with provider nomad cannot include Connect blocks".to_owned());
+    match provider {
+        "consul" => of_consul(service, &mut problems),
+        "nomad" => {
+            problems.extend(items(service, "Checks").filter_map(|check| service_check::of_nomad(check, service)));
+            if service["Connect"].is_object() {
+                problems.push("Service with provider nomad cannot include Connect blocks".to_owned());
+            }
+        }
+        provider => problems.push(format!("Service provider must be \"consul\", or \"nomad\"; not {provider:?}")),
     }
     if service["Identity"].is_object() && items(&service["Identity"], "Audience").next().is_none() {
         problems.push("Service identity must provide at least one target aud value".to_owned());
     }
-    for check in items(service, "Checks") {
-        problems.extend(check_problem(check, service, provider));
-    }
     problems
 }
 
-/// The first thing wrong with a check: each hides those behind it.
-fn check_problem(check: &Value, service: &Value, provider: &str) -> Option<String> {
-    let kind = text(check, "Type");
-    let is_nomad = provider == "nomad";
-    let kinds = if is_nomad { "tcp, http" } else { "tcp, http, grpc, script" };
-    if !kinds.split(", ").any(|known| known == kind) {
-        return Some(format!("invalid check type ({kind:?}), must be one of {kinds}"));
+fn of_consul(service: &Value, problems: &mut Vec<String>) {
+    let name = text(service, "Name");
+    problems.extend(items(service, "Checks").filter_map(|check| service_check::of_consul(check, service)));
+    let kind = text(service, "Kind");
+    if !matches!(kind, "" | "api-gateway" | "ingress-gateway" | "mesh-gateway" | "terminating-gateway") {
+        problems.push(format!("Service {name} kind must be one of consul service kind or empty"));
     }
-    let show = crate::duration::format;
-    match int(check, "Interval") {
-        0 => return Some("missing required value interval. Interval cannot be less than 1s".to_owned()),
-        interval if interval < SECOND => return Some(format!("interval ({}) cannot be lower than 1s", show(interval))),
-        _ => {}
+    let block = &service["Connect"];
+    if !block.is_object() {
+        return;
     }
-    match int(check, "Timeout") {
-        0 => return Some("missing required value timeout. Timeout cannot be less than 1s".to_owned()),
-        timeout if timeout < SECOND => {
-            return Some(format!("timeout ({}) is lower than required minimum timeout 1s", show(timeout)));
+    problems.extend(connect::block_problem(block));
+    for (key, what) in [("TaskName", "task"), ("PortLabel", "port")] {
+        if flag(block, "Native") && text(service, key).is_empty() {
+            problems.push(format!("Service {name} is Connect Native and requires setting the {what}"));
         }
-        _ => {}
-    }
-    let path = text(check, "Path");
-    if kind == "http" && path.is_empty() {
-        return Some("http type must have http path".to_owned());
-    }
-    if kind == "http" && path.contains("://") {
-        return Some("http type must have relative http path".to_owned());
-    }
-    if kind == "script" && text(check, "Command").is_empty() {
-        return Some("script type must have a valid script path".to_owned());
-    }
-    let needs_port = kind != "script" && text(check, "PortLabel").is_empty() && text(service, "PortLabel").is_empty();
-    if needs_port {
-        let name = text(service, "Name");
-        return Some(format!("check requires a port but neither check nor service {name:?} have a port"));
-    }
-    limits(check, kind, is_nomad)
-}
-
-fn limits(check: &Value, kind: &str, is_nomad: bool) -> Option<String> {
-    let mode = text(check, "AddressMode");
-    match mode {
-        "auto" => return Some("invalid address_mode \"auto\" - auto only valid for services".to_owned()),
-        "driver" if is_nomad => {
-            return Some("address_mode = driver may only be set for Consul service checks".to_owned());
-        }
-        "" | "host" | "driver" | "alloc" | "alloc_ipv6" => {}
-        _ => return Some(format!("invalid address_mode {mode:?}")),
-    }
-    for (key, name) in [
-        ("SuccessBeforePassing", "success_before_passing"),
-        ("FailuresBeforeCritical", "failures_before_critical"),
-        ("FailuresBeforeWarning", "failures_before_warning"),
-    ] {
-        if int(check, key) > 0 && is_nomad {
-            return Some(format!("{name} may only be set for Consul service checks"));
-        }
-        if int(check, key) > 0 && kind == "script" {
-            return Some(format!("{name} not supported for check of type {kind:?}"));
-        }
-    }
-    if is_nomad && !text(check, "TLSServerName").is_empty() {
-        return Some("tls_server_name may only be set for Consul service checks".to_owned());
-    }
-    if is_nomad && check["Expose"] == true {
-        return Some("expose may only be set for Consul service checks".to_owned());
-    }
-    if text(check, "Notes").len() > 255 {
-        return Some("notes must not be longer than 255 characters".to_owned());
-    }
-    let restart = &check["CheckRestart"];
-    if !restart.is_object() {
-        return None;
-    }
-    let (limit, grace) = (int(restart, "Limit"), int(restart, "Grace"));
-    if limit < 0 {
-        return Some(format!("limit must be greater than or equal to 0 but found {limit}"));
-    }
-    if grace < 0 {
-        return Some(format!("grace period must be greater than or equal to 0 but found {grace}"));
-    }
-    if is_nomad && restart["IgnoreWarnings"] == true {
-        return Some("ignore_warnings on check_restart only supported for Consul service checks".to_owned());
-    }
-    match text(check, "OnUpdate") {
-        "ignore" => Some("on_update value \"ignore\" is not compatible with check_restart".to_owned()),
-        "ignore_warnings" if restart["IgnoreWarnings"] != true => Some(
-            "on_update value \"ignore_warnings\" not supported with check_restart ignore_warnings value \"false\""
-                .to_owned(),
-        ),
-        _ => None,
     }
 }

@@ -1,12 +1,12 @@
 //! Checks of a task.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{constraint, files, identity, int, int_of, items, items_of, service, text, text_of};
+use super::{connect, constraint, files, identity, int, int_of, items, items_of, service, text, text_of, volume};
 use crate::duration::format as show;
-use crate::multierror::{multierror, nested};
+use crate::multierror::nested;
 
 /// Everything that is wrong with one task.
 pub fn problems(task: &Map<String, Value>, group: &Map<String, Value>, kind: &str) -> Vec<String> {
@@ -15,29 +15,49 @@ pub fn problems(task: &Map<String, Value>, group: &Map<String, Value>, kind: &st
     delays(task, group, kind, &mut problems);
     nested(&mut problems, "", resources(task));
     nested(&mut problems, "", logs(task, int(&group["EphemeralDisk"], "SizeMB")));
-    constraint::all(task, kind, true, &mut problems);
+    constraint::of_task(task, &mut problems);
+    constraint::affinities(task, kind, &mut problems);
     nested(&mut problems, "", service::of_task(task, group));
     files::artifacts(task, &mut problems);
+    nested(&mut problems, "Vault validation failed: ", vault(&task["Vault"]));
     files::templates(task, &mut problems);
-    let payload = text(&task["DispatchPayload"], "File");
-    if files::escapes(payload) {
+    actions(task, &mut problems);
+    if files::escapes(&["task", "local"], text(&task["DispatchPayload"], "File")) {
         problems.push("Dispatch Payload validation failed: destination escapes allocation directory".to_owned());
     }
     if task["Lifecycle"].is_object() {
-        let hook = text(&task["Lifecycle"], "Hook");
-        if hook.is_empty() {
-            problems.push("Lifecycle validation failed: no lifecycle hook provided".to_owned());
-        } else if !matches!(hook, "prestart" | "poststart" | "poststop") {
-            problems.push(format!("Lifecycle validation failed: invalid hook: {hook}"));
+        match text(&task["Lifecycle"], "Hook") {
+            "prestart" | "poststart" | "poststop" => {}
+            "" => problems.push("Lifecycle validation failed: no lifecycle hook provided".to_owned()),
+            hook => problems.push(format!("Lifecycle validation failed: invalid hook: {hook}")),
         }
     }
-    proxy_kind(task, group, &mut problems);
-    files::volume_mounts(task, group, &mut problems);
+    problems.extend(connect::proxy_problems(task, group));
+    volume::mounts(task, group, &mut problems);
     csi_plugin(task, &mut problems);
     identity::identities(task, &mut problems);
     identity::secrets(task, &mut problems);
-    actions(task, &mut problems);
     problems
+}
+
+/// True for a task that wants its cores near each other.
+pub fn asks_for_numa(task: &Value) -> bool {
+    let numa = &task["Resources"]["NUMA"];
+    numa.is_object() && text(numa, "Affinity") != "none"
+}
+
+fn vault(vault: &Value) -> Vec<String> {
+    if !vault.is_object() {
+        return Vec::new();
+    }
+    match text(vault, "ChangeMode") {
+        "noop" | "restart" => Vec::new(),
+        "signal" if text(vault, "ChangeSignal").is_empty() => {
+            vec!["Signal must be specified when using change mode \"signal\"".to_owned()]
+        }
+        "signal" => Vec::new(),
+        mode => vec![format!("Unknown change mode {mode:?}")],
+    }
 }
 
 fn name(task: &Map<String, Value>, problems: &mut Vec<String>) {
@@ -45,12 +65,13 @@ fn name(task: &Map<String, Value>, problems: &mut Vec<String>) {
     if name.is_empty() {
         problems.push("Missing task name".to_owned());
     }
+    if name == "alloc" {
+        problems.push("Task cannot be named \"alloc\"".to_owned());
+    }
     if name.contains(['/', '\\']) {
         problems.push("Task name cannot include slashes".to_owned());
     } else if name.contains('\0') {
         problems.push("Task name cannot include null characters".to_owned());
-    } else if name == "alloc" {
-        problems.push("Task cannot be named \"alloc\"".to_owned());
     }
     if text_of(task, "Driver").is_empty() {
         problems.push("Missing task driver".to_owned());
@@ -84,42 +105,37 @@ fn resources(task: &Map<String, Value>) -> Vec<String> {
     if mhz > 0 && cores > 0 {
         problems.push("Task can only ask for 'cpu' or 'cores' resource, not both.".to_owned());
     }
-    let mut least = Vec::new();
     if cores < 0 {
-        least.push(format!("cores value ({cores}) cannot be negative"));
+        problems.push(format!("cores value ({cores}) cannot be negative"));
     }
+    let mut least = Vec::new();
     if cores == 0 && mhz < 1 {
         least.push(format!("minimum CPU value is 1; got {mhz}"));
     }
     if memory < 10 {
         least.push(format!("minimum MemoryMB value is 10; got {memory}"));
     }
-    if !least.is_empty() {
-        problems.push(multierror(&least));
-    }
-    if !matches!(memory_max, -1 | 0) && memory_max < memory {
-        problems.push(format!("MemoryMaxMB value ({memory_max}) should be larger than MemoryMB value ({memory})"));
-    }
-    if secrets < 0 {
-        problems.push(format!("SecretsMB value ({secrets}) cannot be negative"));
-    } else if secrets > memory {
-        problems.push(format!("SecretsMB value ({secrets}) cannot be larger than MemoryMB value ({memory})"));
-    }
+    nested(&mut problems, "", least);
     for (place, device) in items(resources, "Devices").enumerate() {
-        let name = text(device, "Name");
-        if name.is_empty() {
-            problems.push(
+        let mut inner = Vec::new();
+        if text(device, "Name").is_empty() {
+            inner.push(
                 "device name must be given as one of the following: type, vendor/type, or vendor/type/name".to_owned(),
             );
         }
-        for constraint in items(device, "Constraints") {
-            let operand = text(constraint, "Operand");
-            if operand.starts_with("distinct_") {
-                problems.push(format!("device {} failed validation: using unsupported operand {operand:?}", place + 1));
-            }
-        }
+        inner.extend(constraint::of_device(device));
+        nested(&mut problems, format!("device {} failed validation: ", place + 1), inner);
     }
     numa(resources, &mut problems);
+    if !matches!(memory_max, -1 | 0) && memory_max < memory {
+        problems.push(format!("MemoryMaxMB value ({memory_max}) should be larger than MemoryMB value ({memory})"));
+    }
+    if secrets > memory {
+        problems.push(format!("SecretsMB value ({secrets}) cannot be larger than MemoryMB value ({memory})"));
+    }
+    if secrets < 0 {
+        problems.push(format!("SecretsMB value ({secrets}) cannot be negative"));
+    }
     problems
 }
 
@@ -127,13 +143,13 @@ fn numa(resources: &Value, problems: &mut Vec<String>) {
     if !resources["NUMA"].is_object() {
         return;
     }
-    if !matches!(text(&resources["NUMA"], "Affinity"), "none" | "prefer" | "require") {
-        problems.push("numa affinity must be one of none, prefer, or require".to_owned());
-    }
     for wanted in items(&resources["NUMA"], "Devices").filter_map(Value::as_str) {
         if !items(resources, "Devices").any(|device| text(device, "Name") == wanted) {
             problems.push(format!("numa device {wanted:?} not requested as task resource"));
         }
+    }
+    if !matches!(text(&resources["NUMA"], "Affinity"), "none" | "prefer" | "require") {
+        problems.push("numa affinity must be one of none, prefer, or require".to_owned());
     }
 }
 
@@ -157,17 +173,6 @@ fn logs(task: &Map<String, Value>, disk: i64) -> Vec<String> {
     problems
 }
 
-/// A task that was marked as a proxy must have the service it stands for.
-fn proxy_kind(task: &Map<String, Value>, group: &Map<String, Value>, problems: &mut Vec<String>) {
-    if let Some(service) = text_of(task, "Kind").strip_prefix("connect-proxy:") {
-        let is_there =
-            items_of(group, "Services").any(|other| other["Connect"].is_object() && text(other, "Name") == service);
-        if !is_there {
-            problems.push(format!("No Connect services in task group with Connect proxy ({service:?})"));
-        }
-    }
-}
-
 fn csi_plugin(task: &Map<String, Value>, problems: &mut Vec<String>) {
     let Some(plugin @ Value::Object(_)) = task.get("CSIPluginConfig") else {
         return;
@@ -182,7 +187,8 @@ fn csi_plugin(task: &Map<String, Value>, problems: &mut Vec<String>) {
             "CSIPluginConfig PluginType must be one of 'node', 'controller', or 'monolith', got: {kind:?}"
         ));
     }
-    if stage.starts_with(&format!("{}/", mount.trim_end_matches('/'))) {
+    let is_below = stage == mount || stage.starts_with(&format!("{}/", mount.trim_end_matches('/')));
+    if is_below && !mount.is_empty() && !stage.is_empty() {
         problems.push(format!(
             "CSIPluginConfig StagePublishBaseDir must not be a subdirectory of MountDir, got: StagePublishBaseDir={stage:?} MountDir={mount:?}"
         ));
@@ -190,20 +196,23 @@ fn csi_plugin(task: &Map<String, Value>, problems: &mut Vec<String>) {
 }
 
 fn actions(task: &Map<String, Value>, problems: &mut Vec<String>) {
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for action in items_of(task, "Actions") {
         let name = text(action, "Name");
-        if !seen.insert(name) {
-            problems.push(format!("Action {name} defined multiple times"));
-        }
         let mut inner = Vec::new();
         if text(action, "Command").is_empty() {
             inner.push("command cannot be empty".to_owned());
         }
-        let is_bad = |c: char| c.is_whitespace() || c == '\0';
-        if name.is_empty() || name.chars().count() > 128 || name.contains(is_bad) {
+        let is_bad = |c: char| c == '\0' || matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c');
+        if !(1..=128).contains(&name.chars().count()) || name.contains(is_bad) {
             inner.push(format!("invalid name '{name}'"));
         }
         nested(problems, format!("Action {name} validation failed: "), inner);
+        let times = seen.entry(name).or_insert(0);
+        *times += 1;
+        // One that stands three times is told once.
+        if *times == 2 {
+            problems.push(format!("Action {name} defined multiple times"));
+        }
     }
 }

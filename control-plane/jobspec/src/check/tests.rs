@@ -5,9 +5,9 @@ use drover_hcl::{Inputs, Source};
 fn refusals(job: &str) -> Vec<String> {
     let source = Source::new("job.nomad.hcl", job);
     let job = crate::parse_hcl(&source, &Inputs::default()).expect("the job parses");
-    match crate::canonicalize(job, "global") {
+    match crate::canonicalize(job, &crate::Surroundings::of("global")) {
         Ok(_) => Vec::new(),
-        Err(texts) => texts,
+        Err(refusal) => refusal.texts(),
     }
 }
 
@@ -52,12 +52,4 @@ fn policies_name_their_limits() {
         &[r#"Port "p" cannot be mapped to a port (70000) greater than 65535"#],
     );
     check("shutdown_delay = \"-1s\"", &["ShutdownDelay must be a positive value"]);
-}
-
-#[test]
-fn what_can_not_be_scheduled_is_refused_in_own_words() {
-    let text = "job \"a\" {\n type = \"batch\"\n periodic {\n crons = [\"@daily\"]\n}\n group \"g\" {\n task \"t\" {\n driver = \"exec\"\n}\n}\n}\n";
-    let job = crate::parse_hcl(&Source::new("a", text), &Inputs::default()).unwrap();
-    let job = crate::canonicalize(job, "global").unwrap().job;
-    assert_eq!(crate::unsupported(&job), ["periodic is not supported by this version of drover"]);
 }

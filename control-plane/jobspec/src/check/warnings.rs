@@ -1,26 +1,33 @@
 //! What the owner of a good job should know all the same.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
-use super::{int, int_of, items, items_of, text, text_of};
+use super::{consul, int, int_of, items, items_of, text, text_of};
 use crate::multierror::nested;
 
 /// All warnings of a job whose defaults are filled, one text each.
 pub fn all(job: &Map<String, Value>) -> Vec<String> {
     let mut warnings = Vec::new();
-    if !text(&job["Periodic"], "Spec").is_empty() {
-        warnings.push("cron is deprecated and may be removed in a future release. Use crons instead".to_owned());
-    }
     let groups: Vec<&Map<String, Value>> = items_of(job, "TaskGroups").filter_map(Value::as_object).collect();
-    for group in &groups {
-        services(group, &mut warnings);
-    }
     for group in &groups {
         nested(&mut warnings, format!("Group {:?} has warnings: ", text_of(group, "Name")), of_group(group));
     }
-    let promoting = groups.iter().filter(|group| group["Update"]["AutoPromote"] == true).count();
-    if promoting > 0 && promoting < groups.len() {
+    for group in &groups {
+        shutdown_delays(group, &mut warnings);
+    }
+    let updates = || groups.iter().map(|group| &group["Update"]).filter(|update| update.is_object());
+    let promotes = |update: &Value| update["AutoPromote"] == true;
+    // Without canaries there is nothing to promote.
+    if updates().any(promotes) && !updates().all(|update| promotes(update) || int(update, "Canary") == 0) {
         warnings.push("auto_promote must be true for all groups to enable automatic promotion".to_owned());
+    }
+    if !text(&job["Periodic"], "Spec").is_empty() {
+        warnings.push("cron is deprecated and may be removed in a future release. Use crons instead".to_owned());
+    }
+    for task in groups.iter().flat_map(|group| items_of(group, "Tasks")) {
+        warnings.extend(consul::vault_warnings(task));
     }
     for group in &groups {
         oversubscription(group, &mut warnings);
@@ -30,30 +37,45 @@ pub fn all(job: &Map<String, Value>) -> Vec<String> {
 }
 
 /// A service that ends before it has left the directory still gets requests.
-fn services(group: &Map<String, Value>, warnings: &mut Vec<String>) {
+fn shutdown_delays(group: &Map<String, Value>, warnings: &mut Vec<String>) {
     let name = text_of(group, "Name");
-    let has_delay = |task: &Value| int(task, "ShutdownDelay") > 0;
-    let tasks: Vec<&Value> = items_of(group, "Tasks").collect();
+    let mut owners = BTreeSet::new();
+    let mut is_of_group = false;
     for service in items_of(group, "Services") {
-        let owner = text(service, "TaskName");
-        if tasks.iter().any(|task| text(task, "Name") == owner && !has_delay(task)) {
+        let sidecar = &service["Connect"]["SidecarTask"];
+        match text(service, "TaskName") {
+            "" if sidecar.is_object() => {
+                if sidecar["ShutdownDelay"].is_null() {
+                    warnings.push(format!(
+                        "service {:?} defines a sidecar task in Consul Connect definition, but the task has no shutdown_delay set",
+                        text(service, "Name")
+                    ));
+                }
+            }
+            "" => is_of_group = true,
+            owner => {
+                owners.insert(owner);
+            }
+        }
+    }
+    let mut is_covered = group["ShutdownDelay"].as_i64().is_some_and(|delay| delay > 0);
+    for task in items_of(group, "Tasks") {
+        let (owner, delay) = (text(task, "Name"), int(task, "ShutdownDelay"));
+        if owners.contains(owner) && delay == 0 {
             warnings.push(format!(
                 "group {name:?} references task {owner:?} in a service definition, but the task has no shutdown_delay set"
             ));
         }
-    }
-    for task in tasks.iter().filter(|task| items(task, "Services").next().is_some() && !has_delay(task)) {
-        let task = text(task, "Name");
-        warnings.push(format!("task {task:?} in group {name:?} defines services, but has no shutdown_delay set"));
-    }
-    let is_covered = group["ShutdownDelay"].as_i64().is_some_and(|delay| delay > 0);
-    if items_of(group, "Services").next().is_some() && !is_covered && !tasks.iter().any(|task| has_delay(task)) {
-        let is_named = items_of(group, "Services").all(|service| !text(service, "TaskName").is_empty());
-        if !is_named {
-            warnings.push(format!(
-                "group {name:?} defines services, but neither the group nor any of its tasks have shutdown_delay set"
-            ));
+        if delay > 0 {
+            is_covered = true;
+        } else if items(task, "Services").next().is_some() {
+            warnings.push(format!("task {owner:?} in group {name:?} defines services, but has no shutdown_delay set"));
         }
+    }
+    if is_of_group && !is_covered {
+        warnings.push(format!(
+            "group {name:?} defines services, but neither the group nor any of its tasks have shutdown_delay set"
+        ));
     }
 }
 
@@ -65,17 +87,24 @@ fn of_group(group: &Map<String, Value>) -> Vec<String> {
             "Update max parallel count is greater than task group count ({parallel} > {count}). A destructive change would result in the simultaneous replacement of all allocations."
         ));
     }
-    for network in items_of(group, "Networks") {
-        if int(network, "MBits") != 0 {
-            warnings.push(
-                "mbits has been deprecated as of Nomad 0.12.0. Please remove mbits from the network block".to_owned(),
-            );
-        }
+    if items_of(group, "Networks").next().is_some_and(|network| int(network, "MBits") > 0) {
+        warnings.push(
+            "mbits has been deprecated as of Nomad 0.12.0. Please remove mbits from the network block".to_owned(),
+        );
     }
+    items_of(group, "Services").for_each(|service| of_service(service, &mut warnings));
     for task in items_of(group, "Tasks") {
         nested(&mut warnings, format!("Task {:?} has warnings: ", text(task, "Name")), of_task(task));
     }
     warnings
+}
+
+fn of_service(service: &Value, warnings: &mut Vec<String>) {
+    let name = text(service, "Name");
+    if service["Identity"].is_object() {
+        let prefixed = |warning| format!("Service {name:?}: {warning}");
+        warnings.extend(of_identity(&service["Identity"]).into_iter().map(prefixed));
+    }
 }
 
 fn of_task(task: &Value) -> Vec<String> {
@@ -95,26 +124,30 @@ fn of_task(task: &Value) -> Vec<String> {
             ));
         }
     }
+    items(task, "Services").for_each(|service| of_service(service, &mut warnings));
     for identity in items(task, "Identities") {
-        nested(&mut warnings, "", of_identity(identity));
+        let prefixed = |warning| format!("Identity[{}] {warning}", text(identity, "Name"));
+        nested(&mut warnings, "", of_identity(identity).into_iter().map(prefixed).collect());
     }
     warnings
 }
 
 fn of_identity(identity: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    let name = text(identity, "Name");
-    let mut add = |what: &str| warnings.push(format!("Identity[{name}] {what}"));
-    if identity["Env"] == true && text(identity, "ChangeMode") != "restart" {
-        add("using env=true without change_mode=\"restart\" may result in task not getting updated identity");
-    }
     match items(identity, "Audience").count() {
-        0 => add("identities without an audience are insecure"),
+        0 => warnings.push("identities without an audience are insecure".to_owned()),
         1 => {}
-        _ => add("using multiple audiences is insecure"),
+        _ => warnings.push(
+            "while multiple audiences is allowed, it is more secure to use 1 audience per identity".to_owned(),
+        ),
     }
-    if int(identity, "TTL") == 0 {
-        add("identities without an expiration are insecure");
+    if !matches!(text(identity, "Name"), "" | "default") && int(identity, "TTL") == 0 {
+        warnings.push("identities without an expiration are insecure".to_owned());
+    }
+    if identity["Env"] == true && text(identity, "ChangeMode") != "restart" {
+        warnings.push(
+            "using env=true without change_mode=\"restart\" may result in task not getting updated identity".to_owned(),
+        );
     }
     warnings
 }

@@ -1,7 +1,7 @@
 //! `connect` of a service: understood in full, though nothing acts on it.
 
 use crate::shape::{
-    Field, Kind, Parsed, Shape, Stored, field_json, flag, int, many, nullable, one, optional_duration, text, texts,
+    Field, Kind, Parsed, Shape, Stored, field_json, flag, int, kept_texts, many, nullable, one, optional_duration, text, texts,
 };
 use crate::shapes::task::{IDENTITY, LOGS, RESOURCES, VOLUME_MOUNT};
 
@@ -21,7 +21,8 @@ static SIDECAR_SERVICE: Shape = Shape::plain(&[
     nullable("meta", "Meta", Kind::TextMapBlock),
 ]);
 
-static PROXY: Shape = Shape::plain(&[
+/// `proxy { ... }` of a sidecar.
+pub static PROXY: Shape = Shape::plain(&[
     text("local_service_address", "LocalServiceAddress"),
     int("local_service_port", "LocalServicePort"),
     one("expose", "Expose", &EXPOSE),
@@ -32,7 +33,7 @@ static PROXY: Shape = Shape::plain(&[
 ]);
 
 static EXPOSE: Shape = Shape::plain(&[
-    many("path", "Paths", &EXPOSE_PATH),
+    many("path", "Paths", &EXPOSE_PATH).stored(Stored::EmptyList),
     Field { stored: Stored::Gone, ..many("", "Path", &EXPOSE_PATH) },
 ]);
 
@@ -75,9 +76,9 @@ static SIDECAR_TASK: Shape = Shape::plain(&[
     text("driver", "Driver"),
     text("user", "User"),
     nullable("config", "Config", Kind::Opaque),
-    nullable("env", "Env", Kind::TextMapEither),
+    nullable("env", "Env", Kind::TextMapBlock),
     one("resources", "Resources", &RESOURCES),
-    nullable("meta", "Meta", Kind::TextMapEither),
+    nullable("meta", "Meta", Kind::TextMapBlock),
     optional_duration("kill_timeout", "KillTimeout").stored(Stored::Int(5_000_000_000)),
     one("logs", "LogConfig", &LOGS).stored(Stored::Zero),
     optional_duration("shutdown_delay", "ShutdownDelay"),
@@ -96,7 +97,8 @@ static GATEWAY: Shape = Shape::plain(&[
 static GATEWAY_PROXY: Shape = Shape::plain(&[
     optional_duration("connect_timeout", "ConnectTimeout").stored(Stored::Int(5_000_000_000)),
     flag("envoy_gateway_bind_tagged_addresses", "EnvoyGatewayBindTaggedAddresses"),
-    nullable("envoy_gateway_bind_addresses", "EnvoyGatewayBindAddresses", Kind::Named(&BIND_ADDRESS)),
+    nullable("envoy_gateway_bind_addresses", "EnvoyGatewayBindAddresses", Kind::Named(&BIND_ADDRESS))
+        .stored(Stored::EmptyMap),
     flag("envoy_gateway_no_default_bind", "EnvoyGatewayNoDefaultBind"),
     text("envoy_dns_discovery_type", "EnvoyDNSDiscoveryType"),
     nullable("config", "Config", Kind::Opaque),
@@ -124,13 +126,13 @@ static GATEWAY_TLS: Shape = Shape::plain(&[
 static SDS: Shape = Shape::plain(&[text("cluster_name", "ClusterName"), text("cert_resource", "CertResource")]);
 
 static LISTENER: Shape =
-    Shape::plain(&[int("port", "Port"), text("protocol", "Protocol"), many("service", "Services", &INGRESS_SERVICE)]);
+    Shape::plain(&[int("port", "Port"), text("protocol", "Protocol").stored(Stored::TextOrEmpty("tcp")), many("service", "Services", &INGRESS_SERVICE)]);
 
 const LIMIT: Kind = Kind::Int(0, u32::MAX as i64);
 
 static INGRESS_SERVICE: Shape = Shape::plain(&[
     text("name", "Name"),
-    texts("hosts", "Hosts"),
+    kept_texts("hosts", "Hosts"),
     one("tls", "TLS", &GATEWAY_TLS),
     one("request_headers", "RequestHeaders", &HEADERS),
     one("response_headers", "ResponseHeaders", &HEADERS),
@@ -140,9 +142,9 @@ static INGRESS_SERVICE: Shape = Shape::plain(&[
 ]);
 
 static HEADERS: Shape = Shape::plain(&[
-    nullable("add", "Add", Kind::TextMapBlock),
-    nullable("set", "Set", Kind::TextMapBlock),
-    texts("remove", "Remove"),
+    nullable("add", "Add", Kind::TextMapBlock).stored(Stored::KeepEmpty),
+    nullable("set", "Set", Kind::TextMapBlock).stored(Stored::KeepEmpty),
+    kept_texts("remove", "Remove"),
 ]);
 
 static TERMINATING: Shape = Shape::plain(&[many("service", "Services", &LINKED_SERVICE)]);

@@ -6,9 +6,9 @@ use crate::shape::{Field, Kind, Parsed, Shape, Stored, many, nullable, optional_
 
 /// `constraint { ... }`.
 pub static CONSTRAINT: Shape = Shape::plain(&[
-    text("attribute", "LTarget"),
-    text("value", "RTarget"),
-    text("operator", "Operand"),
+    unsettable("attribute", "LTarget"),
+    unsettable("value", "RTarget"),
+    unsettable("operator", "Operand"),
     shorthand("version"),
     shorthand("semver"),
     shorthand("regexp"),
@@ -36,9 +36,9 @@ pub static CONSTRAINT: Shape = Shape::plain(&[
 
 /// `affinity { ... }`.
 pub static AFFINITY: Shape = Shape::plain(&[
-    text("attribute", "LTarget"),
-    text("value", "RTarget"),
-    text("operator", "Operand"),
+    unsettable("attribute", "LTarget"),
+    unsettable("value", "RTarget"),
+    unsettable("operator", "Operand"),
     nullable("weight", "Weight", Kind::WrappedInt8).stored(Stored::Int(50)),
     shorthand("version"),
     shorthand("semver"),
@@ -63,6 +63,11 @@ static SPREAD_TARGET: Shape = Shape::labelled(
     "Value",
     &[Field { kind: Kind::Int(0, 255), parsed: Parsed::Zero, ..optional_int("percent", "Percent") }],
 );
+
+/// Text that may be written as null, which leaves it empty.
+const fn unsettable(hcl: &'static str, json: &'static str) -> Field {
+    text(hcl, json).parsed(Parsed::Text(""))
+}
 
 fn spread_shorthands(body: &mut Map<String, Value>, names: &[&str]) {
     for name in names {

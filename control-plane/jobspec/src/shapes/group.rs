@@ -19,7 +19,8 @@ pub static GROUP: Shape = Shape::labelled(
         many("affinity", "Affinities", &AFFINITY),
         many("task", "Tasks", &TASK),
         many("spread", "Spreads", &SPREAD),
-        nullable("volume", "Volumes", Kind::Named(&VOLUME)),
+        // One of kinds that are not known leaves an empty map, which is kept: see `canonicalize`.
+        nullable("volume", "Volumes", Kind::Named(&VOLUME)).stored(Stored::KeepEmpty),
         one("restart", "RestartPolicy", &RESTART),
         one("disconnect", "Disconnect", &DISCONNECT),
         one("reschedule", "ReschedulePolicy", &RESCHEDULE),

@@ -1,7 +1,7 @@
 //! The `job` block.
 
 use crate::shape::{
-    Field, Kind, Parsed, Shape, Stored, field_json, json_only, many, nullable, one, optional_flag, optional_int,
+    Field, Kind, Parsed, Shape, Stored, field_json, int, json_only, many, nullable, one, optional_flag, optional_int,
     optional_text, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT, SPREAD};
@@ -37,14 +37,15 @@ pub static JOB: Shape = Shape {
         Field { hcl: "task", json: "", kind: Kind::Many(&TASK), ..ABSENT },
         Field { hcl: "vault", json: "", kind: Kind::One(&VAULT), ..ABSENT },
         Field { hcl: "secret", json: "", kind: Kind::Many(&SECRET), ..ABSENT },
-        json_only("Stop").stored(Stored::Bool(false)),
-        json_only("ParentID").stored(Stored::Text("")),
-        field_json("Dispatched", Kind::Bool, Parsed::Zero),
-        json_only("DispatchIdempotencyToken").stored(Stored::Text("")),
-        json_only("Payload"),
-        json_only("ConsulNamespace").stored(Stored::Text("")),
-        json_only("VaultNamespace").stored(Stored::Text("")),
-        json_only("NomadTokenID").stored(Stored::Text("")),
+        field_json("Stop", Kind::Bool, Parsed::Null),
+        // Only the servers say what a job came from.
+        field_json("ParentID", Kind::Text, Parsed::Null).stored(Stored::Dropped),
+        field_json("Dispatched", Kind::Bool, Parsed::Zero).stored(Stored::Dropped),
+        field_json("DispatchIdempotencyToken", Kind::Text, Parsed::Null).stored(Stored::Dropped),
+        field_json("Payload", Kind::Text, Parsed::Null).stored(Stored::Keep),
+        field_json("ConsulNamespace", Kind::Text, Parsed::Null).stored(Stored::Dropped),
+        field_json("VaultNamespace", Kind::Text, Parsed::Null),
+        field_json("NomadTokenID", Kind::Text, Parsed::Null).stored(Stored::Dropped),
         json_only("Status").stored(Stored::Gone),
         json_only("StatusDescription").stored(Stored::Gone),
         json_only("Stable").stored(Stored::Gone),
@@ -53,7 +54,7 @@ pub static JOB: Shape = Shape {
         json_only("CreateIndex").stored(Stored::Gone),
         json_only("ModifyIndex").stored(Stored::Gone),
         json_only("JobModifyIndex").stored(Stored::Gone),
-        json_only("VersionTag"),
+        one("", "VersionTag", &VERSION_TAG),
     ],
     finish: None,
 };
@@ -62,13 +63,15 @@ pub static JOB: Shape = Shape {
 pub const ABSENT: Field =
     Field { hcl: "", json: "", kind: Kind::Json, is_required: false, parsed: Parsed::Absent, stored: Stored::Gone };
 
+static VERSION_TAG: Shape =
+    Shape::plain(&[text("", "Name"), text("", "Description"), int("", "TaggedTime")]);
 static UI: Shape = Shape::plain(&[text("description", "Description"), many("link", "Links", &LINK)]);
 static LINK: Shape = Shape::plain(&[text("label", "Label"), text("url", "URL")]);
 
 static PERIODIC: Shape = Shape::plain(&[
     optional_flag("enabled", "Enabled").stored(Stored::Bool(true)),
     optional_text("cron", "Spec"),
-    texts("crons", "Specs"),
+    texts("crons", "Specs").stored(Stored::KeepEmpty),
     field_json("SpecType", Kind::Text, Parsed::Null).stored(Stored::Text("cron")),
     optional_flag("prohibit_overlap", "ProhibitOverlap"),
     optional_text("time_zone", "TimeZone").stored(Stored::TextOrEmpty("UTC")),
@@ -85,7 +88,7 @@ static PARAMETERIZED: Shape = Shape::plain(&[
     texts("meta_optional", "MetaOptional"),
 ]);
 
-static MULTIREGION: Shape = Shape::plain(&[one("strategy", "Strategy", &STRATEGY), many("region", "Regions", &REGION)]);
+static MULTIREGION: Shape = Shape::plain(&[one("strategy", "Strategy", &STRATEGY).stored(Stored::Zero), many("region", "Regions", &REGION)]);
 static STRATEGY: Shape =
     Shape::plain(&[optional_int("max_parallel", "MaxParallel"), optional_text("on_failure", "OnFailure")]);
 static REGION: Shape = Shape::labelled(

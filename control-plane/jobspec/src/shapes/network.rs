@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::shape::{Field, Kind, Shape, Stored, int, many, nullable, one, optional_int, shorthand, text, texts};
+use crate::shape::{Field, Kind, Shape, Stored, int, many, nullable, one, optional_int, kept_texts, shorthand, text};
 
 /// `network { ... }` of a group or, obsolete, of a task's resources.
 pub static NETWORK: Shape = Shape::plain(&[
@@ -21,7 +21,7 @@ pub static NETWORK: Shape = Shape::plain(&[
 .finished_by(|body, _, _| deal_ports(body));
 
 static DNS: Shape =
-    Shape::plain(&[texts("servers", "Servers"), texts("searches", "Searches"), texts("options", "Options")]);
+    Shape::plain(&[kept_texts("servers", "Servers"), kept_texts("searches", "Searches"), kept_texts("options", "Options")]);
 
 static CNI: Shape = Shape::plain(&[nullable("args", "Args", Kind::TextMap)]);
 

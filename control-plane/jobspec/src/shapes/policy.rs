@@ -68,7 +68,7 @@ pub static EPHEMERAL_DISK: Shape = Shape::plain(&[
 pub static GROUP_SCALING: Shape = Shape::plain(&[
     nullable("min", "Min", ANY_INT),
     nullable("max", "Max", ANY_INT).required(),
-    nullable("policy", "Policy", Kind::Opaque),
+    nullable("policy", "Policy", Kind::Opaque).stored(Stored::KeepEmpty),
     optional_flag("enabled", "Enabled").stored(Stored::Bool(true)),
     text("type", "Type").parsed(Parsed::Text("horizontal")),
     SCALING_ID,
@@ -95,7 +95,7 @@ pub static TASK_SCALING: Shape = Shape {
     fields: &[
         optional_int("min", "Min"),
         nullable("max", "Max", ANY_INT).stored(Stored::Int(-1)),
-        nullable("policy", "Policy", Kind::Opaque),
+        nullable("policy", "Policy", Kind::Opaque).stored(Stored::KeepEmpty),
         optional_flag("enabled", "Enabled").stored(Stored::Bool(true)),
         text("type", "Type"),
         SCALING_ID,

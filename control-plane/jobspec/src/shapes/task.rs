@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::shape::{
-    Kind, Parsed, Shape, Stored, duration, flag, many, nullable, one, optional_duration, optional_flag, optional_int,
+    Kind, Parsed, Shape, Stored, duration, flag, kept_texts, many, nullable, one, optional_duration, optional_flag, optional_int,
     optional_text, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT};
@@ -86,7 +86,7 @@ pub static LOGS: Shape = Shape::plain(&[
 static LIFECYCLE: Shape = Shape::plain(&[text("hook", "Hook").required(), flag("sidecar", "Sidecar")]);
 
 static ARTIFACT: Shape = Shape::plain(&[
-    text("source", "GetterSource"),
+    optional_text("source", "GetterSource"),
     nullable("options", "GetterOptions", Kind::TextMapBlock),
     nullable("headers", "GetterHeaders", Kind::TextMapBlock),
     optional_text("mode", "GetterMode").stored(Stored::TextOrEmpty("any")),
@@ -99,7 +99,7 @@ static TEMPLATE: Shape = Shape::plain(&[
     optional_text("source", "SourcePath"),
     optional_text("destination", "DestPath"),
     optional_text("data", "EmbeddedTmpl"),
-    optional_text("change_mode", "ChangeMode").parsed(Parsed::Text("restart")).stored(Stored::TextOrEmpty("restart")),
+    optional_text("change_mode", "ChangeMode").parsed(Parsed::Text("restart")).stored(Stored::Text("restart")),
     one("change_script", "ChangeScript", &CHANGE_SCRIPT),
     optional_text("change_signal", "ChangeSignal").stored(Stored::Keep),
     optional_flag("once", "Once"),
@@ -117,7 +117,7 @@ static TEMPLATE: Shape = Shape::plain(&[
 
 static CHANGE_SCRIPT: Shape = Shape::plain(&[
     optional_text("command", "Command"),
-    texts("args", "Args"),
+    texts("args", "Args").stored(Stored::EmptyList),
     optional_duration("timeout", "Timeout").parsed(Parsed::Int(5_000_000_000)).stored(Stored::Int(5_000_000_000)),
     optional_flag("fail_on_error", "FailOnError").parsed(Parsed::Bool(false)),
     optional_flag("run_on_first_render", "RunOnFirstRender").parsed(Parsed::Bool(false)),
@@ -129,20 +129,20 @@ static CHANGE_SCRIPT: Shape = Shape::plain(&[
 });
 
 static WAIT: Shape = Shape::plain(&[
-    optional_duration("min", "Min").stored(Stored::Int(5_000_000_000)),
+    optional_duration("min", "Min").stored(Stored::Keep),
     optional_duration("max", "Max").stored(Stored::Keep),
 ]);
 
 /// `vault { ... }`.
 pub static VAULT: Shape = Shape::plain(&[
-    texts("policies", "Policies"),
+    texts("policies", "Policies").stored(Stored::Gone),
     text("role", "Role"),
     optional_text("namespace", "Namespace"),
     text("cluster", "Cluster").stored(Stored::TextOrEmpty("default")),
     optional_flag("env", "Env").parsed(Parsed::Bool(true)).stored(Stored::Bool(true)),
     optional_flag("disable_file", "DisableFile").parsed(Parsed::Bool(false)),
     optional_text("change_mode", "ChangeMode").parsed(Parsed::Text("restart")).stored(Stored::TextOrEmpty("restart")),
-    optional_text("change_signal", "ChangeSignal"),
+    optional_text("change_signal", "ChangeSignal").stored(Stored::Text("SIGHUP")),
     optional_flag("allow_token_expiration", "AllowTokenExpiration"),
 ]);
 
@@ -197,7 +197,7 @@ static CSI_PLUGIN: Shape = Shape::plain(&[
     duration("health_timeout", "HealthTimeout"),
 ]);
 
-static ACTION: Shape = Shape::labelled("Name", &[text("command", "Command").required(), texts("args", "Args")]);
+static ACTION: Shape = Shape::labelled("Name", &[text("command", "Command").required(), kept_texts("args", "Args")]);
 
 static SCHEDULE: Shape = Shape::plain(&[one("cron", "Cron", &CRON)]);
 static CRON: Shape = Shape::plain(&[text("start", "Start"), text("end", "End"), text("timezone", "Timezone")]);

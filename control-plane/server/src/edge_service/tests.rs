@@ -13,17 +13,7 @@ use crate::settings::Settings;
 const WAIT: Duration = Duration::from_secs(20);
 
 async fn start(dir: &std::path::Path) -> Server {
-    let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let settings = Settings {
-        name: "s1".to_owned(),
-        region: "global".to_owned(),
-        datacenter: "dc1".to_owned(),
-        data_dir: dir.to_path_buf(),
-        rpc_bind: loopback,
-        rpc_advertise: None,
-        http_advertise: String::new(),
-        bootstrap_expect: 1,
-    };
+    let settings = Settings::alone("s1", dir.to_path_buf());
     Server::start(settings, |reason| panic!("the server died: {reason}")).await.unwrap()
 }
 
@@ -33,7 +23,7 @@ struct Edge {
 }
 
 async fn dial(server: &Server, node: NodeId) -> Edge {
-    let authority = server.authority();
+    let authority = server.authority().unwrap();
     let identity = Identity::new(authority.region().clone(), Role::Client, &node.to_string()).unwrap();
     let credentials: Credentials =
         authority.issue_own(&identity, std::time::SystemTime::now(), Duration::from_secs(3600)).unwrap();

@@ -6,7 +6,7 @@ use drover_model::plan::DeploymentUpdate;
 use drover_model::{AllocId, DeploymentId, Timestamp};
 
 use super::{Applying, not_found};
-use crate::command::{ChangeDeployment, Refusal};
+use crate::command::{ChangeDeployment, Refusal, SetAllocHealth};
 
 impl Applying<'_> {
     pub(super) fn change_deployment(&mut self, change: ChangeDeployment) -> Result<(), Refusal> {
@@ -36,6 +36,39 @@ impl Applying<'_> {
             }
         }
         self.put_job_eval(eval, job_modify_index, at);
+        Ok(())
+    }
+
+    /// Takes over what an operator says of allocs; refused as a whole when one is not the deployment's.
+    pub(super) fn set_alloc_health(&mut self, health: SetAllocHealth) -> Result<(), Refusal> {
+        let SetAllocHealth { deployment_id, healthy, unhealthy, eval, failure, at } = health;
+        let deployment = self.active_deployment(deployment_id)?;
+        let said = healthy.into_iter().map(|id| (id, true)).chain(unhealthy.into_iter().map(|id| (id, false)));
+        let said: Vec<(AllocId, bool)> = said.collect();
+        for (id, _) in &said {
+            let found = self.state.allocs.get(id);
+            let alloc = found.ok_or_else(|| Refusal::Conflict { reason: format!("unknown alloc \"{id}\"") })?;
+            if alloc.deployment_id != Some(deployment_id) {
+                let reason = format!("alloc \"{id}\" is not part of deployment \"{deployment_id}\"");
+                return Err(Refusal::Conflict { reason });
+            }
+        }
+        for (id, is_healthy) in said {
+            let Some(old) = self.state.allocs.get(&id).cloned() else { continue };
+            let canary = old.is_canary();
+            let status = AllocHealth { healthy: Some(is_healthy), timestamp: at, canary, modify_index: self.index };
+            let alloc = Alloc { deployment_status: Some(status), ..Alloc::clone(&old) };
+            self.count_in_deployment(Some(&old), &alloc, at);
+            self.put_alloc(alloc, true, at);
+        }
+        let job_modify_index = self.state.jobs.get(&deployment.job_key()).map(|job| job.job_modify_index);
+        match failure {
+            Some(failure) => {
+                let update = DeploymentUpdate { deployment_id, ..failure.update };
+                self.change_deployment(ChangeDeployment { update, eval, at, ..failure })?;
+            }
+            None => self.put_job_eval(eval, job_modify_index.unwrap_or_default(), at),
+        }
         Ok(())
     }
 

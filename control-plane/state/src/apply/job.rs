@@ -88,9 +88,10 @@ impl Applying<'_> {
 
     /// Removes a job with all that only it needs. Versions that an alloc still runs stay until that alloc goes.
     pub(super) fn forget_job(&mut self, key: &JobKey) {
-        self.state.jobs.remove(key);
-        self.state.submissions.remove(key);
-        self.state.summaries.remove(key);
+        if let Some(parent) = self.state.jobs.get(key).and_then(|job| job.parent_key()) {
+            self.touch_summary(parent);
+        }
+        self.state.remove_job(key);
         self.jobs.insert(key.clone());
         self.shrunk.insert(key.clone());
         self.changed(Table::Jobs, Change::Job(key.clone()));

@@ -4,14 +4,18 @@
 //! changes the state through `Applying`, which keeps indexes, events, summaries and the status of jobs.
 
 mod alloc;
+mod autopilot;
 mod collect;
 mod deployment;
 mod eval;
 mod job;
 mod join_token;
+mod launch;
 mod node;
 mod plan;
+mod scaling;
 mod status;
+mod tag;
 #[cfg(test)]
 mod tests;
 
@@ -105,6 +109,12 @@ impl Applying<'_> {
             Command::AddJoinToken { token } => self.add_join_token(*token),
             Command::SpendJoinToken { id, secret_hash, at } => self.spend_join_token(id, secret_hash, at)?,
             Command::RemoveJoinTokens { ids } => self.remove_join_tokens(ids),
+            Command::SetAllocHealth(health) => self.set_alloc_health(*health)?,
+            Command::TagJobVersion { tag, at } => self.tag_job_version(*tag, at)?,
+            Command::UntagJobVersion { key, name } => self.untag_job_version(&key, &name)?,
+            Command::ScaleJob(scale) => return self.scale_job(*scale),
+            Command::LaunchJob(launch) => return self.launch_job(*launch),
+            Command::SetAutopilotConfig { config, cas } => self.set_autopilot_config(*config, cas)?,
             Command::Collect { evals, allocs, deployments, jobs, nodes } => {
                 self.collect_evals(evals);
                 self.collect_allocs(allocs);

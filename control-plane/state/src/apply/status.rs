@@ -84,6 +84,13 @@ impl Applying<'_> {
         self.changed(Table::Jobs, Change::Job(key.clone()));
     }
 
+    /// What a job launched is counted when its summary is read; here only whoever waits for the summary is told.
+    pub(super) fn touch_summary(&mut self, key: JobKey) {
+        let Some(summary) = self.state.summaries.get_mut(&key) else { return };
+        Arc::make_mut(summary).modify_index = self.index;
+        self.changed(Table::Jobs, Change::Job(key));
+    }
+
     /// Sets the status of every job that was touched, and forgets the versions that are not needed any more.
     pub(super) fn settle_jobs(&mut self) {
         for key in std::mem::take(&mut self.jobs) {
@@ -93,6 +100,9 @@ impl Applying<'_> {
             let status = self.job_status(&job);
             if status == job.status {
                 continue;
+            }
+            if let Some(parent) = job.parent_key() {
+                self.touch_summary(parent);
             }
             let mut job = Job::clone(&job);
             job.status = status;
@@ -106,7 +116,7 @@ impl Applying<'_> {
     }
 
     fn job_status(&self, job: &Job) -> JobStatus {
-        let is_standing = job.kind == JobType::System || job.periodic.is_some() || job.parameterized_job.is_some();
+        let is_standing = job.kind == JobType::System || job.is_parent();
         if is_standing {
             return if job.stop { JobStatus::Dead } else { JobStatus::Running };
         }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use drover_model::JobKey;
 use drover_model::alloc::Alloc;
 use drover_model::job::Job;
+use drover_model::{JobKey, Timestamp};
 
+use crate::scaling::JobScaling;
 use crate::state::State;
 use crate::submission::Submission;
 use crate::summary::JobSummary;
@@ -47,6 +48,27 @@ impl State {
     /// The version of the job that an alloc runs, also when the job was purged since.
     pub fn job_of_alloc(&self, alloc: &Alloc) -> Option<&Arc<Job>> {
         self.versions.get(&alloc.job_key())?.get(&(alloc.job_create_index, alloc.job_version))
+    }
+
+    /// The jobs that a job launched, by id.
+    pub fn children_of<'a>(&'a self, key: &JobKey) -> impl Iterator<Item = &'a Arc<Job>> + use<'a> {
+        let keys = self.children.get(key).into_iter().flat_map(|children| children.iter());
+        keys.filter_map(|key| self.jobs.get(key))
+    }
+
+    /// The jobs that launch by the clock, also the stopped ones.
+    pub fn periodic_jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.periodic_jobs.iter().filter_map(|key| self.jobs.get(key))
+    }
+
+    /// When a periodic job was last launched, or a launch was left out; none until the first time.
+    pub fn last_launch(&self, key: &JobKey) -> Option<Timestamp> {
+        self.launches.get(key).copied()
+    }
+
+    /// What became of the counts of a job's groups, newest first.
+    pub fn scaling_events(&self, key: &JobKey) -> Option<&Arc<JobScaling>> {
+        self.scaling.get(key)
     }
 
     /// The counts of a job's allocs; all zero for a job that is not known.

@@ -1,10 +1,11 @@
-//! Readers of nodes and join tokens.
+//! Readers of nodes, join tokens, and the rules for servers.
 
 use std::sync::Arc;
 
 use drover_model::node::Node;
 use drover_model::{JoinTokenId, NodeId};
 
+use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
 use crate::state::State;
 
@@ -27,5 +28,9 @@ impl State {
     /// All join tokens by id.
     pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
         self.join_tokens.values()
+    }
+    /// The rules for looking after the servers; none until somebody has set them.
+    pub fn autopilot(&self) -> Option<&Arc<AutopilotConfig>> {
+        self.autopilot.as_ref()
     }
 }

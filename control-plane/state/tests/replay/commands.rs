@@ -14,11 +14,14 @@ use drover_model::node::{Eligibility, Node, NodeStatus};
 use drover_model::plan::{DeploymentUpdate, Plan, PlanStop, PlanUpdate};
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
 use drover_state::join_token::JoinToken;
+use drover_state::scaling::ScalingEvent;
 use drover_state::submission::Submission;
-use drover_state::{AcceptedPlan, ChangeDeployment, Command, RegisterJob};
+use drover_state::{
+    AcceptedPlan, ChangeDeployment, Command, LaunchJob, RegisterJob, ScaleJob, SetAllocHealth, TagJobVersion,
+};
 
 /// How many kinds of commands there are.
-pub const KINDS: u64 = 18;
+pub const KINDS: u64 = 23;
 
 /// Makes commands; equal seeds make equal commands.
 pub struct Commands {
@@ -304,6 +307,41 @@ impl Commands {
         let at = self.now();
         match kind {
             0 => Command::Noop,
+            18 => Command::SetAllocHealth(Box::new(SetAllocHealth {
+                deployment_id: self.deployment_id(),
+                healthy: self.several(2, Self::alloc_id),
+                unhealthy: self.several(1, Self::alloc_id),
+                eval: self.maybe(Self::eval),
+                failure: self.maybe(|own| {
+                    let rollback = own.maybe(Self::job);
+                    ChangeDeployment { update: own.deployment_update(), rollback, ..ChangeDeployment::default() }
+                }),
+                at,
+            })),
+            19 => {
+                let (name, version) = (self.pick(&["good", "bad"]).to_owned(), self.below(4));
+                let tag = TagJobVersion { key: self.key(), name, version, description: "why".to_owned() };
+                Command::TagJobVersion { tag: Box::new(tag), at }
+            }
+            20 => Command::UntagJobVersion { key: self.key(), name: self.pick(&["good", "bad"]).to_owned() },
+            21 => {
+                let count = self.maybe(|own| own.below(4) as i64);
+                let event = ScalingEvent { count, message: "more".to_owned(), ..ScalingEvent::default() };
+                let (key, group) = (self.key(), self.group_name());
+                Command::ScaleJob(Box::new(ScaleJob { key, group, event, eval: self.maybe(Self::eval), at }))
+            }
+            22 => {
+                let parent = self.key();
+                let launched_at = Timestamp(self.below(2) as i64 * self.seconds * 1_000_000_000);
+                let job = self.maybe(|own| {
+                    let child = own.job().periodic_child(launched_at);
+                    let dispatch_idempotency_token = own.pick(&["", "once"]).to_owned();
+                    let (namespace, parent_id) = (parent.namespace.clone(), parent.id.to_string());
+                    Arc::new(Job { namespace, parent_id, dispatch_idempotency_token, ..child })
+                });
+                let eval = self.maybe(Self::eval);
+                Command::LaunchJob(Box::new(LaunchJob { parent, job, eval, launched_at, at }))
+            }
             1 => Command::RegisterJob(Box::new(RegisterJob {
                 job: self.job(),
                 eval: self.maybe(Self::eval),

@@ -167,7 +167,7 @@ async fn enrol(shared: Arc<Shared>, candidate: Candidate) {
     let lifetime = *shared.leaf_lifetime.lock().unwrap();
     let leaf = shared.authority.issue(&key, &identity, SystemTime::now(), lifetime).unwrap();
     let chain = leaf.chain().iter().map(|der| ByteBuf::from(der.to_vec())).collect();
-    let answer = EnrolAnswer::Issued { chain, region: "global".to_owned(), mac: None, servers: Vec::new() };
+    let answer = EnrolAnswer::Issued { chain, region: "global".to_owned(), mac: None, servers: Vec::new(), keys: None };
     stream.send_frame(&codec::encode(&answer)).await.unwrap();
     stream.finish();
     candidate.connection.closed().await;

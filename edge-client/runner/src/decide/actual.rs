@@ -80,6 +80,8 @@ pub struct TaskActual {
     pub kill: Option<Kill>,
     /// The supervisor was asked to forget it.
     pub forget_begun: bool,
+    /// Somebody wants it to end and start again at once.
+    pub restart_asked: bool,
 }
 
 /// One alloc as the edge knows it.
@@ -159,6 +161,26 @@ pub enum Fact {
         /// Which.
         task: String,
     },
+    /// Somebody wants tasks to end and start again.
+    RestartAsked(RestartAsked),
+    /// Somebody has a signal sent.
+    SignalAsked {
+        /// Which.
+        task: String,
+        /// The signal, as it was named.
+        signal: String,
+    },
+}
+
+/// Which tasks are to end and start again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestartAsked {
+    /// This one.
+    Task(String),
+    /// All that run.
+    Running,
+    /// All, those included that have ended.
+    All,
 }
 
 impl AllocActual {
@@ -223,10 +245,45 @@ impl AllocActual {
                     task.on_lost(&reason, now.wall);
                 }
             }
+            Fact::RestartAsked(which) => self.ask_for_restart(&which, now),
+            Fact::SignalAsked { task, signal } => {
+                if let Some(task) = self.task_mut(&task) {
+                    task.state.push_event(events::signaling(now.wall, &signal));
+                }
+            }
             Fact::Forgotten { task } => {
                 if let Some(task) = self.task_mut(&task) {
                     task.on_forgotten();
                 }
+            }
+        }
+    }
+
+    fn ask_for_restart(&mut self, which: &RestartAsked, now: Now) {
+        let is_over = self.is_over();
+        for task in &mut self.tasks {
+            let text = match which {
+                RestartAsked::Task(name) if *name != task.name => continue,
+                RestartAsked::Task(_) => "User requested task to restart",
+                RestartAsked::Running => "User requested running tasks to restart",
+                RestartAsked::All => "User requested all tasks to restart",
+            };
+            match task.stage {
+                Stage::Running if task.kill.is_none() => {
+                    task.state.push_event(events::restart_signaled(now.wall, text));
+                    task.restart_asked = true;
+                }
+                Stage::Dead if *which == RestartAsked::All && !is_over => {
+                    task.state.push_event(events::restart_signaled(now.wall, text));
+                    task.start_again(now);
+                    task.stage = Stage::Backoff;
+                }
+                Stage::Waiting
+                | Stage::Starting
+                | Stage::Running
+                | Stage::Ended
+                | Stage::Backoff
+                | Stage::Dead => {}
             }
         }
     }
@@ -348,7 +405,10 @@ impl TaskActual {
         let at = if exit.at.is_never() { now.wall } else { exit.at };
         self.state.push_event(events::terminated(at, &exit));
         self.stage = Stage::Ended;
-        if self.kill.is_some() {
+        if std::mem::take(&mut self.restart_asked) {
+            self.kill = None;
+            self.start_again(now);
+        } else if self.kill.is_some() {
             self.state.push_event(events::killed(now.wall));
             self.finish(false, at);
         } else if exit.is_success() && its.is_done_on_success {
@@ -356,6 +416,17 @@ impl TaskActual {
         } else {
             self.judge(its, now);
         }
+    }
+
+    /// It starts again at once, whatever its policy says.
+    fn start_again(&mut self, now: Now) {
+        self.state.push_event(events::restarting(now.wall, Duration::ZERO, ""));
+        self.state.state = TaskPhase::Pending;
+        self.state.failed = false;
+        self.state.finished_at = Timestamp::default();
+        self.state.restarts += 1;
+        self.state.last_restart = now.wall;
+        self.restart_at = Some(now.steady);
     }
 
     /// Restart or not, by the policy.

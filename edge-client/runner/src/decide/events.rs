@@ -85,6 +85,20 @@ pub fn not_restarting(at: Timestamp, reason: &str) -> TaskEvent {
     }
 }
 
+/// Somebody has asked for it to start again.
+pub fn restart_signaled(at: Timestamp, text: &str) -> TaskEvent {
+    TaskEvent {
+        restart_reason: text.to_owned(),
+        ..event("Restart Signaled", at, text.to_owned(), &[("restart_reason", text.to_owned())])
+    }
+}
+
+/// Somebody has a signal sent to it.
+pub fn signaling(at: Timestamp, signal: &str) -> TaskEvent {
+    let text = format!("Task being sent signal {signal}");
+    event("Signaling", at, text, &[("signal", signal.to_owned())])
+}
+
 /// It is asked to end.
 pub fn killing(at: Timestamp, timeout: Duration, reason: &str) -> TaskEvent {
     let text = if reason.is_empty() {

@@ -99,6 +99,7 @@ pub fn decide(wanted: &Wanted, actual: &mut AllocActual, limits: Limits, now: No
     for _ in 0..=actual.tasks.len() {
         let before = actual.tasks.iter().map(|task| task.stage).collect::<Vec<_>>();
         end_tasks(wanted, group, actual, limits, now);
+        restart_tasks(group, actual, limits, now);
         start_tasks(wanted, group, actual, &mut decision, now);
         if before.iter().eq(actual.tasks.iter().map(|task| &task.stage)) {
             break;
@@ -183,6 +184,18 @@ fn end_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, limits: L
         }
         let text = if actual.ran_too_long { RAN_TOO_LONG } else { "" };
         begin_kill(wanted, group, task, limits, text, now);
+    }
+}
+
+/// Begins the end of every task that somebody wants to start again.
+fn restart_tasks(group: &Group, actual: &mut AllocActual, limits: Limits, now: Now) {
+    for task in &mut actual.tasks {
+        if task.restart_asked && task.stage == Stage::Running && task.kill.is_none() {
+            let its = group.task(&task.name);
+            let timeout = its.map_or(Duration::from_secs(5), |its| its.kill_timeout).min(limits.kill_timeout_max);
+            let signal_at = now.steady;
+            task.kill = Some(Kill { signal_at, is_signalled: false, hard_at: signal_at + timeout, hard_tries: 0 });
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Daemon, Source};
+use crate::connection::ToKeep;
 use crate::protocol::{
-    Hello, Purpose, REQUEST_BYTES_MAX, Refusal, Reply, ReplyBody, Request, RequestBody, TaskExited, VERSION, Welcome,
-    decode,
+    Hello, Purpose, REQUEST_BYTES_MAX, Refusal, Reply, ReplyBody, Request, RequestBody, SessionSpec, TaskExited,
+    VERSION, Welcome, decode,
 };
 use crate::sys;
 use crate::task::Phase;
@@ -19,7 +20,11 @@ impl Daemon {
         let mut is_open = true;
         if flags.contains(EventFlags::OUT) {
             is_open = connection.flush();
+            self.tell_keeper(number);
         }
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
         if is_open && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             is_open = connection.read(&mut self.buffer);
         }
@@ -50,7 +55,18 @@ impl Daemon {
                     Ok(None) => return,
                     Err(_) => false,
                 },
-                Some(Purpose::Events) => {
+                Some(Purpose::Session) if !self.sessions.contains_key(&number) => {
+                    match decode::<SessionSpec>(&mut connection.input, REQUEST_BYTES_MAX) {
+                        Ok(Some(spec)) => {
+                            let fds = std::mem::take(&mut connection.fds);
+                            self.begin_session(number, &spec, fds);
+                            return;
+                        }
+                        Ok(None) => return,
+                        Err(_) => false,
+                    }
+                }
+                Some(Purpose::Events | Purpose::Keep | Purpose::Session) => {
                     // Nothing is expected here but the end.
                     connection.input.clear();
                     return;
@@ -88,6 +104,12 @@ impl Daemon {
                 }
             }
         }
+        if hello.purpose == Purpose::Keep {
+            let running = self.tasks.iter().filter(|(_, task)| matches!(task.phase, Phase::Running));
+            let running: Vec<ToKeep> = running.map(|(number, _)| ToKeep::Task(*number)).collect();
+            connection.to_keep.extend(running.into_iter().chain([ToKeep::Last]));
+            self.tell_keeper(number);
+        }
         is_open
     }
 
@@ -111,6 +133,8 @@ impl Daemon {
                 }
                 Err(Refusal::StillRunning)
             }
+            // Comes back only with a reason: else this program is another one by then.
+            RequestBody::Replace { program } => Err(self.replace(&program)),
         };
         self.reply(number, &Reply { id, body });
     }
@@ -141,7 +165,7 @@ impl Daemon {
         }
     }
 
-    fn wait_to_write(&mut self, number: u64) {
+    pub(super) fn wait_to_write(&mut self, number: u64) {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
@@ -154,6 +178,7 @@ impl Daemon {
     }
 
     pub(super) fn drop_connection(&mut self, number: u64) {
+        self.session_left(number);
         if let Some(connection) = self.connections.remove(&number) {
             // Explicitly: a helper forked meanwhile keeps the socket alive for a moment.
             let _ = epoll::delete(&self.epoll, connection.fd());
@@ -172,8 +197,13 @@ impl Daemon {
         let (Phase::Running, Some(pid)) = (&task.phase, task.pid()) else {
             return Err(Refusal::NotRunning);
         };
-        // Not reaped yet, so the number is still its own.
-        sys::kill(pid, signal).map_err(|err| Refusal::Failed(crate::cgroup_files::errno_text(&err)))?;
+        let sent = match &task.pidfd {
+            // Nobody's child of ours: its number may be another's by now.
+            Some(pidfd) => sys::signal_by(pidfd, signal),
+            // Not reaped yet, so the number is still its own.
+            None => sys::kill(pid, signal),
+        };
+        sent.map_err(|err| Refusal::Failed(crate::cgroup_files::errno_text(&err)))?;
         Ok(ReplyBody::Done)
     }
 

@@ -1,6 +1,7 @@
 //! The life of tasks: starting, reaping, ending.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::epoll::{self, EventFlags};
@@ -10,12 +11,14 @@ use crate::cgroup::{TaskCgroup, escape};
 use crate::cgroup_files::errno_text;
 use crate::container::{ContainerPlan, remove_files, start_contained};
 use crate::log_file::LogFile;
+use crate::log_thread::{Done, Job, LogPipe};
 use crate::protocol::{Refusal, Reply, ReplyBody, Started, TaskExited};
+use crate::record::{RecordFile, RecordedLog};
 use crate::report::{Outcome, Report, log_pipe};
 use crate::spare::{Spare, order_bytes};
 use crate::spawn::{Entry, Stdio, start_plain};
 use crate::spec::{Isolation, LogSpec, Resources, TaskSpec};
-use crate::task::{LogPipe, Phase, Starting, Task, start_ticks};
+use crate::task::{Phase, Starting, Task, TaskLog, start_ticks};
 use crate::users::User;
 use crate::{descendants, sys, users};
 
@@ -56,8 +59,9 @@ impl Daemon {
         let user =
             spec.user.as_deref().map(users::lookup).transpose().map_err(|err| Refusal::StartFailed(err.to_string()))?;
         let failed = Refusal::StartFailed;
-        let (stdout, stdout_pipe) = open_output(spec.stdout.as_ref()).map_err(failed)?;
-        let (stderr, stderr_pipe) = open_output(spec.stderr.as_ref()).map_err(failed)?;
+        let number = self.next_number();
+        let (stdout, stdout_log) = open_output(spec.stdout.as_ref(), number << 1).map_err(failed)?;
+        let (stderr, stderr_log) = open_output(spec.stderr.as_ref(), number << 1 | 1).map_err(failed)?;
         let stdin = open_null().map_err(failed)?;
         let stdio = Stdio { stdin, stdout, stderr };
 
@@ -66,15 +70,13 @@ impl Daemon {
             None => self.spawn(spec, &name, user.as_ref(), stdio),
         };
         let Spawned { child, report, cgroup, limits_reason } = spawned.map_err(Refusal::StartFailed)?;
-        let number = self.next_number();
         let _ = watch(&self.epoll, report.fd(), Source::Report, number, EventFlags::IN);
-        for (pipe, source) in [(&stdout_pipe, Source::Stdout), (&stderr_pipe, Source::Stderr)] {
-            if let Some(pipe) = pipe
-                && let Err(err) = watch(&self.epoll, pipe.fd(), source, number, EventFlags::IN)
-            {
-                self.log(&format!("watch a log of {}: {err}", spec.id));
-            }
-        }
+        let logs = [stdout_log, stderr_log].map(|log| {
+            log.map(|(log, pipe)| {
+                self.logs.ask(Job::Follow(pipe));
+                log
+            })
+        });
         let deadline = Instant::now() + START_MAX;
         let task = Task {
             id: spec.id.clone(),
@@ -84,8 +86,9 @@ impl Daemon {
             cgroup,
             limits_reason,
             is_contained: matches!(spec.isolation, Isolation::Container(_)),
-            logs: [stdout_pipe, stderr_pipe],
+            logs,
             log_bytes_dropped: 0,
+            pidfd: None,
         };
         self.by_id.insert(task.id.clone(), number);
         self.by_pid.insert(child, number);
@@ -226,16 +229,22 @@ impl Daemon {
         };
         task.started = Some(started.clone());
         let (name, is_contained) = (task.name.clone(), task.is_contained);
+        let mut asked_by = None;
         if let Phase::Starting(starting) = std::mem::replace(&mut task.phase, Phase::Running) {
             let _ = epoll::delete(&self.epoll, starting.report.fd());
             self.by_pid.remove(&starting.child);
-            let (connection, id) = starting.asked_by;
-            self.reply(connection, &Reply { id, body: Ok(ReplyBody::Started(started)) });
+            asked_by = Some(starting.asked_by);
         }
         self.by_pid.insert(pid, number);
         self.starting.remove(&number);
+        self.store_record(number);
+        self.tell_keepers(number);
         if is_contained {
             remove_files(&self.containers_dir, &name);
+        }
+        // Last: what was said to run is known to whoever comes next.
+        if let Some((connection, id)) = asked_by {
+            self.reply(connection, &Reply { id, body: Ok(ReplyBody::Started(started)) });
         }
     }
 
@@ -277,10 +286,13 @@ impl Daemon {
                 descendants::kill(pid);
             }
             let Some(exit) = sys::reap(pid) else { return };
+            if self.session_ended(pid, exit) {
+                continue;
+            }
             let now = Instant::now();
             match number.and_then(|number| Some((number, self.tasks.get_mut(&number)?))) {
                 Some((number, task)) => {
-                    task.main_process_ended(exit, now);
+                    task.main_process_ended(Some(exit), SystemTime::now(), now);
                     self.ending.insert(number);
                 }
                 // An orphan: perhaps the last process of a task that is ending.
@@ -302,30 +314,71 @@ impl Daemon {
         if !matches!(&task.phase, Phase::Ending(ending) if ending.next_try <= now) || !task.try_to_end(now) {
             return;
         }
-        for pipe in task.logs.iter().flatten() {
-            let _ = epoll::delete(&self.epoll, pipe.fd());
+        if matches!(&task.phase, Phase::Ending(ending) if ending.draining.is_none()) {
+            for (log, key) in task.logs.iter().zip([number << 1, number << 1 | 1]) {
+                if log.as_ref().is_some_and(|log| log.is_followed) {
+                    self.logs.ask(Job::Drain(key));
+                }
+            }
         }
-        let Some(exit) = task.finish(&mut self.buffer) else {
+        if !task.logs_are_done(now) {
+            return;
+        }
+        if let Some(pidfd) = task.pidfd.take() {
+            let _ = epoll::delete(&self.epoll, &pidfd);
+        }
+        let Some(exit) = task.finish() else {
             return;
         };
         let event = TaskExited { task_id: task.id.clone(), exit };
         let (name, cgroup) = (task.name.clone(), task.cgroup.take());
         self.ending.remove(&number);
         self.bury(name, cgroup);
+        self.store_record(number);
+        self.tell_keepers_gone(&event.task_id);
         self.publish(&event);
     }
 
-    /// Moves one buffer from a task's pipe into its log.
-    pub(super) fn pump_log(&mut self, number: u64, which: usize) {
-        let Some(slot) = self.tasks.get_mut(&number).and_then(|task| task.logs.get_mut(which)) else {
-            return;
-        };
-        let Some(pipe) = slot else { return };
-        if pipe.pump(&mut self.buffer).is_none() {
-            let _ = epoll::delete(&self.epoll, pipe.fd());
-            let dropped = slot.take().map_or(0, |pipe| pipe.log.dropped);
-            if let Some(task) = self.tasks.get_mut(&number) {
-                task.log_bytes_dropped = task.log_bytes_dropped.saturating_add(dropped);
+    /// The main process of a task that an earlier supervisor had started has ended.
+    pub(super) fn adopted_ended(&mut self, number: u64) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        if let Some(pidfd) = &task.pidfd {
+            let _ = epoll::delete(&self.epoll, pidfd);
+        }
+        if matches!(task.phase, Phase::Running) {
+            if let (None, Some(pid)) = (&task.cgroup, task.pid()) {
+                descendants::kill(pid);
+            }
+            task.main_process_ended(None, SystemTime::now(), Instant::now());
+            self.ending.insert(number);
+        }
+    }
+
+    /// Stores what another supervisor would have to know of a task.
+    pub(super) fn store_record(&mut self, number: u64) {
+        let Some(task) = self.tasks.get(&number) else { return };
+        if let Ok(name) = std::ffi::CString::new(task.name.as_str()) {
+            let data = Some(task.record(&self.boot_id).encode());
+            self.logs.ask(Job::Record(Box::new(RecordFile { name, data })));
+        }
+    }
+
+    /// Takes back what the thread of the logs is done with.
+    pub(super) fn take_back(&mut self) {
+        while let Some(done) = self.logs.take() {
+            let Done::Log(pipe) = done else { continue };
+            let number = pipe.key >> 1;
+            let Some(task) = self.tasks.get_mut(&number) else { continue };
+            let place = usize::from(pipe.key & 1 == 1);
+            if let Some(log) = task.logs.get_mut(place).and_then(Option::as_mut) {
+                log.is_followed = false;
+            }
+            let now = Instant::now();
+            if let Phase::Ending(ending) = &mut task.phase
+                && ending.draining.is_some()
+            {
+                ending.next_try = now;
+                self.step_ending(number, now);
             }
         }
     }
@@ -354,9 +407,15 @@ impl Daemon {
     /// Drops all that is held of a task.
     pub(super) fn forget(&mut self, number: u64) {
         if let Some(mut task) = self.tasks.remove(&number) {
-            for pipe in task.logs.iter().flatten() {
-                let _ = epoll::delete(&self.epoll, pipe.fd());
+            for (log, key) in task.logs.iter().zip([number << 1, number << 1 | 1]) {
+                if log.as_ref().is_some_and(|log| log.is_followed) {
+                    self.logs.ask(Job::Drain(key));
+                }
             }
+            if let Ok(name) = std::ffi::CString::new(task.name.as_str()) {
+                self.logs.ask(Job::Record(Box::new(RecordFile { name, data: None })));
+            }
+            self.tell_keepers_gone(&task.id);
             self.by_id.remove(&task.id);
             self.starting.remove(&number);
             self.ending.remove(&number);
@@ -378,13 +437,26 @@ fn open_null() -> Result<OwnedFd, String> {
         .map_err(|err| format!("open /dev/null: {}", errno_text(&err)))
 }
 
+/// What is kept here of one output, and what the thread of the logs gets.
+type Output = (TaskLog, Box<LogPipe>);
+
 /// The writing end that a task gets as its output, and what becomes of it.
-fn open_output(log: Option<&LogSpec>) -> Result<(OwnedFd, Option<LogPipe>), String> {
+fn open_output(log: Option<&LogSpec>, key: u64) -> Result<(OwnedFd, Option<Output>), String> {
     let Some(spec) = log else {
         return Ok((open_null()?, None));
     };
-    let log = LogFile::open(spec)
-        .map_err(|err| format!("open log {}.* in {}: {}", spec.prefix, spec.dir.display(), errno_text(&err)))?;
     let (read, write) = log_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
-    Ok((write, Some(LogPipe { pipe: read.into(), log })))
+    Ok((write, Some(follow(spec, read, key)?)))
+}
+
+/// Opens the log in which the bytes of a pipe are to go on.
+pub(super) fn follow(spec: &LogSpec, pipe: OwnedFd, key: u64) -> Result<Output, String> {
+    let dropped = Arc::default();
+    let log = LogFile::open(spec, Arc::clone(&dropped))
+        .map_err(|err| format!("open log {}.* in {}: {}", spec.prefix, spec.dir.display(), errno_text(&err)))?;
+    let pipe_inode = rustix::fs::fstat(pipe.as_fd()).map(|stat| stat.st_ino).unwrap_or(0);
+    let pipe = Arc::new(pipe);
+    let recorded = RecordedLog { spec: spec.clone(), pipe_inode };
+    let held = TaskLog { recorded, pipe: Arc::clone(&pipe), dropped, is_followed: true };
+    Ok((held, Box::new(LogPipe { key, pipe, log })))
 }

@@ -21,7 +21,7 @@ pub const CASES: &[Case] = &[
     ("linger_ends_all_and_leaves_nothing", linger_ends_all_and_leaves_nothing),
     ("shutdown_without_ending_tasks_refuses", shutdown_without_ending_tasks_refuses),
     ("a_shutdown_is_answered_in_any_bustle", a_shutdown_is_answered_in_any_bustle),
-    ("a_new_supervisor_ends_what_a_dead_one_left", a_new_supervisor_ends_what_a_dead_one_left),
+    ("a_new_supervisor_ends_what_nobody_knows", a_new_supervisor_ends_what_nobody_knows),
     ("a_second_supervisor_of_a_node_is_refused", a_second_supervisor_of_a_node_is_refused),
     ("long_socket_paths_and_rights", long_socket_paths_and_rights),
     ("foreign_bytes_do_not_disturb", foreign_bytes_do_not_disturb),
@@ -326,15 +326,18 @@ fn a_shutdown_is_answered_in_any_bustle() {
     }
 }
 
-fn a_new_supervisor_ends_what_a_dead_one_left() {
-    if !is_root_or_skip("a_new_supervisor_ends_what_a_dead_one_left") {
+fn a_new_supervisor_ends_what_nobody_knows() {
+    if !is_root_or_skip("a_new_supervisor_ends_what_nobody_knows") {
         return;
     }
     let mut bed = Bed::new();
     let task = bed.client().start_task(bed.script("orphan", "sleep 1000")).unwrap();
     let supervisor = rustix::process::Pid::from_raw(bed.client().supervisor_pid()).unwrap();
+    let record = bed.options.socket.with_extension("tasks").join("orphan");
+    until("its record is there", || record.exists().then_some(()));
     rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
     until("the connection is lost", || (!bed.client().is_connected()).then_some(()));
+    std::fs::write(record, "torn").unwrap();
     bed.reconnect();
     assert_eq!(bed.client().list().unwrap(), vec![]);
     assert!(!is_alive(task.pid));

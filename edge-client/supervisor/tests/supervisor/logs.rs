@@ -8,6 +8,8 @@ pub const CASES: &[Case] = &[
     ("logs_rotate_and_go_on", logs_rotate_and_go_on),
     ("a_fast_writer_loses_nothing", a_fast_writer_loses_nothing),
     ("a_full_disk_does_not_stop_a_task", a_full_disk_does_not_stop_a_task),
+    ("what_a_full_disk_cost_stands_in_the_log", what_a_full_disk_cost_stands_in_the_log),
+    ("a_stalled_disk_delays_only_logs", a_stalled_disk_delays_only_logs),
 ];
 
 fn both_streams_are_kept_apart() {
@@ -73,4 +75,99 @@ fn a_full_disk_does_not_stop_a_task() {
     until("the mount is free", || rustix::mount::unmount(&small, rustix::mount::UnmountFlags::empty()).ok());
     assert_eq!(exit.exit_code, 8);
     assert!((200_000..300_000).contains(&dropped), "{dropped}");
+}
+
+fn what_a_full_disk_cost_stands_in_the_log() {
+    if !crate::support::is_root_or_skip("what_a_full_disk_cost_stands_in_the_log") {
+        return;
+    }
+    let bed = Bed::new();
+    let (small, go) = (bed.path("small"), bed.path("go"));
+    std::fs::create_dir(&small).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", &small, "tmpfs", flags, Some(c"size=64k")).unwrap();
+    std::fs::write(small.join("ballast"), vec![0; 32 << 10]).unwrap();
+    let script =
+        format!("head -c 100000 /dev/zero; while [ ! -e {} ]; do sleep 0.01; done; echo after", go.display());
+    let mut spec = bed.script("full", &script);
+    spec.stdout.as_mut().unwrap().dir = small.clone();
+    bed.client().start_task(spec).unwrap();
+    until("bytes are dropped", || (bed.status("full").unwrap().log_bytes_dropped > 60_000).then_some(()));
+    std::fs::remove_file(small.join("ballast")).unwrap();
+    std::fs::write(&go, "").unwrap();
+    bed.exit("full");
+    let dropped = bed.status("full").unwrap().log_bytes_dropped;
+    let text = String::from_utf8(std::fs::read(small.join("full.stdout.0")).unwrap()).unwrap();
+    until("the mount is free", || rustix::mount::unmount(&small, rustix::mount::UnmountFlags::empty()).ok());
+    let note = format!("\ndrover: {dropped} bytes of output are missing here: they could not be written\nafter\n");
+    assert!(text.ends_with(&note), "{dropped}: {:?}", text.get(text.len().saturating_sub(200)..));
+}
+
+/// An ext4 in a file that is frozen: whoever writes to it waits.
+fn a_stalled_disk_delays_only_logs() {
+    if !crate::support::is_root_or_skip("a_stalled_disk_delays_only_logs") {
+        return;
+    }
+    let bed = Bed::new();
+    let Some(disk) = Disk::new(&bed) else {
+        println!("test a_stalled_disk_delays_only_logs: skipped: no file system in a file can be mounted here");
+        return;
+    };
+    let mut spec = bed.script("slow", "i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo $i; done; exit 4");
+    let mut first = bed.script("first", "echo here; sleep 1000");
+    for log in [&mut spec, &mut first].into_iter().flat_map(|spec| [&mut spec.stdout, &mut spec.stderr]) {
+        log.as_mut().unwrap().dir = disk.place.clone();
+    }
+    bed.client().start_task(first).unwrap();
+    until("it writes", || {
+        (std::fs::read_to_string(disk.place.join("first.stdout.0")).unwrap_or_default() == "here\n").then_some(())
+    });
+    disk.freeze(true);
+    // Starts, ends and kills go on; the end of one that has written waits a moment for its log, and no longer.
+    assert_eq!(bed.run(spec).exit_code, 4);
+    assert_eq!(bed.run(bed.script("other", "echo x; exit 5")).exit_code, 5);
+    bed.client().kill_all("first").unwrap();
+    assert_eq!(bed.exit("first").signal, 9);
+    disk.freeze(false);
+    let expected: String = (1..=500).map(|n| format!("{n}\n")).collect();
+    let log = || std::fs::read_to_string(disk.place.join("slow.stdout.0")).unwrap_or_default();
+    until("the log is whole", || (log() == expected).then_some(()));
+    until("the other log is whole", || (bed.log("other.stdout.0") == "x\n").then_some(()));
+    for id in ["slow", "other", "first"] {
+        bed.client().remove(id).unwrap();
+    }
+}
+
+/// A file system of its own in a file.
+struct Disk {
+    place: std::path::PathBuf,
+}
+
+impl Disk {
+    fn new(bed: &Bed) -> Option<Disk> {
+        let (image, place) = (bed.path("image"), bed.path("disk"));
+        std::fs::create_dir(&place).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let run = |program: &str, args: &[&std::ffi::OsStr]| {
+            std::process::Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+        };
+        let is_there = run("mkfs.ext4", &["-q".as_ref(), image.as_os_str()])
+            && run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_os_str(), place.as_os_str()]);
+        is_there.then_some(Disk { place })
+    }
+
+    fn freeze(&self, is_frozen: bool) {
+        let how = if is_frozen { "-f" } else { "-u" };
+        let done = std::process::Command::new("fsfreeze").arg(how).arg(&self.place).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Thawed already, unless the case failed in between.
+        let _ = std::process::Command::new("fsfreeze").arg("-u").arg(&self.place).output();
+        // Its last user may still be about to close a file.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.place).output();
+    }
 }

@@ -105,8 +105,9 @@ async fn a_listener_turns_other_authorities_away() {
     let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
     let shown = trust.current().map(|trust| trust.as_caller());
     let west = region("west");
-    for protocol in Protocol::ALL {
-        let dial = endpoint.connect(address(&listening), &west, protocol, believed.clone(), shown.clone(), DEADLINE);
+    for protocol in Protocol::RPC {
+        let dial =
+            endpoint.connect(address(&listening), Some(&west), protocol, believed.clone(), shown.clone(), DEADLINE);
         failed(dial.await);
     }
 }
@@ -135,7 +136,7 @@ async fn chains_that_are_valid_but_name_nobody_are_turned_away() {
         let forged: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(forged(&west, dns, uris)));
         for protocol in [Protocol::Edge, Protocol::Enrol] {
             let shown = Some(forged.clone());
-            let dial = endpoint.connect(address(&listening), &name, protocol, believed.clone(), shown, DEADLINE);
+            let dial = endpoint.connect(address(&listening), Some(&name), protocol, believed.clone(), shown, DEADLINE);
             match expected {
                 Some(code) => assert_eq!(refused(dial.await), code, "{dns:?} {uris:?}"),
                 None => {
@@ -148,7 +149,7 @@ async fn chains_that_are_valid_but_name_nobody_are_turned_away() {
     // Names of another region do not even pass the handshake: the intermediate is not allowed to sign them.
     let foreign = forged(&west, &["client.east.drover"], &["drover://east/client/n1"]);
     let shown: Option<Arc<dyn ResolvesClientCert>> = Some(Arc::new(SingleCertAndKey::from(foreign)));
-    failed(endpoint.connect(address(&listening), &name, Protocol::Server, believed, shown, DEADLINE).await);
+    failed(endpoint.connect(address(&listening), Some(&name), Protocol::Server, believed, shown, DEADLINE).await);
 }
 
 #[tokio::test]
@@ -162,7 +163,7 @@ async fn without_a_certificate_only_enrolment_is_open() {
     // One that asks all the same is turned away after the handshake.
     let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
     for protocol in [Protocol::Raft, Protocol::Server, Protocol::Edge] {
-        let dial = endpoint.connect(address(&listening), &name, protocol, believed.clone(), None, DEADLINE);
+        let dial = endpoint.connect(address(&listening), Some(&name), protocol, believed.clone(), None, DEADLINE);
         assert_eq!(refused(dial.await), CloseCode::NO_CERTIFICATE, "{protocol:?}");
     }
     let fingerprint = west.fingerprint();
@@ -361,4 +362,55 @@ async fn a_device_without_a_clock_counts_from_its_floor() {
     let dial = edge.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
     let (peer, _accepted) = tokio::join!(dial, accept_peer(&listening));
     peer.unwrap();
+}
+
+/// A server of `authority`'s region on a gossip port, believing `anchors`.
+fn gossiper(authority: &Authority, node: &str, anchors: &Anchors) -> Endpoint {
+    let endpoint = Endpoint::bind(EndpointOptions::gossip(LOOPBACK)).unwrap();
+    endpoint.set_credentials(&credentials(authority, Role::Server, node), anchors).unwrap();
+    endpoint
+}
+
+#[tokio::test]
+async fn gossip_is_for_the_servers_of_all_regions_and_has_datagrams() {
+    let west = authority("west");
+    let lifetimes = Lifetimes::default();
+    let east = west.create_region(region("east"), SystemTime::now() - DAY, &lifetimes).unwrap();
+    let listening = gossiper(&west, "s1", &west.anchors());
+    let other = gossiper(&east, "s2", &west.anchors());
+    let dial = other.dial_any_region(address(&listening), Protocol::Gossip, DEADLINE);
+    let (there, here) = tokio::join!(dial, accept_peer(&listening));
+    let there = there.unwrap();
+    assert_eq!(there.identity.to_string(), "drover://west/server/s1");
+    assert_eq!(here.identity.to_string(), "drover://east/server/s2");
+    assert_eq!(here.connection.remote_address(), address(&other), "both sides use their port for gossip");
+    there.connection.send_datagram(bytes::Bytes::from_static(b"hello")).unwrap();
+    assert_eq!(here.connection.recv_datagram().await.unwrap(), &b"hello"[..]);
+    here.connection.send_datagram(bytes::Bytes::from_static(b"back")).unwrap();
+    assert_eq!(there.connection.recv_datagram().await.unwrap(), &b"back"[..]);
+    let max = there.connection.datagram_max().unwrap();
+    assert!(max > 1000, "{max}");
+    let sent = there.connection.send_datagram(vec![0; 64 * 1024].into());
+    assert_eq!(sent, Err(crate::connection::DatagramError::TooLarge));
+    // Who dials a region by name gets no other.
+    failed(other.dial(address(&listening), &region("east"), Protocol::Gossip, DEADLINE).await);
+}
+
+#[tokio::test]
+async fn gossip_is_for_nobody_else() {
+    let west = authority("west");
+    let listening = gossiper(&west, "s1", &west.anchors());
+    let edge = dialler(&west, &credentials(&west, Role::Client, "n1"));
+    let dialled = edge.dial(address(&listening), &region("west"), Protocol::Gossip, DEADLINE).await;
+    assert_eq!(refused(dialled), CloseCode::WRONG_ROLE);
+    // A server of another federation, even one with a region of the same name, in either direction.
+    let foreign = authority("west");
+    let stranger = gossiper(&foreign, "s9", &foreign.anchors());
+    failed(stranger.dial_any_region(address(&listening), Protocol::Gossip, DEADLINE).await);
+    failed(listening.dial_any_region(address(&stranger), Protocol::Gossip, DEADLINE).await);
+    // Gossip is not taken on the port for RPC, nor anything else on the one for gossip.
+    let server = server(&west);
+    let gossip = server.dial(address(&listening), &region("west"), Protocol::Server, DEADLINE).await;
+    failed(gossip);
+    failed(listening.dial(address(&server), &region("west"), Protocol::Gossip, DEADLINE).await);
 }

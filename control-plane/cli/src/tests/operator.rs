@@ -1,0 +1,131 @@
+use serde_json::json as j;
+
+use super::{Agent, Line, json, text};
+
+#[test]
+fn any_call() {
+    let agent = Agent::start(&[
+        ("GET /v1/status/leader", vec![text(200, "\"127.0.0.1:4647\"")]),
+        ("POST /v1/search", vec![text(200, "{}")]),
+    ]);
+    let ran = agent.run("operator api /v1/status/leader");
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, "\"127.0.0.1:4647\""));
+    // An answer that is an error is an answer.
+    let ran = agent.run("operator api -filter 'A == 1' -namespace team /v1/nope?x=1");
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, "no route for GET /v1/nope"));
+    Line::new("operator api -region eu /v1/search").agent(&agent).stdin("{\"Prefix\":\"a\"}").run();
+    Line::new("operator api -X GET v1/status/leader").agent(&agent).run();
+    assert_eq!(
+        agent.asked(),
+        [
+            "GET /v1/status/leader",
+            "GET /v1/nope?filter=A%20%3D%3D%201&namespace=team&x=1",
+            "POST /v1/search?region=eu {\"Prefix\":\"a\"}",
+            "GET /v1/status/leader",
+        ]
+    );
+    let whole = format!("http://{}/v1/status/leader", agent.host_port());
+    assert_eq!(Line::new(&format!("operator api {whole}")).run().stdout, "\"127.0.0.1:4647\"");
+    let verbose = agent.run("operator api -verbose -H 'X-Odd: 1' /v1/status/leader").stderr;
+    let begin = "> GET /v1/status/leader HTTP/1.1\n> X-Odd: 1\n>\n* Sending request and receiving response...\n< HTTP/1.1 200 OK\n";
+    assert!(verbose.starts_with(begin) && verbose.contains("\n< x-nomad-index: 10\n"), "{verbose}");
+}
+
+#[test]
+fn what_is_wrong_with_a_call() {
+    let check = |line: &str, expected: &str| {
+        let ran = Line::new(line).env("DROVER_ADDR", "http://127.0.0.1:1").run();
+        ran.failed(expected);
+    };
+    let help = "For additional help try 'drover operator api -help'";
+    check("operator api", &format!("A path or URL is required\n{help}"));
+    check("operator api a b", &format!("operator api accepts exactly 1 argument, but 2 arguments were found\n{help}"));
+    check(
+        "operator api -H x /v1/jobs",
+        "Error parsing flags: Headers must be in the form 'Key: Value' but found: \"x\"",
+    );
+    check(
+        "operator api /v1/jobs",
+        "Error performing request: Get \"http://127.0.0.1:1/v1/jobs\": dial tcp 127.0.0.1:1: connect: connection refused",
+    );
+}
+
+#[test]
+fn the_same_for_curl() {
+    let check = |line: &str, variables: &[(&str, &str)], expected: &str| {
+        let line = variables.iter().fold(Line::new(line), |line, (name, value)| line.env(name, value));
+        line.run().printed(expected);
+    };
+    check("operator api -dryrun /v1/jobs", &[], "curl \\\n  http://127.0.0.1:4646/v1/jobs");
+    check(
+        "operator api -dryrun -X PUT -H 'A: b' -namespace team /v1/jobs",
+        &[
+            ("NOMAD_TOKEN", "secret"),
+            ("DROVER_HTTP_AUTH", "me:pw"),
+            ("NOMAD_ADDR", "https://box:1"),
+            ("NOMAD_CACERT", ""),
+        ],
+        "curl \\\n  -X PUT \\\n  -H 'A: b' \\\n  -H \"X-Nomad-Token: ${NOMAD_TOKEN}\" \\\n  -u \"$DROVER_HTTP_AUTH\" \\\n  https://box:1/v1/jobs?namespace=team",
+    );
+    check(
+        "operator api -dryrun -token mine -tls-server-name server.global /v1/jobs",
+        &[("NOMAD_ADDR", "https://box:1"), ("NOMAD_SKIP_VERIFY", "1")],
+        "curl \\\n  --insecure \\\n  --connect-to \"server.global:1:box:1\" \\\n  -H 'X-Nomad-Token: mine' \\\n  https://server.global:1/v1/jobs",
+    );
+}
+
+#[test]
+fn health() {
+    let check = |stats: serde_json::Value, line: &str, status: i32, said: &str| {
+        let agent = Agent::start(&[("GET /v1/agent/self", vec![json(j!({ "stats": stats }))])]);
+        agent.run(line).ended(status, said, "");
+    };
+    let server = j!({ "nomad": {}, "raft": { "num_peers": "2" } });
+    check(server.clone(), "check", 0, "");
+    check(server, "check -min-peers 3", 2, "known peers: 2, is less than expected number of peers: 3");
+    let client =
+        |last: &str| j!({ "client": { "known_servers": "a:1,b:1", "heartbeat_ttl": "13.4s", "last_heartbeat": last } });
+    check(client("1.5s"), "check -min-servers 2", 0, "");
+    check(client("1.5s"), "check -min-servers 3", 2, "known servers: 2, is less than expected number of servers: 3");
+    check(client("20s"), "check", 2, "last heartbeat was \"20s\" time ago, expected heartbeat ttl: \"13.4s\"");
+    check(j!({}), "check", 1, "");
+    Line::new("check").env("NOMAD_ADDR", "http://127.0.0.1:1").run().ended(
+        2,
+        "unable to query agent info: failed querying self endpoint: Get \"http://127.0.0.1:1/v1/agent/self\": dial tcp 127.0.0.1:1: connect: connection refused",
+        "",
+    );
+}
+
+#[test]
+fn evals_are_deleted_only_while_nothing_happens() {
+    let agent = |paused: bool| {
+        Agent::start(&[
+            (
+                "GET /v1/operator/scheduler/configuration",
+                vec![json(j!({ "SchedulerConfig": { "PauseEvalBroker": paused } }))],
+            ),
+            ("GET /v1/evaluations/count", vec![json(j!({ "Count": 3 }))]),
+            ("DELETE /v1/evaluations", vec![json(j!({ "Count": 3 }))]),
+            ("GET /v1/evaluation/abcd", vec![json(j!({ "ID": "abcd" }))]),
+        ])
+    };
+    agent(false).run("eval delete -yes -filter 'JobID == \"crunch\"'").ended(
+        1,
+        "To delete evaluations you must first pause the eval broker by running \"drover operator scheduler set-config -pause-eval-broker=true\"\n\
+         After the deletion is complete, unpause the eval broker by running \"drover operator scheduler set-config -pause-eval-broker=false\"",
+        "Eval broker is not paused",
+    );
+    let paused = agent(true);
+    paused.run("eval delete -yes -filter x").printed("Successfully deleted 3 evaluations");
+    paused.run("eval delete abcd").printed("Successfully deleted 1 evaluation");
+    Line::new("eval delete -filter x")
+        .agent(&paused)
+        .stdin("n\n")
+        .run()
+        .printed("Are you sure you want to delete 3 evals? [y/N] Cancelling eval deletion");
+    let asked = paused.asked();
+    assert_eq!(asked[1], "DELETE /v1/evaluations {\"Filter\":\"x\"}");
+    assert_eq!(asked[4], "DELETE /v1/evaluations {\"EvalIDs\":[\"abcd\"]}");
+    paused.run("eval delete").failed("Error validating command args and flags: evaluation ID or filter flag required");
+    paused.run("eval delete a b").failed("Error validating command args and flags: expected 1 argument, got 2");
+}

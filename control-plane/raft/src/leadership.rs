@@ -1,0 +1,122 @@
+//! Who leads, from raft's metrics; the watch over raft's death; and rest for a server that is alone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
+use openraft::{ChangeMembers, Instant as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::members::{self, RaftMember};
+use crate::types::{Metrics, Raft};
+
+/// A leader that has not heard a quorum for so long may have a successor: it holds its leader's duties no longer.
+const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(500);
+
+/// Who leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader's number and RPC address, when known.
+    pub leader: Option<(u64, String)>,
+    /// It is this server, and a quorum has answered it just now.
+    pub is_leader: bool,
+    /// The term.
+    pub term: u64,
+}
+
+/// True when the region has no server but this one: nobody has to hear that it lives.
+fn is_alone(metrics: &Metrics) -> bool {
+    let members = metrics.membership_config.membership();
+    members.nodes().count() == 1 && members.voter_ids().eq([metrics.id])
+}
+
+/// Until when this server leads, from what its quorum has said. Nothing when it does not lead.
+fn leads_until(metrics: &Metrics) -> Option<Instant> {
+    if metrics.current_leader != Some(metrics.id) || !metrics.state.is_leader() {
+        return None;
+    }
+    if is_alone(metrics) {
+        return Some(Instant::now() + Duration::from_secs(3600));
+    }
+    let silence = metrics.last_quorum_acked.as_ref()?.elapsed();
+    Instant::now().checked_sub(silence).map(|acked| acked + QUORUM_SILENCE_MAX)
+}
+
+/// Turns raft's metrics into who leads and who belongs to the region, and watches for its death.
+pub fn follow(
+    raft: &Raft,
+    own_address: String,
+    stopping: Arc<AtomicBool>,
+    fatal: impl FnOnce(String) + Send + 'static,
+) -> (watch::Receiver<Leadership>, watch::Receiver<Vec<RaftMember>>) {
+    let (leadership, leadership_receiver) = watch::channel(Leadership::default());
+    let (members, members_receiver) = watch::channel(Vec::new());
+    let raft = raft.clone();
+    tokio::spawn(async move {
+        let mut metrics = raft.metrics();
+        let (mut is_ticking, mut led) = (true, false);
+        let reason = loop {
+            let now = metrics.borrow_watched().clone();
+            if let Err(error) = &now.running_state
+                && !(matches!(error, Fatal::Stopped) && stopping.load(Ordering::Relaxed))
+            {
+                break Some(error.to_string());
+            }
+            let until = leads_until(&now);
+            let is_leader = until.is_some_and(|until| until > Instant::now());
+            let leader = now.current_leader.map(|id| (id, members::address_of(&now, id, &own_address)));
+            set(&leadership, Leadership { leader, is_leader, term: now.current_term });
+            set(&members, members::of(&now, &own_address));
+            // A leader that is alone has nobody to send heartbeats to and no rival to watch for: raft's clock, which wakes
+            // a hundred times a second, rests until somebody joins.
+            let shall_tick = !(is_leader && is_alone(&now));
+            if shall_tick != is_ticking {
+                raft.runtime_config().tick(shall_tick);
+                is_ticking = shall_tick;
+            }
+            if is_leader && !led && members::is_half_way(&now) {
+                tokio::spawn(end_half_change(raft.clone()));
+            }
+            led = is_leader;
+            let silence = async {
+                match until.filter(|_| is_leader) {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() {
+                    // The core is gone. It says so before it goes, unless it was told to or it panicked.
+                    break (!stopping.load(Ordering::Relaxed)).then(|| "raft's core has ended".to_owned());
+                },
+                () = silence => {}
+            }
+        };
+        leadership.send_modify(|now| *now = Leadership { leader: None, is_leader: false, term: now.term });
+        if let Some(reason) = reason {
+            fatal(reason);
+        }
+    });
+    (leadership_receiver, members_receiver)
+}
+
+/// A leader that died half-way through a change of members leaves two sets of voters behind, and both must agree to
+/// everything: its successor goes on to the second.
+async fn end_half_change(raft: Raft) {
+    // The empty change is openraft's way to say so. Without a quorum it waits, and ends when this server leads no more.
+    if let Err(error) = raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await {
+        tracing::warn!(%error, "a change of members is still half-way");
+    }
+}
+
+fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|current| {
+        let changed = *current != value;
+        *current = value;
+        changed
+    });
+}

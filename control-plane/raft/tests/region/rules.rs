@@ -1,0 +1,120 @@
+//! A server that speaks nonsense, or for another, is not listened to, and harms nobody.
+
+use bytes::Bytes;
+use drover_raft::{FrameReceiver, FrameSender, PeerError, ServeError};
+use futures_util::future::BoxFuture;
+
+use crate::region::{Region, runtime, within};
+
+/// Says these frames and ends.
+struct Script(std::vec::IntoIter<Vec<u8>>);
+
+impl FrameReceiver for Script {
+    fn receive(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, PeerError>> {
+        let frame = self.0.next().map(Bytes::from);
+        Box::pin(async move { Ok(frame) })
+    }
+}
+
+struct Deaf;
+
+impl FrameSender for Deaf {
+    fn send(&mut self, _frame: Bytes) -> BoxFuture<'_, Result<(), PeerError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, Result<(), PeerError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[test]
+fn nonsense_ends_its_stream_and_nothing_else() {
+    runtime().block_on(async {
+        let region = Region::formed(3, 30).await;
+        region.write(1).await;
+        let node = &region.nodes[&2];
+        // `Append` as this crate says it, then what is no request.
+        let append = [0x82, 0xa1, b'v', 1, 0xa1, b'r', 0xa6, b'A', b'p', b'p', b'e', b'n', b'd'].to_vec();
+        let scripts: Vec<Vec<Vec<u8>>> = vec![
+            vec![vec![]],
+            vec![b"GET / HTTP/1.1".to_vec()],
+            vec![vec![0xdd, 0xff, 0xff, 0xff, 0xff]],
+            vec![vec![0x91; 100_000]],
+            vec![append.clone(), vec![0xc6, 0xff, 0xff, 0xff, 0xff, 1]],
+            vec![append.clone(), append.clone()],
+        ];
+        for script in scripts {
+            let served = node.serve(9, Box::new(Deaf), Box::new(Script(script.into_iter())));
+            let result = within("it ends", served).await;
+            assert!(matches!(result, Err(ServeError::Wire { from: 9, .. })), "{result:?}");
+        }
+        // Silence is no crime.
+        within("it ends", node.serve(9, Box::new(Deaf), Box::new(Script(vec![].into_iter())))).await.unwrap();
+        within("it ends", node.serve(9, Box::new(Deaf), Box::new(Script(vec![append].into_iter())))).await.unwrap();
+        region.write(2).await;
+        region.settle().await;
+        region.end().await;
+    });
+}
+
+/// Never says anything.
+struct Silent;
+
+impl FrameReceiver for Silent {
+    fn receive(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, PeerError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn calls_of_one_server_have_a_number_that_they_do_not_pass() {
+    runtime().block_on(async {
+        let region = Region::formed(1, 31).await;
+        let node = &region.nodes[&1];
+        let mut open = Vec::new();
+        for _ in 0..32 {
+            let mut call = Box::pin(node.serve(9, Box::new(Deaf), Box::new(Silent)));
+            assert!(futures_util::poll!(&mut call).is_pending());
+            open.push(call);
+        }
+        let refused = node.serve(9, Box::new(Deaf), Box::new(Silent)).await;
+        assert!(matches!(refused, Err(ServeError::TooMany { from: 9 })), "{refused:?}");
+        let mut other = Box::pin(node.serve(8, Box::new(Deaf), Box::new(Silent)));
+        assert!(futures_util::poll!(&mut other).is_pending());
+        drop(other);
+        drop(open);
+        region.end().await;
+    });
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_server_with_a_word() {
+    runtime().block_on(async {
+        let log = drover_raft::LogLength { snapshot_every: 20, kept: 5 };
+        let region = Region::formed_with(1, 32, log).await;
+        // Where snapshots go there is a file all at once.
+        let dir = region.dir(1).join("snapshots");
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::write(&dir, "in the way").unwrap();
+        let mut leadership = region.nodes[&1].leadership();
+        let node = region.nodes[&1].clone();
+        let writes = tokio::spawn(async move {
+            for number in 0.. {
+                if node.propose(&crate::region::write(number)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        within("it notices", leadership.wait_for(|now| now.leader.is_none())).await.unwrap();
+        within("the writer is told", writes).await.unwrap();
+        within("it is said", async {
+            while region.deaths().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(region.deaths().len(), 1);
+        assert!(region.deaths()[0].starts_with("server 1: "), "{:?}", region.deaths());
+    });
+}

@@ -1,0 +1,120 @@
+//! Join tokens that were made before the region had a leader: a list on this server's disk, by hash only. It enters the state
+//! with the first leader.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use drover_model::Timestamp;
+use drover_state::join_token::JoinToken;
+
+use crate::authority::write_private;
+
+const FILE: &str = "join-tokens.json";
+/// The most tokens that wait.
+pub const TOKENS_MAX: usize = 256;
+
+/// The list.
+pub struct WaitingTokens {
+    path: PathBuf,
+    tokens: Mutex<Vec<JoinToken>>,
+}
+
+impl WaitingTokens {
+    /// Reads the list in that directory; empty when there is none.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let path = dir.join(FILE);
+        let tokens = match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path, tokens: Mutex::new(tokens) })
+    }
+
+    /// Adds a token. It is on the disk when this returns.
+    pub fn add(&self, token: JoinToken) -> io::Result<()> {
+        self.change(|tokens| {
+            tokens.retain(|other| other.is_valid_at(token.created_at));
+            if tokens.len() >= TOKENS_MAX {
+                return Err(io::Error::other(format!("there are {TOKENS_MAX} join tokens already")));
+            }
+            tokens.push(token);
+            Ok(())
+        })
+    }
+
+    /// The token with that secret that still admits somebody, as it is before its use; `spend` says whether it is used up by one.
+    pub fn find(&self, secret_hash: &[u8; 32], role: &str, now: Timestamp) -> Option<JoinToken> {
+        let fits =
+            |token: &&JoinToken| token.secret_hash == *secret_hash && token.role == role && token.is_valid_at(now);
+        self.lock().iter().find(fits).cloned()
+    }
+
+    /// Takes one use. False when there was none left.
+    pub fn spend(&self, token: &JoinToken, now: Timestamp) -> io::Result<bool> {
+        self.change(|tokens| {
+            let Some(found) = tokens.iter_mut().find(|other| other.id == token.id && other.is_valid_at(now)) else {
+                return Ok(false);
+            };
+            found.uses_left = found.uses_left.map(|uses| uses.saturating_sub(1));
+            Ok(true)
+        })
+    }
+
+    /// The tokens, to be put into the state.
+    pub fn all(&self) -> Vec<JoinToken> {
+        self.lock().clone()
+    }
+
+    /// Forgets a token that is in the state now.
+    pub fn forget(&self, token: &JoinToken) -> io::Result<()> {
+        self.change(|tokens| {
+            tokens.retain(|other| other.id != token.id);
+            Ok(())
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<JoinToken>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the list on the disk first: a use that was granted stays spent.
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<JoinToken>) -> io::Result<T>) -> io::Result<T> {
+        let mut held = self.lock();
+        let mut tokens = held.clone();
+        let done = change(&mut tokens)?;
+        let text = serde_json::to_vec(&tokens).map_err(io::Error::other)?;
+        write_private(&self.path, &text)?;
+        *held = tokens;
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_are_spent_once_also_across_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = JoinToken {
+            secret_hash: [7; 32],
+            role: "server".to_owned(),
+            uses_left: Some(2),
+            expires_at: Timestamp(100),
+            ..JoinToken::default()
+        };
+        let now = Timestamp(1);
+        let tokens = WaitingTokens::open(dir.path()).unwrap();
+        tokens.add(token.clone()).unwrap();
+        assert!(tokens.find(&[7; 32], "client", now).is_none());
+        assert!(tokens.find(&[7; 32], "server", Timestamp(100)).is_none());
+        assert!(tokens.spend(&token, now).unwrap());
+        let tokens = WaitingTokens::open(dir.path()).unwrap();
+        assert!(tokens.find(&[7; 32], "server", now).is_some());
+        assert!(tokens.spend(&token, now).unwrap());
+        assert!(!tokens.spend(&token, now).unwrap());
+        assert!(tokens.find(&[7; 32], "server", now).is_none());
+    }
+}

@@ -1,0 +1,172 @@
+use super::*;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An alloc's directory beside something that nobody may reach.
+struct Bed {
+    base: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Bed {
+        let base = tempfile::tempdir().unwrap();
+        let bed = Bed { base };
+        for dir in ["alloc/logs", "t/local/deep", "t/secrets", "t/private"] {
+            std::fs::create_dir_all(bed.root().join(dir)).unwrap();
+        }
+        std::fs::create_dir(bed.base.path().join("outside")).unwrap();
+        std::fs::write(bed.base.path().join("outside/secret"), "OUTSIDE").unwrap();
+        std::fs::write(bed.root().join("t/local/f"), "inside").unwrap();
+        std::fs::write(bed.root().join("t/secrets/token"), "TOKEN").unwrap();
+        bed
+    }
+
+    fn root(&self) -> PathBuf {
+        self.base.path().join("a1")
+    }
+
+    fn place(&self, path: &str) -> Place {
+        Place { root: self.root(), path: path.to_owned() }
+    }
+
+    fn read(&self, path: &str) -> Result<String, String> {
+        let file = self.place(path).open_file().map_err(|error| error.to_string())?;
+        let mut text = vec![0; 100];
+        let length = file.read_at(&mut text, 0).unwrap();
+        Ok(String::from_utf8_lossy(&text[..length]).into_owned())
+    }
+}
+
+const ESCAPES: &str = "Path escapes the alloc directory";
+
+#[test]
+fn files_are_listed_and_read() {
+    let bed = Bed::new();
+    let names = |path: &str| -> Vec<String> {
+        bed.place(path).list().unwrap().into_iter().map(|file| format!("{} {}", file.mode, file.name)).collect()
+    };
+    assert_eq!(names("/"), ["drwxr-xr-x alloc", "drwxr-xr-x t"]);
+    assert_eq!(names("t/local"), ["drwxr-xr-x deep", "-rw-r--r-- f"]);
+    assert_eq!(names("t/secrets"), ["-rw-r--r-- token"]);
+    let found = bed.place("t/local/../local/f").stat().unwrap();
+    let expected = ("f", false, 6, "text/plain; charset=utf-8");
+    assert_eq!((found.name.as_str(), found.is_dir, found.size, found.content_type.as_str()), expected);
+    assert!(bed.place("t/local").stat().unwrap().is_dir);
+    assert_eq!(bed.read("/t/local/f"), Ok("inside".to_owned()));
+    // A link that stays inside is followed.
+    symlink("f", bed.root().join("t/local/link")).unwrap();
+    symlink("../../alloc", bed.root().join("t/local/shared")).unwrap();
+    assert_eq!(bed.read("t/local/link"), Ok("inside".to_owned()));
+    assert!(bed.place("t/local/shared").stat().unwrap().is_dir);
+    assert_eq!(mode_text(FileType::Directory, 0o41777), "dtrwxrwxrwx");
+    assert_eq!(mode_text(FileType::Fifo, 0o10600), "prw-------");
+}
+
+#[test]
+fn what_is_not_there_is_said_in_words() {
+    let bed = Bed::new();
+    let root = bed.root().display().to_string();
+    let text = |error: RpcError| error.to_string();
+    assert_eq!(text(bed.place("no").stat().unwrap_err()), format!("stat {root}/no: no such file or directory"));
+    assert_eq!(text(bed.place("no").list().unwrap_err()), format!("open {root}/no: no such file or directory"));
+    assert_eq!(text(bed.place("t/local/f").list().unwrap_err()), format!("open {root}/t/local/f: not a directory"));
+    assert_eq!(bed.read("t"), Err("file \"t\" is a directory".to_owned()));
+    assert_eq!(bed.read("t/secrets/token"), Err("Reading secret file prohibited: t/secrets/token".to_owned()));
+    // By another way it is secret all the same.
+    symlink("../secrets", bed.root().join("t/local/way")).unwrap();
+    assert!(bed.read("t/local/way/token").unwrap_err().starts_with("Reading secret file prohibited"));
+    assert_eq!(bed.place("t/local/way/token").stat().unwrap().content_type, "");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        bed.root().join("t/local/fifo"),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    assert_eq!(bed.read("t/local/fifo"), Err("file \"t/local/fifo\" is not a regular file".to_owned()));
+}
+
+#[test]
+fn five_thousand_hostile_names_lead_nowhere() {
+    let bed = Bed::new();
+    let outside = bed.base.path().join("outside");
+    symlink(&outside, bed.root().join("t/local/abs")).unwrap();
+    symlink("../../../outside", bed.root().join("t/local/rel")).unwrap();
+    symlink("abs", bed.root().join("t/local/chain")).unwrap();
+    symlink("/proc/self/root", bed.root().join("t/local/magic")).unwrap();
+    symlink("loop", bed.root().join("t/local/loop")).unwrap();
+    let parts = [
+        "..", ".", "", "/", "t", "local", "abs", "rel", "chain", "magic", "loop", "secret", "outside", "f", "secrets",
+        "token", "...", "..\\", "%2e%2e", "\u{202e}", " ", "~", "proc", "self", "root", "etc", "passwd", "a1", "deep",
+        "\n",
+    ];
+    let ways = ["", "../", "/../", "t/../../", "t/local/abs/", "t/local/rel/", "t/local/chain/../", "t/local/deep/../../../../"];
+    let mut seed = 7u64;
+    let mut next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap()
+    };
+    let mut names: Vec<String> =
+        ["../outside/secret", "/../outside/secret", "t/local/abs/secret", "t/local/rel/secret", "t/local/chain/secret"]
+            .map(str::to_owned)
+            .to_vec();
+    names.push(outside.join("secret").display().to_string());
+    names.push(format!("t/local/magic{}/secret", outside.display()));
+    names.push(format!("{}x", "../".repeat(2000)));
+    names.push("t/\0/f".to_owned());
+    while names.len() < 5000 {
+        let count = 1 + next() % 9;
+        let way = ways[next() % ways.len()];
+        names.push(way.to_owned() + &(0..count).map(|_| parts[next() % parts.len()]).collect::<Vec<_>>().join("/"));
+    }
+    let mut refused = 0;
+    for name in &names {
+        match bed.read(name) {
+            Ok(text) => assert_eq!(text, "inside", "{name:?}"),
+            Err(text) => refused += usize::from(text == ESCAPES),
+        }
+        for file in bed.place(name).list().unwrap_or_default() {
+            assert_ne!(file.name, "secret", "{name:?}");
+        }
+        if let Ok(found) = bed.place(name).stat() {
+            assert!(found.size != 7, "{name:?}");
+        }
+    }
+    assert!(refused > 1000, "the names are not hostile: {refused}");
+}
+
+#[test]
+fn a_link_that_is_swapped_leads_nowhere() {
+    let bed = Bed::new();
+    let (link, spare) = (bed.root().join("t/local/swap"), bed.root().join("t/local/spare"));
+    std::fs::create_dir(bed.root().join("t/local/real")).unwrap();
+    std::fs::write(bed.root().join("t/local/real/secret"), "inside").unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| {
+            let mut swaps = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let target = if swaps % 2 == 0 { "real".into() } else { bed.base.path().join("outside") };
+                let _ = std::fs::remove_file(&spare);
+                symlink(target, &spare).unwrap();
+                std::fs::rename(&spare, &link).unwrap();
+                swaps += 1;
+            }
+            swaps
+        });
+        let (mut inside, mut refused) = (0, 0);
+        for _ in 0..10_000 {
+            match bed.read("t/local/swap/secret") {
+                Ok(text) => {
+                    assert_eq!(text, "inside");
+                    inside += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let swaps = swapping.join().unwrap();
+        assert!(swaps > 100 && inside > 0 && refused > 0, "{swaps} swaps, {inside} inside, {refused} refused");
+    });
+}

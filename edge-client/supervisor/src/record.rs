@@ -1,0 +1,133 @@
+//! What is known of a task besides its descriptors: enough for another supervisor to take it over.
+//!
+//! A copy is kept by the agent, beside copies of the descriptors, and one as a file per task beside the socket, for the case
+//! that agent and supervisor go at once. A record of another boot is void.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{Exit, Started};
+use crate::spec::LogSpec;
+use crate::sys::RawExit;
+
+/// Version of the form of records and of what one supervisor hands to the next.
+pub(crate) const VERSION: u16 = 1;
+/// Longest record, in bytes.
+pub(crate) const RECORD_BYTES_MAX: usize = 64 << 10;
+
+/// A record that is being written; no task's escaped name begins with a dot.
+const NEW: &CStr = c".new";
+
+/// One task as another supervisor would need it. Fields that are added have defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    pub(crate) version: u16,
+    pub(crate) boot_id: String,
+    pub(crate) task_id: String,
+    pub(crate) started: Option<Started>,
+    pub(crate) has_cgroup: bool,
+    pub(crate) is_contained: bool,
+    /// Standard output and standard error.
+    pub(crate) logs: [Option<RecordedLog>; 2],
+    /// How its main process ended, where that is known and the rest is not over yet.
+    pub(crate) ended: Option<(RawExit, SystemTime)>,
+    /// How it ended.
+    pub(crate) exit: Option<Exit>,
+    pub(crate) log_bytes_dropped: u64,
+}
+
+/// One log of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedLog {
+    pub(crate) spec: LogSpec,
+    /// The pipe's inode, by which it is found among the descriptors of the task's processes.
+    pub(crate) pipe_inode: u64,
+}
+
+impl Record {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec_named(self).unwrap_or_default()
+    }
+
+    /// None for what is no record, or one of a version that is not read.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Record> {
+        let record: Record = rmp_serde::from_slice(bytes).ok()?;
+        (record.version == VERSION && !record.task_id.is_empty()).then_some(record)
+    }
+}
+
+/// The boot that this process runs in.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// The records of this boot in a directory.
+pub(crate) fn read_all(dir: &Path) -> Vec<Record> {
+    let boot_id = boot_id();
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes() != NEW.to_bytes())
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= RECORD_BYTES_MAX as u64))
+        .filter_map(|entry| Record::decode(&std::fs::read(entry.path()).ok()?))
+        .filter(|record| record.boot_id == boot_id)
+        .collect()
+}
+
+/// A record on its way to the disk, done by the thread that may wait for one.
+#[derive(Debug)]
+pub(crate) struct RecordFile {
+    pub(crate) name: CString,
+    /// None removes it.
+    pub(crate) data: Option<Vec<u8>>,
+}
+
+impl RecordFile {
+    /// Writes or removes it. Allocates nothing; what the disk refuses is of use only after a double death.
+    pub(crate) fn store(&self, dir: &OwnedFd) {
+        let Some(data) = &self.data else {
+            let _ = unlinkat(dir, self.name.as_c_str(), AtFlags::empty());
+            return;
+        };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Under another name first: whoever is killed in between leaves the old one whole.
+        if let Ok(file) = openat(dir, NEW, flags, Mode::from_raw_mode(0o600))
+            && rustix::io::write(&file, data) == Ok(data.len())
+        {
+            let _ = renameat(dir, NEW, dir, self.name.as_c_str());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_and_others_do_not() {
+        let record = Record { version: VERSION, boot_id: boot_id(), task_id: "a.t".into(), ..Record::default() };
+        assert_eq!(Record::decode(&record.encode()), Some(record.clone()));
+        let later = Record { version: VERSION + 1, ..record.clone() };
+        assert_eq!(Record::decode(&later.encode()), None);
+        assert_eq!(Record::decode(b"\x81\xa7version\x01"), None, "a record without a task");
+        // Written before a field was there.
+        let old = b"\x83\xa7version\x01\xa7task_id\xa1x\xa7boot_id\xa1b";
+        assert_eq!(Record::decode(old).map(|record| record.task_id), Some("x".to_owned()));
+        let dir = tempfile::tempdir().unwrap();
+        let held = crate::held_dir::open(dir.path()).unwrap();
+        let other_boot = Record { boot_id: "other".into(), task_id: "b.t".into(), ..record.clone() };
+        for (name, of) in [(c"a", &record), (c"b", &other_boot)] {
+            RecordFile { name: name.into(), data: Some(of.encode()) }.store(&held);
+        }
+        std::fs::write(dir.path().join("c"), "torn").unwrap();
+        assert_eq!(read_all(dir.path()), vec![record]);
+        RecordFile { name: c"a".into(), data: None }.store(&held);
+        assert_eq!(read_all(dir.path()), vec![]);
+    }
+}
