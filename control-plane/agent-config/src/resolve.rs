@@ -12,7 +12,8 @@ use crate::convert;
 use crate::files;
 use crate::flags::{FlagSetting, Flags};
 use crate::settings::{
-    Advertise, AutopilotSettings, ClientSettings, Limits, Listen, LogLevel, Ports, ServerSettings, Settings, TlsSettings,
+    Advertise, AutopilotSettings, ClientSettings, Limits, Listen, LogLevel, Ports, ServerSettings, Settings,
+    TlsSettings,
 };
 use crate::tree::{self, Content, Item};
 

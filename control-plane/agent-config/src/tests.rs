@@ -127,11 +127,7 @@ fn what_a_server_of_its_own_has_no_use_for_is_named() {
     );
     assert_eq!(
         settings.unacted,
-        [
-            "limits.rpc_handshake_timeout",
-            "limits.rpc_max_conns_per_client",
-            "tls.verify_server_hostname",
-        ]
+        ["limits.rpc_handshake_timeout", "limits.rpc_max_conns_per_client", "tls.verify_server_hostname",]
     );
     assert_eq!(loads("server { enabled = true }\nleave_on_interrupt = false").unacted, [""; 0]);
     assert_eq!(settings.server.join.retry_join, ["a", "c"]);

@@ -178,17 +178,6 @@ impl Client {
         self.ask(Method::Delete, path, None, options)
     }
 
-    /// DELETE with a JSON body.
-    pub fn delete_with<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        options: &QueryOptions,
-    ) -> Result<Answer<T>, Error> {
-        let body = self.encoded(Method::Delete, path, body)?;
-        self.ask(Method::Delete, path, Some(body), options)
-    }
-
     /// GET of bytes that come as they are made; the reader ends when the agent ends the answer.
     pub fn stream(&self, path: &str, options: &QueryOptions) -> Result<Box<dyn Read + Send>, Error> {
         let url = self.url(path, options);

@@ -107,4 +107,9 @@ impl Client {
     pub fn fail_deployment(&self, id: &str, options: &QueryOptions) -> Result<Answer<DeploymentWritten>, Error> {
         self.write(&format!("/v1/deployment/fail/{}", escape(id)), &json!({ "DeploymentID": id }), options)
     }
+
+    /// PUT /v1/deployment/unblock/:id
+    pub fn unblock_deployment(&self, id: &str, options: &QueryOptions) -> Result<Answer<DeploymentWritten>, Error> {
+        self.write(&format!("/v1/deployment/unblock/{}", escape(id)), &json!({ "DeploymentID": id }), options)
+    }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::allocs::AllocStub;
 use crate::client::{Answer, Client};
@@ -61,13 +60,6 @@ pub struct EvalStub {
     pub create_index: u64,
 }
 
-/// How many.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct EvalCount {
-    pub count: u64,
-}
-
 impl Eval {
     /// Nothing more will happen to it.
     pub fn is_terminal(&self) -> bool {
@@ -89,26 +81,5 @@ impl Client {
     /// GET /v1/evaluation/:id/allocations
     pub fn eval_allocs(&self, id: &str, options: &QueryOptions) -> Result<Answer<Vec<AllocStub>>, Error> {
         self.read(&format!("/v1/evaluation/{}/allocations", escape(id)), options)
-    }
-
-    /// GET /v1/evaluations/count
-    pub fn count_evals(&self, filter: &str) -> Result<Answer<EvalCount>, Error> {
-        let options = QueryOptions { filter: filter.to_owned(), ..QueryOptions::default() };
-        self.read("/v1/evaluations/count", &options)
-    }
-
-    /// DELETE /v1/evaluations: one by its id.
-    pub fn delete_eval(&self, id: &str) -> Result<Answer<EvalCount>, Error> {
-        self.delete_with("/v1/evaluations", &json!({ "EvalIDs": [id] }), &QueryOptions::default())
-    }
-
-    /// DELETE /v1/evaluations: all that the expression admits.
-    pub fn delete_evals(&self, filter: &str) -> Result<Answer<EvalCount>, Error> {
-        self.delete_with("/v1/evaluations", &json!({ "Filter": filter }), &QueryOptions::default())
-    }
-
-    /// GET /v1/operator/scheduler/configuration
-    pub fn scheduler_configuration(&self) -> Result<Answer<Value>, Error> {
-        self.read("/v1/operator/scheduler/configuration", &QueryOptions::default())
     }
 }

@@ -57,7 +57,8 @@ impl Client {
             .with("command", command);
         let url = self.url(&format!("/v1/client/allocation/{}/exec", escape(alloc_id)), &options);
         let target = url.strip_prefix(self.base()).unwrap_or(&url).to_owned();
-        let failed = |problem: io::Error| Error::Unanswered { method: "Get", url: url.clone(), problem: problem.to_string() };
+        let failed =
+            |problem: io::Error| Error::Unanswered { method: "Get", url: url.clone(), problem: problem.to_string() };
         let mut wire = Wire::connect(&self.address, &self.config.tls, self.config.timeout).map_err(failed)?;
         let key = random::<16>().ok_or_else(|| failed(io::Error::other("no randomness")))?;
         let mut head = format!(

@@ -8,13 +8,17 @@ pub mod resolve;
 
 pub mod agent;
 pub mod agent_info;
+pub mod alloc_exec;
+pub mod alloc_fs;
 pub mod alloc_logs;
+pub mod alloc_restart;
+pub mod alloc_signal;
 pub mod alloc_status;
+pub mod alloc_stop;
 pub mod check;
 pub mod deployment_actions;
 pub mod deployment_list;
 pub mod deployment_status;
-pub mod eval_delete;
 pub mod eval_list;
 pub mod eval_status;
 pub mod fmt;
@@ -52,16 +56,21 @@ pub mod version;
 pub const COMMANDS: &[&Command] = &[
     &agent::COMMAND,
     &agent_info::COMMAND,
+    &alloc_exec::COMMAND,
+    &alloc_fs::COMMAND,
     &alloc_logs::COMMAND,
+    &alloc_restart::COMMAND,
+    &alloc_signal::COMMAND,
     &alloc_status::COMMAND,
+    &alloc_stop::COMMAND,
     &check::COMMAND,
     &deployment_actions::FAIL,
     &deployment_actions::PAUSE,
     &deployment_actions::PROMOTE,
     &deployment_actions::RESUME,
+    &deployment_actions::UNBLOCK,
     &deployment_list::COMMAND,
     &deployment_status::COMMAND,
-    &eval_delete::COMMAND,
     &eval_list::COMMAND,
     &eval_status::COMMAND,
     &fmt::COMMAND,

@@ -40,7 +40,7 @@ pub use files::{FileError, Files};
 pub use format::format;
 pub use job_file::{Inputs, parse_job_file};
 pub use number::Number;
-pub use parse::{fuzz, parse};
+pub use parse::parse;
 pub use problem::{Place, Problem};
 pub use scope::{Limits, Scope};
 pub use source::{Position, Source, Span};

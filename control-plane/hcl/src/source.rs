@@ -72,10 +72,7 @@ impl Source {
         }
         let before = &self.text[..byte];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Position {
-            line: before.bytes().filter(|b| *b == b'\n').count() + 1,
-            column: width(&before[line_start..]) + 1,
-        }
+        Position { line: before.bytes().filter(|b| *b == b'\n').count() + 1, column: width(&before[line_start..]) + 1 }
     }
 
     /// `name:line,column-column`, or `name:line,column-line,column` for a span over several lines.

@@ -76,7 +76,9 @@ fn is_websocket(headers: &HeaderMap) -> bool {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
     };
-    says(header::UPGRADE, "websocket") && says(header::CONNECTION, "upgrade") && headers.contains_key("sec-websocket-key")
+    says(header::UPGRADE, "websocket")
+        && says(header::CONNECTION, "upgrade")
+        && headers.contains_key("sec-websocket-key")
 }
 
 async fn serve(upgrade: OnUpgrade, api: Api, query: Query, alloc: String) {

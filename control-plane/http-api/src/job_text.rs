@@ -21,7 +21,9 @@ pub(crate) async fn parse(mut call: Call) -> Result<Reply, Problem> {
     // Expressions may take their time: not on a thread that others wait for.
     let mut job = tokio::task::spawn_blocking(move || {
         // A server's files and environment are no business of a job.
-        let inputs = Inputs { var_files, ..Inputs::default() };
+        let mut seed = [0; 32];
+        let seed = getrandom::fill(&mut seed).ok().map(|()| seed);
+        let inputs = Inputs { var_files, seed, ..Inputs::default() };
         parse_hcl(&source, &inputs).map_err(|problems| Problem::Invalid(failed(&problems, &source)))
     })
     .await

@@ -41,7 +41,7 @@ impl<'a> Decoder<'a> {
             }
         }
         if let Some(finish) = shape.finish {
-            finish(&mut body, block, &mut self.problems);
+            finish(&mut body, block, self.source, &mut self.problems);
             for field in shape.fields.iter().filter(|field| field.json.is_empty()) {
                 // Left for the caller only where it is a list or block to deal out.
                 if !matches!(field.kind, Kind::Many(_) | Kind::One(_)) {

@@ -33,8 +33,6 @@ pub mod surroundings;
 
 pub mod init;
 
-pub mod fuzz;
-
 pub use canonicalize::{Canonical, canonicalize};
 pub use json::{JsonError, parse_json};
 pub use multierror::{multierror, warnings_text};

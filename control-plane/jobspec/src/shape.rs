@@ -4,7 +4,7 @@
 //! unset (`parsed`), and what the server makes of it when it stays unset (`stored`). The decoder, the reader of JSON
 //! jobs and canonicalization all interpret the same tables, which are under [`crate::shapes`].
 
-use drover_hcl::{Block, Problem};
+use drover_hcl::{Block, Problem, Source};
 use serde_json::{Map, Value, json};
 
 /// What values a field takes.
@@ -106,7 +106,7 @@ pub struct Field {
 }
 
 /// What a hook may do with a block that was just decoded: mend its JSON and report problems.
-pub type Finish = fn(&mut Map<String, Value>, &Block, &mut Vec<Problem>);
+pub type Finish = fn(&mut Map<String, Value>, &Block, &Source, &mut Vec<Problem>);
 
 /// A block of the job language.
 pub struct Shape {

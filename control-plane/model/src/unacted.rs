@@ -51,12 +51,8 @@ pub const UNACTED: &[Unacted] = &[
         in_group: |group| group.consul.is_some(),
         in_task: |task| task.consul.is_some(),
     },
-    Unacted {
-        block: "scaling",
-        effect: Effect::LeftOut,
-        in_group: |group| group.scaling.is_some(),
-        in_task: |task| !task.scaling_policies.is_empty(),
-    },
+    // A group's bounds hold for whoever changes its count; nobody asks for a task's.
+    of_task("scaling", Effect::LeftOut, |task| !task.scaling_policies.is_empty()),
     of_group("disconnect", Effect::LeftOut, |group| group.disconnect.is_some()),
     of_group("migrate", Effect::LeftOut, |group| {
         // Every service group has one; only what was asked for beyond the defaults is worth a word.

@@ -39,7 +39,8 @@ fn leads_until(metrics: &Metrics) -> Option<Instant> {
     if metrics.current_leader != Some(metrics.id) || !metrics.state.is_leader() {
         return None;
     }
-    if is_alone(metrics) {
+    if metrics.membership_config.membership().voter_ids().eq([metrics.id]) {
+        // Its own word is its quorum.
         return Some(Instant::now() + Duration::from_secs(3600));
     }
     let silence = metrics.last_quorum_acked.as_ref()?.elapsed();
@@ -64,7 +65,10 @@ pub fn follow(
             if let Err(error) = &now.running_state
                 && !(matches!(error, Fatal::Stopped) && stopping.load(Ordering::Relaxed))
             {
-                break Some(error.to_string());
+                break Some(match error {
+                    Fatal::StorageError(error) => format!("the log's disk has failed: {error}"),
+                    other => other.to_string(),
+                });
             }
             let until = leads_until(&now);
             let is_leader = until.is_some_and(|until| until > Instant::now());

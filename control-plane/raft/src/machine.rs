@@ -316,7 +316,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
         let (dir, captured) = (self.dir.clone(), self.capture());
         let meta = captured.meta.clone();
-        let file = on_blocking(move || Ok(captured.save(&dir)?)).await?;
+        let file = on_blocking(move || captured.save(&dir).map_err(|e| snapshot_file::at(&dir, e))).await?;
         Ok(RaftSnapshot { meta, snapshot: SnapshotData::Own(file) })
     }
 }
@@ -324,4 +324,103 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
 /// Runs what reads and writes files, or takes long, off the threads that answer.
 pub async fn on_blocking<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(f).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::RestoreStep;
+    use drover_model::{EvalId, JobId, Timestamp};
+
+    fn command(number: u8) -> Proposal {
+        let id = EvalId::from_random([number; 16]);
+        let eval = drover_model::eval::Eval { id, job_id: JobId::from("web"), ..Default::default() };
+        let command = drover_state::Command::UpsertEvals { evals: vec![eval], at: Timestamp(1) };
+        Proposal::Command(command::encode(&command).into())
+    }
+
+    /// Applies one entry; gives what came of it.
+    async fn apply(machine: &Machine, index: u64, proposal: Proposal) -> Outcome {
+        let log_id = LogId::new_term_index(1, index);
+        let (outcome, _, complete) = machine.apply_entry(log_id, EntryPayload::Normal(proposal));
+        match complete {
+            Some(complete) => machine.replace(log_id, complete).await.unwrap().0,
+            None => outcome,
+        }
+    }
+
+    fn image(evals: u8) -> (Vec<u8>, State) {
+        let mut state = State::default();
+        for number in 1..=evals {
+            let Proposal::Command(bytes) = command(number) else { unreachable!() };
+            apply::apply(&mut state, 1000 + u64::from(number), command::decode(&bytes).unwrap());
+        }
+        (state.encode(), state)
+    }
+
+    #[tokio::test]
+    async fn a_restore_goes_on_across_a_snapshot_and_a_restart() {
+        let (image, restored) = image(5);
+        let dir = tempfile::tempdir().unwrap();
+        let restore = |step| Proposal::Restore(step);
+        let part = |bytes: &[u8]| restore(RestoreStep::Part { begun: 2, bytes: bytes.into() });
+        let digest = staged::digest(&image);
+        let begin = restore(RestoreStep::Begin { len: image.len() as u64, digest, index: 1005 });
+        let (first, second) = image.split_at(image.len() / 3);
+
+        let mut machine = Machine::open(dir.path().to_path_buf()).unwrap();
+        apply(&machine, 1, command(9)).await;
+        apply(&machine, 2, begin).await;
+        apply(&machine, 3, part(first)).await;
+        // Writes meanwhile go to the state that is still there.
+        assert_eq!(apply(&machine, 4, command(10)).await.index, 4);
+        machine.build_snapshot().await.unwrap();
+        drop(machine);
+
+        let machine = Machine::open(dir.path().to_path_buf()).unwrap();
+        assert_eq!(machine.lock().state.snapshot().evals().count(), 2);
+        apply(&machine, 5, part(second)).await;
+        let end = apply(&machine, 6, restore(RestoreStep::Finish { begun: 2 })).await;
+        assert_eq!((end.index, end.answer), (1006, Answer::Done));
+        assert_eq!(machine.lock().state.digest(), restored.digest());
+        assert_eq!(apply(&machine, 7, command(11)).await.index, 1007);
+    }
+
+    #[tokio::test]
+    async fn a_step_that_does_not_fit_is_refused_and_changes_nothing() {
+        let (image, _) = image(2);
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine::open(dir.path().to_path_buf()).unwrap();
+        apply(&machine, 1, command(9)).await;
+        let mut index = 1;
+        let mut check = async |step, expected: Option<&str>| {
+            index += 1;
+            let answer = apply(&machine, index, Proposal::Restore(step)).await.answer;
+            let reason = match answer {
+                Answer::Refused(refusal) => Some(refusal.to_string()),
+                _ => None,
+            };
+            assert_eq!(reason.as_deref(), expected);
+        };
+        let part = |begun| RestoreStep::Part { begun, bytes: image.as_slice().into() };
+        let begin = |digest| RestoreStep::Begin { len: image.len() as u64, digest, index: 9 };
+        let other = Some("another restore has taken the place of this one");
+        check(part(2), other).await;
+        check(begin([7; 32]), None).await;
+        check(begin([7; 32]), None).await;
+        check(part(3), other).await;
+        check(part(4), None).await;
+        check(part(4), Some("more came than the restore had said")).await;
+        check(RestoreStep::Finish { begun: 4 }, Some("what came is not what the restore had said")).await;
+        check(RestoreStep::Finish { begun: 4 }, other).await;
+        check(RestoreStep::Begin { len: u64::MAX, digest: [0; 32], index: 1 }, {
+            Some("a state of 18446744073709551615 bytes is over the limit of 68719476736")
+        })
+        .await;
+        // One that goes no further is forgotten, on every server at the same entry.
+        check(begin(staged::digest(&image)), None).await;
+        apply(&machine, 100_000, command(9)).await;
+        assert!(machine.lock().staged.is_none());
+        assert_eq!(machine.lock().state.snapshot().evals().count(), 1);
+    }
 }

@@ -26,6 +26,8 @@ pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
 /// How much is read at once.
 const READ_BYTES: usize = 1 << 20;
 const PREFIX_BYTES: usize = 8 + 4;
+/// How often a snapshot is looked for anew when it was replaced while it was opened.
+const OPEN_ATTEMPTS_MAX: usize = 10;
 const DIGEST_BYTES: usize = 32;
 
 /// Why a file is not taken as a snapshot.
@@ -254,20 +256,32 @@ pub fn save<'a>(
 /// Makes a synced file in `dir` the snapshot of its index.
 pub fn adopt(dir: &Path, beside: &Path, index: u64) -> Result<SnapshotFile, SnapshotError> {
     let path = path_of(dir, index);
+    // Opened first: one that is newer still may come to take its place at any moment.
+    let file = SnapshotFile::open(beside)?;
     fs::rename(beside, &path)?;
     File::open(dir)?.sync_all()?;
-    for older in list(dir)? {
-        if older < path {
-            fs::remove_file(older)?;
+    for older in list(dir)?.into_iter().filter(|other| *other < path) {
+        match fs::remove_file(older) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
         }
     }
-    SnapshotFile::open(&path)
+    Ok(file)
 }
 
 /// Opens the newest snapshot, if there is one.
 pub fn newest(dir: &Path) -> io::Result<Option<SnapshotFile>> {
-    let Some(path) = list(dir)?.pop() else { return Ok(None) };
-    SnapshotFile::open(&path).map(Some).map_err(|e| at(&path, e))
+    let mut attempts = 0;
+    loop {
+        let Some(path) = list(dir)?.pop() else { return Ok(None) };
+        attempts += 1;
+        match SnapshotFile::open(&path) {
+            // A newer one took its place since the directory was read.
+            Err(SnapshotError::Io(error))
+                if error.kind() == io::ErrorKind::NotFound && attempts < OPEN_ATTEMPTS_MAX => {}
+            opened => return opened.map(Some).map_err(|e| at(&path, e)),
+        }
+    }
 }
 
 /// Opens the newest snapshot at a start: what a death left half written goes, and the digest must hold.
@@ -282,7 +296,8 @@ pub fn load(dir: &Path) -> io::Result<Option<SnapshotFile>> {
     opened.map(Some).map_err(|e| at(&path, e))
 }
 
-fn at(path: &Path, error: SnapshotError) -> io::Error {
+/// Says where it happened.
+pub fn at(path: &Path, error: SnapshotError) -> io::Error {
     let error = io::Error::from(error);
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -72,6 +72,8 @@ impl Server {
     /// # Errors
     /// The enforced index is another one, or the log can't be written.
     pub async fn register_job(&self, mut request: RegisterRequest) -> Result<JobWritten, Error> {
+        let snapshot = self.read(false).await?.snapshot;
+        check_change(snapshot.job(&request.job.key()).map(|job| &**job), &request.job)?;
         // Only a deployment, or the copy of a stable version, makes a version stable.
         request.job.stable = false;
         self.write_job(request).await
@@ -176,6 +178,29 @@ impl Server {
     }
 }
 
+/// What a job is can't be changed: another scheduler would look after its allocs, or none.
+fn check_change(old: Option<&Job>, new: &Job) -> Result<(), Error> {
+    let refuse = |text: String| Err(Error::Conflict(text));
+    let Some(old) = old else {
+        return if new.dispatched { refuse("job can't be submitted with 'Dispatched' set".to_owned()) } else { Ok(()) };
+    };
+    if old.kind != new.kind {
+        return refuse(format!("cannot update job from type {:?} to {:?}", old.kind.as_str(), new.kind.as_str()));
+    }
+    let kinds = [
+        ("periodic", old.periodic.is_some(), new.periodic.is_some()),
+        ("parameterized", old.parameterized_job.is_some(), new.parameterized_job.is_some()),
+    ];
+    for (word, was, is) in kinds {
+        match (was, is) {
+            (true, false) => return refuse(format!("cannot update {word} job to being non-{word}")),
+            (false, true) => return refuse(format!("cannot update non-{word} job to being {word}")),
+            _ => {}
+        }
+    }
+    if old.dispatched == new.dispatched { Ok(()) } else { refuse("field 'Dispatched' is read-only".to_owned()) }
+}
+
 /// A job that only launches others has nothing to evaluate.
 pub(crate) fn check_evaluable(job: &Job) -> Result<(), Error> {
     match job.is_parent() {
@@ -193,5 +218,35 @@ fn written(eval_id: Option<EvalId>, index: u64, answer: Answer) -> JobWritten {
         Answer::Done | Answer::Launched { .. } | Answer::Refused(_) => {
             JobWritten { eval_id, eval_create_index: index, job_modify_index: 0, index }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_model::job::JobType;
+
+    use super::*;
+
+    #[test]
+    fn what_a_job_is_stays() {
+        let service = Job::default();
+        let batch = Job { kind: JobType::Batch, ..Job::default() };
+        let periodic = Job { periodic: Some(true.into()), ..Job::default() };
+        let parameterized = Job { parameterized_job: Some(true.into()), ..Job::default() };
+        let dispatched = Job { dispatched: true, ..parameterized.clone() };
+        let check = |old: Option<&Job>, new: &Job, expected: Option<&str>| {
+            let found = check_change(old, new).err().map(|error| error.to_string());
+            assert_eq!(found.as_deref(), expected);
+        };
+        check(None, &service, None);
+        check(None, &dispatched, Some("job can't be submitted with 'Dispatched' set"));
+        check(Some(&service), &service, None);
+        check(Some(&service), &batch, Some("cannot update job from type \"service\" to \"batch\""));
+        check(Some(&service), &periodic, Some("cannot update non-periodic job to being periodic"));
+        check(Some(&periodic), &service, Some("cannot update periodic job to being non-periodic"));
+        check(Some(&service), &parameterized, Some("cannot update non-parameterized job to being parameterized"));
+        check(Some(&parameterized), &service, Some("cannot update parameterized job to being non-parameterized"));
+        check(Some(&parameterized), &dispatched, Some("field 'Dispatched' is read-only"));
+        check(Some(&dispatched), &dispatched, None);
     }
 }

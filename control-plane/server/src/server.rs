@@ -12,9 +12,9 @@ use drover_protocol::host_file::{HOST_FILE_VERSION, HostFile, NO_FINGERPRINT};
 use drover_protocol::server::{FromPeer, ToPeer};
 use drover_raft::{Leadership, ProposeError, RaftNode};
 use drover_state::{Answer, Command, Snapshot};
-use drover_transport::{Accepted, CloseCode, Endpoint, EndpointOptions, Protocol};
+use drover_transport::{Accepted, Candidate, CloseCode, Endpoint, EndpointOptions, Protocol};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::edge_calls::EdgeConnections;
@@ -36,6 +36,8 @@ const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
 const LEADER_RETRY_WAIT: Duration = Duration::from_millis(50);
 /// How long the log may take at the start until its state is there again.
 const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(120);
+/// Who has come to the gossip port for a certificate and waits to be served.
+const CANDIDATES_MAX: usize = 64;
 /// How long a leader that stops tries to hand leadership over.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -152,11 +154,13 @@ impl Server {
             return Err(error);
         }
 
+        let (candidates, at_gossip_port) = mpsc::channel(CANDIDATES_MAX);
         let membership = Membership::start(drover_membership::Options {
             own: own_member(&info, !raft.members().is_empty()),
             endpoint: gossip_endpoint.clone(),
             key: settings.gossip_key.clone(),
             seed: chance::seed(),
+            candidates: Some(candidates),
         })
         .map_err(|e| StartError::Gossip(Box::new(e)))?;
         let host_secret = drover_certs::Secret::generate().map_err(|_| StartError::Randomness)?;
@@ -197,6 +201,7 @@ impl Server {
         tokio::spawn(wake_waiters(server.clone()));
         tokio::spawn(leader_loop::run(server.clone()));
         tokio::spawn(accept_connections(server.clone()));
+        tokio::spawn(accept_candidates(server.clone(), at_gossip_port));
         tokio::spawn(region::run(server.clone()));
         tokio::spawn(region::follow_directory(server.clone()));
         tokio::spawn(reconcile::run(server.clone()));
@@ -494,7 +499,7 @@ fn usable_token(text: Option<&str>, region: &RegionName) -> Result<Option<JoinTo
 }
 
 fn gossip_options(bind: std::net::SocketAddr) -> EndpointOptions {
-    EndpointOptions { accepts: vec![Protocol::Gossip, Protocol::Enrol], ..EndpointOptions::listen(bind) }
+    EndpointOptions { accepts: vec![Protocol::Gossip, Protocol::Enrol], ..EndpointOptions::gossip(bind) }
 }
 
 /// What this server says of itself to the others.
@@ -529,7 +534,8 @@ async fn begin_alone(raft: &RaftNode, info: &ServerInfo, number: u64) -> Result<
     let mut members = raft.watch_members();
     // The sender goes with raft itself; whoever asks it next hears of that.
     let known = timeout(RECOVERY_WAIT_MAX, members.wait_for(|members| !members.is_empty())).await;
-    let is_alone = known.is_ok_and(|known| known.is_ok_and(|members| members.len() == 1 && members[0].number == number));
+    let is_alone =
+        known.is_ok_and(|known| known.is_ok_and(|members| members.len() == 1 && members[0].number == number));
     if is_alone {
         recover(raft).await.map_err(StartError::Recover)?;
     }
@@ -577,6 +583,13 @@ async fn accept_connections(server: Server) {
                 tokio::spawn(enrol_service::serve(server, candidate));
             }
         }
+    }
+}
+
+/// Serves those who come to the gossip port with a token: it is the only port that they know.
+async fn accept_candidates(server: Server, mut candidates: mpsc::Receiver<Candidate>) {
+    while let Some(candidate) = candidates.recv().await {
+        tokio::spawn(enrol_service::serve(server.clone(), candidate));
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use drover_model::job::Job;
 use drover_model::{JobKey, Namespace};
 use drover_server::jobs::RegisterRequest;
+use drover_server::join_tokens::JoinTokenRequest;
 use drover_server::{AutopilotConfig, JoinSettings, Server, Settings};
 use tokio::time::{Instant, sleep};
 
@@ -53,7 +54,10 @@ fn places(region: &str, count: usize) -> Vec<Place> {
 
 async fn start(place: &Place) -> Server {
     // Another test of this process has set it already.
-    let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_test_writer()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .try_init();
     Server::start(place.settings.clone(), |reason| panic!("the server died: {reason}")).await.unwrap()
 }
 
@@ -169,4 +173,38 @@ async fn a_server_joins_a_region_of_one_and_leaves_it_again() {
     until("one server", async || first.raft_peers().len() == 1).await;
     register(&first, "alone").await.unwrap();
     first.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_joins_with_a_token_that_was_asked_of_one_that_waits() {
+    let mut places = places("token2", 2);
+    let first = start(&places[0]).await;
+    // It makes no authority by itself.
+    assert!(!key_file(places[0].dir.path()).exists());
+    let request = JoinTokenRequest { is_for_server: true, ..JoinTokenRequest::default() };
+    let made = first.create_join_token(request).await.unwrap();
+    assert!(made.text.starts_with("drover1.server.token2."), "{}", made.token.role);
+    assert!(key_file(places[0].dir.path()).exists());
+    // What a server keeps of it is no secret.
+    let kept = std::fs::read_to_string(places[0].dir.path().join("join-tokens.json")).unwrap();
+    assert!(!kept.contains(made.text.rsplit('.').next().unwrap()));
+
+    places[1].settings.join_token = Some(made.text.clone());
+    let second = start(&places[1]).await;
+    assert!(first.wait_for_leader(WAIT).await && second.wait_for_leader(WAIT).await);
+    register(&second, "one").await.unwrap();
+    assert!(has(&first, "one").await);
+    // The root's key stays where it was made.
+    assert!(places[0].dir.path().join("tls/root-key.pem").exists());
+    assert!(!places[1].dir.path().join("tls/root-key.pem").exists());
+    // Its one use is spent, also in the state that the token has entered.
+    let spent = async || first.reading().snapshot.join_tokens().all(|token| token.uses_left == Some(0));
+    until("the token spent", spent).await;
+    first.shutdown().await;
+    second.shutdown().await;
+
+    let other = Settings { join_token: Some(made.text.replace("server", "client")), ..places[1].settings.clone() };
+    let refused = Server::start(other, |_| ()).await.err().map(|error| error.to_string());
+    // The keys are there already, and yet a token of another kind is said to be wrong.
+    assert_eq!(refused.as_deref(), Some("use the join token"));
 }

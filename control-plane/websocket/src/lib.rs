@@ -201,9 +201,7 @@ fn message(opcode: u8, payload: Vec<u8>) -> Result<Message, FrameError> {
         1 => Message::Text(String::from_utf8(payload).map_err(|_| FrameError::Malformed("text is not UTF-8"))?),
         2 => Message::Binary(payload),
         8 => match payload.split_first_chunk::<2>() {
-            Some((code, text)) => {
-                Message::Close(u16::from_be_bytes(*code), String::from_utf8_lossy(text).into_owned())
-            }
+            Some((code, text)) => Message::Close(u16::from_be_bytes(*code), String::from_utf8_lossy(text).into_owned()),
             None => Message::Close(1005, String::new()),
         },
         9 => Message::Ping(payload),

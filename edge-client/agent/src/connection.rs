@@ -30,7 +30,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// So long after its end no server takes a certificate for the next one.
 const RENEWABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The longest time for the answer to a request.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
 /// The shortest time between two heartbeats, whatever a server says.
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// The wait after reports that a server could not take.
@@ -100,9 +100,11 @@ impl Link {
         let mut backoff = BACKOFF_MIN;
         let file = TrustFile::new(&self.config.state_dir);
         let mut endpoints = Endpoints::default();
+        let mut lost = None;
         loop {
-            match self.connect(&mut endpoints, &file).await {
+            match self.connect(&mut endpoints, &file, lost).await {
                 Ok((peer, trust, name)) => {
+                    lost = Some(peer.connection.remote_address());
                     let began = Instant::now();
                     let ended = self.session(&peer, &mut endpoints, &file, trust, &name).await;
                     if began.elapsed() >= SETTLED {
@@ -136,9 +138,15 @@ impl Link {
         self.status.send_replace(LinkStatus { server: None, error: Some(text) });
     }
 
-    /// The first candidate that takes us.
-    async fn connect(&self, endpoints: &mut Endpoints, file: &TrustFile) -> Result<(Peer, Trust, String)> {
-        let candidates = self.candidates().await?;
+    /// The first candidate that takes us; the one that was lost comes last.
+    async fn connect(
+        &self,
+        endpoints: &mut Endpoints,
+        file: &TrustFile,
+        lost: Option<SocketAddr>,
+    ) -> Result<(Peer, Trust, String)> {
+        let mut candidates = self.candidates().await?;
+        candidates.sort_by_key(|candidate| Some(candidate.address) == lost);
         let mut last = None;
         for candidate in candidates {
             match self.connect_to(&candidate, endpoints, file).await {

@@ -49,12 +49,7 @@ impl Ends {
         unlockpt(&outer)?;
         let inner = ioctl_tiocgptpeer(&outer, flags)?;
         let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-        Ok(Ends {
-            stdin: copy(&outer)?,
-            stdout: outer,
-            stderr: None,
-            theirs: [copy(&inner)?, copy(&inner)?, inner],
-        })
+        Ok(Ends { stdin: copy(&outer)?, stdout: outer, stderr: None, theirs: [copy(&inner)?, copy(&inner)?, inner] })
     }
 }
 
@@ -147,6 +142,8 @@ impl Running {
                     () = &mut pumps, if !is_read => is_read = true,
                     result = &mut ended, if exit.is_none() => exit = Some(result),
                     () = tokio::time::sleep(LAST_WORDS), if exit.is_some() && !is_read => is_read = true,
+                    // Whoever has asked for it is gone, also where nothing is written that would not arrive.
+                    _ = sender.reader_gone() => return,
                 }
                 if let (true, Some(exit)) = (is_read, &exit) {
                     while let Ok(piece) = output.try_recv() {

@@ -117,8 +117,8 @@ impl Place {
     fn open(&self, flags: OFlags, verb: &str) -> Result<OwnedFd, RpcError> {
         let clean = self.clean().ok_or_else(escapes)?;
         let failed = |errno: Errno| self.failed(verb, &clean, errno);
-        let root = held_dir::open(&self.root)
-            .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))?;
+        let root =
+            held_dir::open(&self.root).map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         // One that is only held takes no other flags.
         let others = if flags.contains(OFlags::PATH) { OFlags::CLOEXEC } else { OFlags::CLOEXEC | OFlags::NONBLOCK };

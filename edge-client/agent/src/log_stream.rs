@@ -60,8 +60,7 @@ async fn send_rest(sender: &mut FrameSender, files: &LogFiles, place: &mut LogPl
         match files.read(*place, READ_MAX) {
             Ok(Some(piece)) => {
                 *place = piece.end;
-                let chunk =
-                    LogChunk {
+                let chunk = LogChunk {
                     data: piece.data,
                     file: format!("alloc/logs/{}", piece.file),
                     offset: piece.end.offset,

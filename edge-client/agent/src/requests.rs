@@ -56,7 +56,13 @@ struct Reading {
 impl Requests {
     /// Answers about these allocs.
     pub fn new(allocs: Arc<Allocs>, edge: Arc<Edge>) -> Requests {
-        Requests { allocs, edge, seats: Arc::new(Semaphore::new(REQUESTS_MAX)), readings: Mutex::default(), node_stats: NodeReadings::default() }
+        Requests {
+            allocs,
+            edge,
+            seats: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            readings: Mutex::default(),
+            node_stats: NodeReadings::default(),
+        }
     }
 
     /// Answers on that stream, beside the others; one too many is refused.
@@ -81,7 +87,9 @@ impl Requests {
             },
             Ok(ToEdge::Files(asked)) => match self.alloc(asked.alloc_id) {
                 Err(error) => FromEdge::Refused(error),
-                Ok(_) => return files::serve(stream, AllocDir::new(&self.edge.allocs_dir, asked.alloc_id), asked).await,
+                Ok(_) => {
+                    return files::serve(stream, AllocDir::new(&self.edge.allocs_dir, asked.alloc_id), asked).await;
+                }
             },
             Ok(ToEdge::Exec(asked)) => match self.alloc(asked.alloc_id) {
                 Err(error) => FromEdge::Refused(error),

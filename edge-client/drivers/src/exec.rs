@@ -6,12 +6,11 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use drover_supervisor::{Session, Bind, ContainerSpec, Isolation, NamespaceMode, TaskSpec, default_capabilities};
+use drover_supervisor::{Bind, ContainerSpec, Isolation, NamespaceMode, Session, TaskSpec, default_capabilities};
 use tokio::sync::oneshot;
 
 use crate::driver::{
-    Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View,
-    TaskCommand,
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskStart, TaskUsage, View,
 };
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;
@@ -110,9 +109,15 @@ impl Driver for Exec {
         self.supervised.recover(handle)
     }
 
-    fn exec(&self, handle: &TaskHandle, mut command: TaskCommand, fds: [BorrowedFd<'_>; 3]) -> Result<Session, TaskError> {
+    fn exec(
+        &self,
+        handle: &TaskHandle,
+        mut command: TaskCommand,
+        fds: [BorrowedFd<'_>; 3],
+    ) -> Result<Session, TaskError> {
         command.env.entry("PATH".to_owned()).or_insert_with(|| SEARCH_PATH.to_owned());
-        let (user, cwd) = (Some(format!("{}:0", if command.user.is_empty() { "nobody" } else { &command.user })), PathBuf::from("/"));
+        let (user, cwd) =
+            (Some(format!("{}:0", if command.user.is_empty() { "nobody" } else { &command.user })), PathBuf::from("/"));
         self.supervised.exec(handle, command, user, cwd, fds)
     }
 

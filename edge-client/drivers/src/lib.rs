@@ -14,6 +14,8 @@ pub mod supervised;
 
 pub mod registry;
 
-pub use driver::{Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDirs, TaskHandle, TaskLogs, TaskStart, View};
+pub use driver::{
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDirs, TaskHandle, TaskLogs, TaskStart, View,
+};
 pub use drover_supervisor::{Session, StartOptions, held_dir, main_if_supervisor, mounts};
 pub use registry::Drivers;

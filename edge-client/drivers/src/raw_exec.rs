@@ -4,12 +4,11 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use drover_supervisor::{Session, Isolation, TaskSpec};
+use drover_supervisor::{Isolation, Session, TaskSpec};
 use tokio::sync::oneshot;
 
 use crate::driver::{
-    Driver, Exit, Fingerprint, Recovered, StartError, TaskError, TaskHandle, TaskStart, TaskUsage, View,
-    TaskCommand,
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskStart, TaskUsage, View,
 };
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;

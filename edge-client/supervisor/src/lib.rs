@@ -16,8 +16,8 @@
 pub mod spec;
 
 pub mod client;
-pub mod keeper;
 pub mod held_dir;
+pub mod keeper;
 pub mod mounts;
 pub mod protocol;
 pub mod users;

@@ -61,9 +61,14 @@ impl Spare {
                 // The supervisor has gone, or wants no spare any more.
                 let Some((order, stdio)) = receive(theirs) else { sys::exit_now(0) };
                 match Program::find(&order.spec, order.user.as_ref()) {
-                    Ok(program) => {
-                        program.become_it(&order.spec, order.user.as_ref(), &stdio, inherited, &Rights::default(), &mut reporter)
-                    }
+                    Ok(program) => program.become_it(
+                        &order.spec,
+                        order.user.as_ref(),
+                        &stdio,
+                        inherited,
+                        &Rights::default(),
+                        &mut reporter,
+                    ),
                     Err(text) => fail(&mut reporter, &text),
                 }
             }

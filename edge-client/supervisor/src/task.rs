@@ -109,12 +109,7 @@ impl Task {
             Phase::Ending(_) => TaskState::Ending,
             Phase::Exited(exit) => TaskState::Exited(exit.clone()),
         };
-        TaskStatus {
-            task_id: self.id.clone(),
-            state,
-            started: self.started.clone(),
-            log_bytes_dropped: self.dropped(),
-        }
+        TaskStatus { task_id: self.id.clone(), state, started: self.started.clone(), log_bytes_dropped: self.dropped() }
     }
 
     fn dropped(&self) -> u64 {
@@ -131,9 +126,8 @@ impl Task {
             started: self.started.clone(),
             has_cgroup: self.cgroup.is_some(),
             is_contained: self.is_contained,
-            logs: [0, 1].map(|place: usize| {
-                self.logs.get(place).and_then(Option::as_ref).map(|log| log.recorded.clone())
-            }),
+            logs: [0, 1]
+                .map(|place: usize| self.logs.get(place).and_then(Option::as_ref).map(|log| log.recorded.clone())),
             ended: match &self.phase {
                 Phase::Ending(ending) => ending.exit.map(|exit| (exit, ending.at)),
                 Phase::Starting(_) | Phase::Running | Phase::Exited(_) => None,

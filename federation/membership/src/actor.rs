@@ -8,7 +8,7 @@ use bytes::Bytes;
 use drover_gossip::{
     Contact, Core, Directory, ForceLeaveError, Member, MemberChange, MemberEvent, Output, Refusal, Sender,
 };
-use drover_transport::{CloseCode, Endpoint, Peer};
+use drover_transport::{Accepted, Candidate, CloseCode, Endpoint, Peer};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -48,6 +48,7 @@ pub(crate) struct Actor {
     pub(crate) joins: BTreeMap<Sender, Vec<oneshot::Sender<Result<(), Refusal>>>>,
     pub(crate) leaving: Vec<oneshot::Sender<()>>,
     pub(crate) complained_at: Option<Instant>,
+    pub(crate) candidates: Option<mpsc::Sender<Candidate>>,
 }
 
 impl Actor {
@@ -65,6 +66,11 @@ impl Actor {
                     self.core.on_packet(now, &from, &packet)
                 }
                 accepted = self.endpoint.accept() => match accepted {
+                    Some(Accepted::Candidate(candidate)) => {
+                        // One that finds no place is dropped, which closes its connection: it comes back.
+                        let _ = self.candidates.as_ref().map(|candidates| candidates.try_send(candidate));
+                        Vec::new()
+                    }
                     Some(accepted) => {
                         self.pool.accept(accepted);
                         Vec::new()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use drover_certs::Secret;
 use drover_gossip::{Core, Directory, Member, MemberError, Settings};
-use drover_transport::Endpoint;
+use drover_transport::{Candidate, Endpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
@@ -29,6 +29,8 @@ pub struct Options {
     pub key: Option<Secret>,
     /// The seed of every random choice.
     pub seed: u64,
+    /// Takes those who come to the gossip port for a certificate, where the endpoint accepts them; without it they are turned away.
+    pub candidates: Option<mpsc::Sender<Candidate>>,
 }
 
 /// This server's part in the gossip. Copies are the same one; when the last is gone, the part ends without a goodbye.
@@ -58,7 +60,7 @@ pub enum ForceLeaveError {
 impl Membership {
     /// Begins to take part. Must be called inside a tokio runtime. Nobody is known yet: [`Membership::join`].
     pub fn start(options: Options) -> Result<Membership, MemberError> {
-        let Options { own, endpoint, key, seed } = options;
+        let Options { own, endpoint, key, seed, candidates } = options;
         let address = own.gossip;
         let core = Core::new(own, Settings::new(seed), Duration::ZERO)?;
         let (directory, seen) = watch::channel(Arc::new(core.directory()));
@@ -75,6 +77,7 @@ impl Membership {
             joins: Default::default(),
             leaving: Vec::new(),
             complained_at: None,
+            candidates,
         };
         tokio::spawn(actor.run());
         Ok(Membership { own: address, endpoint, key, wishes: wishes_in, directory: seen })

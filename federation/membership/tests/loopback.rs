@@ -68,7 +68,7 @@ async fn start_at(authority: &Authority, name: &str, id: &str, address: SocketAd
         incarnation: now_ms(),
         status: MemberStatus::Alive,
     };
-    let membership = Membership::start(Options { own: own.clone(), endpoint, key, seed: now_ms() }).unwrap();
+    let membership = Membership::start(Options { own: own.clone(), endpoint, key, seed: now_ms(), candidates: None }).unwrap();
     Server { membership, address, own }
 }
 

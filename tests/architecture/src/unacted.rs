@@ -10,7 +10,7 @@ use crate::workspace::{root, rust_files};
 const READS: &[(&str, &[&str])] = &[
     ("service", &[".services"]),
     ("consul", &[".consul"]),
-    ("scaling", &[".scaling", ".scaling_policies"]),
+    ("scaling", &[".scaling_policies"]),
     ("disconnect", &[".disconnect"]),
     ("migrate", &[".migrate.as_ref", "group.migrate"]),
     ("ephemeral_disk migrate", &["ephemeral_disk.migrate", "disk.migrate"]),

@@ -70,6 +70,84 @@ fn tasks_outlive_a_killed_agent() {
     wait_for("the task's end", SETTLE_MAX, || if is_running(pid) { Err("it runs") } else { Ok(()) });
 }
 
+/// The supervisor of that agent: the parent of all that run as it.
+fn supervisor_of(agent: &Agent) -> u32 {
+    let socket = agent.dir().join("data").display().to_string();
+    let all: Vec<u32> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains("__supervisor\0run") && line.contains(&socket)
+        })
+        .collect();
+    // The one that is nobody's child among them; the others are about to become tasks.
+    let parent = |pid: u32| -> u32 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok()).unwrap_or(0)
+    };
+    *all.iter().find(|pid| !all.contains(&parent(**pid))).expect("a supervisor runs")
+}
+
+/// Waits for ten more lines.
+fn wait_for_lines(agent: &Agent, alloc: &str) {
+    let read = || drover_ok(&agent.address(), agent.dir(), &["alloc", "logs", alloc]).lines().count();
+    let before = read();
+    wait_for("more lines", SETTLE_MAX, || if read() > before + 10 { Ok(()) } else { Err(format!("{before}")) });
+}
+
+#[test]
+fn tasks_outlive_a_killed_supervisor_with_and_without_its_agent() {
+    let mut agent = Agent::start(&binary("drover"), AgentConfig::both("takeover"));
+    let (address, dir) = (agent.address(), agent.dir().to_path_buf());
+    write(&dir, "count.nomad.hcl", &job_text("count", "service", 1, "raw_exec", &shell(COUNTING)));
+    let inside = COUNTING.replace("> pid", "> /local/pid");
+    write(&dir, "inside.nomad.hcl", &job_text("inside", "service", 1, "exec", &shell(&inside)));
+    let is_root = rustix::process::geteuid().is_root();
+    let jobs: &[&str] = if is_root { &["count", "inside"] } else { &["count"] };
+    for job in jobs {
+        drover_ok(&address, &dir, &["job", "run", "-detach", &format!("{job}.nomad.hcl")]);
+    }
+    let ids: Vec<String> =
+        jobs.iter().map(|job| text(&wait_for_status(&agent, job, "running", 1)[0], "ID").to_owned()).collect();
+    let pid = pid_of(&agent, &ids[0]);
+    for round in 0..4 {
+        ids.iter().for_each(|alloc| wait_for_lines(&agent, alloc));
+        let supervisor = supervisor_of(&agent);
+        let takes_agent = round % 2 == 1;
+        if takes_agent {
+            agent.kill_9();
+        }
+        let killed = rustix::process::Pid::from_raw(supervisor.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(killed, Signal::KILL).unwrap();
+        if takes_agent {
+            agent.start_again();
+            agent.wait_for_leader();
+            agent.wait_for_nodes(1);
+        }
+        wait_for("another supervisor", SETTLE_MAX, || {
+            if is_running(supervisor) { Err("the first one is there") } else { Ok(()) }
+        });
+    }
+    for (job, alloc) in jobs.iter().zip(&ids) {
+        wait_for_lines(&agent, alloc);
+        let running = wait_for_status(&agent, job, "running", 1);
+        assert_eq!(text(&running[0], "ID"), alloc, "the task was replaced");
+        assert_eq!(running[0]["TaskStates"]["work"]["Restarts"], 0, "{:#}", running[0]["TaskStates"]);
+        assert_gapless(&drover_ok(&address, &dir, &["alloc", "logs", alloc]));
+    }
+    assert!(is_running(pid), "the task was started anew");
+    let said = drover_ok(&address, &dir, &["alloc", "exec", &ids[0], "/bin/echo", "adopted"]);
+    assert_eq!(said, "adopted\n");
+    assert!(drover_ok(&address, &dir, &["alloc", "status", "-stats", &ids[0]]).contains("Memory Stats"));
+    for job in jobs {
+        drover_ok(&address, &dir, &["job", "stop", "-purge", "-detach", job]);
+    }
+    wait_for("the task's end", SETTLE_MAX, || if is_running(pid) { Err("it runs") } else { Ok(()) });
+}
+
 #[test]
 fn tasks_outlive_a_restart_and_the_job_is_still_there() {
     let mut agent = Agent::start(&binary("drover"), AgentConfig::both("restart"));

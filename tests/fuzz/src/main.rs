@@ -16,9 +16,9 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::{Context, bail};
+use drover_fuzz::parent;
 use drover_fuzz::run::{self, Inputs};
 use drover_fuzz::targets::{self, Target};
-use drover_fuzz::parent;
 
 /// Inputs of each target in the gate.
 const GATE_RUNS: u64 = 200_000;

@@ -82,12 +82,7 @@ pub fn run(target: &'static Target, inputs: Inputs, progress: Option<&Path>) -> 
 pub fn run_text(target: &'static Target, text: Vec<u8>) -> anyhow::Result<Report> {
     on_thread(move || {
         let tried = one(target, &text)?;
-        Ok(Report {
-            tried: 1,
-            taken: u64::from(tried.is_taken),
-            slowest: (tried.cpu, 0),
-            largest: (tried.bytes, 0),
-        })
+        Ok(Report { tried: 1, taken: u64::from(tried.is_taken), slowest: (tried.cpu, 0), largest: (tried.bytes, 0) })
     })
 }
 

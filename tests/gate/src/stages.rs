@@ -19,6 +19,7 @@ pub fn run(stage: &str) -> Result<(), String> {
         ),
         "build" => cargo(&["build", "--quiet", "-p", "drover-cli", "-p", "drover-edge-agent"]),
         "test" => cargo(&["test", "--workspace", "--quiet"]),
+        "fuzz" => cargo(&["run", "--quiet", "--profile", "fuzz", "-p", "drover-fuzz", "--", "gate"]),
         "edge-static" => edge_static(),
         "parity" => parity(),
         other => Err(format!("the table names a stage that is not there: {other}")),

@@ -71,8 +71,7 @@ impl Parts {
             let server = self.start_server(settings, &data_dir, fail_server).await?;
             self.addresses.rpc = Some(SocketAddr::new(settings.listen.rpc, server.info().rpc_advertise.port()));
             self.addresses.advertise_rpc = server.info().rpc_advertise.to_string();
-            self.addresses.gossip =
-                Some(SocketAddr::new(settings.listen.serf, server.info().gossip_advertise.port()));
+            self.addresses.gossip = Some(SocketAddr::new(settings.listen.serf, server.info().gossip_advertise.port()));
             self.addresses.advertise_gossip = server.info().gossip_advertise.to_string();
             self.server = Some(server);
         }

@@ -62,6 +62,8 @@ pub const COMMAND: Command = Command {
         text("consul-token", "secret", "As consul.token."),
         switch("consul-verify-ssl", "As consul.verify_ssl."),
         text("encrypt", "key", "As server.encrypt."),
+        switch("eventlog", "As eventlog.enabled."),
+        text("eventlog-level", "level", "As eventlog.level."),
         text("host-volume-plugin-dir", "path", "As client.host_volume_plugin_dir."),
         text("host-volumes-dir", "path", "As client.host_volumes_dir."),
         list("join", "address", "A server to join at the start; repeatable. As server_join.start_join."),
@@ -159,6 +161,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("-consul-token", "consul.token"),
     ("-consul-verify-ssl", "consul.verify_ssl"),
     ("-encrypt", "server.encrypt"),
+    ("-eventlog", "eventlog.enabled"),
+    ("-eventlog-level", "eventlog.level"),
     ("-host-volume-plugin-dir", "client.host_volume_plugin_dir"),
     ("-host-volumes-dir", "client.host_volumes_dir"),
     ("-log-include-location", "log_include_location"),
@@ -222,8 +226,10 @@ mod tests {
             };
             let parsed = flags::parse(&words, &[COMMAND.flags]).unwrap();
             let setting = FlagSetting { flag, path, value: value_of(&parsed, flag).unwrap() };
-            let sources =
-                Sources { flags: Flags { dev: true, settings: vec![setting], ..Flags::default() }, ..Sources::default() };
+            let sources = Sources {
+                flags: Flags { dev: true, settings: vec![setting], ..Flags::default() },
+                ..Sources::default()
+            };
             let complaints = sources.load().err().unwrap_or_default();
             let wrong: Vec<String> = complaints.iter().map(ToString::to_string).collect();
             assert!(wrong.iter().all(|text| !text.contains("no setting named")), "{flag}: {wrong:?}");

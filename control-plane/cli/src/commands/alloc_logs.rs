@@ -93,7 +93,7 @@ fn run(call: &mut Call) -> Outcome {
 }
 
 /// An alloc of the job: one that runs before one that does not, the newest first.
-fn alloc_of_job(call: &Call, client: &Client) -> Result<String, Failure> {
+pub fn alloc_of_job(call: &Call, client: &Client) -> Result<String, Failure> {
     let job = resolve::job(client, call.arg(0), &call.ui.clock)?;
     let scoped = client.scoped("", &job.namespace);
     let allocs = scoped.job_allocs(&job.id, true, &QueryOptions::default()).doing("querying job allocations")?.value;
@@ -231,7 +231,7 @@ fn line_count(text: &[u8]) -> usize {
 }
 
 /// The last lines; one without an end counts.
-fn last_lines(text: &[u8], lines: usize) -> &[u8] {
+pub fn last_lines(text: &[u8], lines: usize) -> &[u8] {
     let skipped = line_count(text).saturating_sub(lines);
     if skipped == 0 {
         return text;

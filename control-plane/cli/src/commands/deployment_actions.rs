@@ -1,4 +1,4 @@
-//! `drover deployment promote`, `pause`, `resume` and `fail`
+//! `drover deployment promote`, `pause`, `resume`, `fail` and `unblock`
 
 use drover_api_client::QueryOptions;
 
@@ -52,6 +52,16 @@ pub const FAIL: Command = Command {
     ..Command::BASE
 };
 
+/// Lets one go on that waits for other regions.
+pub const UNBLOCK: Command = Command {
+    path: "deployment unblock",
+    summary: "Let a deployment go on that waits for other regions",
+    arguments: "<deployment id>",
+    flags: &[DETACH, VERBOSE],
+    run: unblock,
+    ..Command::BASE
+};
+
 /// The deployment that the argument means, and a client for its namespace.
 fn chosen(call: &Call) -> Result<(drover_api_client::Client, String), Failure> {
     let wanted = call.only_arg("<deployment id>")?;
@@ -92,6 +102,14 @@ fn fail(call: &mut Call) -> Outcome {
         Some(version) => format!("Deployment {name} failed. Auto-reverted to job version {version}."),
         None => format!("Deployment {name} failed"),
     });
+    follow_below(call, &client, &written.eval_id)
+}
+
+fn unblock(call: &mut Call) -> Outcome {
+    let (client, deployment_id) = chosen(call)?;
+    let unblocked = client.unblock_deployment(&deployment_id, &QueryOptions::default());
+    let written = unblocked.doing("unblocking deployment")?.value;
+    call.ui.out(&format!("Deployment {} unblocked", quote(&deployment_id)));
     follow_below(call, &client, &written.eval_id)
 }
 

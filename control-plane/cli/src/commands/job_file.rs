@@ -90,6 +90,12 @@ fn wrong(text: String) -> Failure {
     Failure::Error(format!("Error getting job struct: {text}"))
 }
 
+/// Random bytes for the functions that need them; none when the operating system gives none.
+fn seed() -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).ok().map(|()| seed)
+}
+
 fn text_of(path: &Path, shown: &str) -> Result<String, Failure> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let refuse =
@@ -139,6 +145,7 @@ fn from_hcl(call: &Call, path: &str, text: String) -> Result<JobFile, Failure> {
         env: variables_of(&call.environment.0),
         is_strict: call.flags.is_on_or("hcl2-strict", true),
         files: Some(&disk),
+        seed: seed(),
         ..Inputs::default()
     };
     let source = Source::new(path, text);

@@ -86,10 +86,9 @@ fn set_config(call: &mut Call) -> Outcome {
             None => return fail(format!("invalid boolean value {} for -cleanup-dead-servers", quote(text))),
         },
     }
-    for (flag, field) in [
-        ("last-contact-threshold", "LastContactThreshold"),
-        ("server-stabilization-time", "ServerStabilizationTime"),
-    ] {
+    for (flag, field) in
+        [("last-contact-threshold", "LastContactThreshold"), ("server-stabilization-time", "ServerStabilizationTime")]
+    {
         match call.flags.text(flag) {
             "" => {}
             text if parse_duration(text).is_some() => config[field] = text.into(),
@@ -127,8 +126,18 @@ fn health(call: &mut Call) -> Outcome {
     let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
     let voters: Vec<String> = list("Voters").iter().map(plain).collect();
     let names = [
-        "ID", "Name", "Address", "SerfStatus", "Version", "Leader", "Voter", "Healthy", "LastContact", "LastTerm",
-        "LastIndex", "StableSince",
+        "ID",
+        "Name",
+        "Address",
+        "SerfStatus",
+        "Version",
+        "Leader",
+        "Voter",
+        "Healthy",
+        "LastContact",
+        "LastTerm",
+        "LastIndex",
+        "StableSince",
     ];
     let rows: Vec<Vec<String>> =
         list("Servers").iter().map(|server| names.iter().map(|name| plain(&server[name])).collect()).collect();

@@ -129,6 +129,14 @@ fn failing() {
 }
 
 #[test]
+fn unblocking() {
+    let route = "PUT /v1/deployment/unblock/355f5c1f-91d6-9496-aff5-d9ea7a7f9910";
+    of_one(route, j!({ "EvalID": EVAL_ID }))
+        .run("deployment unblock -detach 355f5c1f")
+        .printed(&format!("Deployment \"{ID}\" unblocked\nEvaluation ID: {EVAL_ID}"));
+}
+
+#[test]
 fn watching_with_all_there_is() {
     let agent = Agent::start(&[
         ("GET /v1/deployments", vec![json(j!([deployment("eeff827c-1", 13)]))]),

@@ -95,37 +95,3 @@ fn health() {
         "",
     );
 }
-
-#[test]
-fn evals_are_deleted_only_while_nothing_happens() {
-    let agent = |paused: bool| {
-        Agent::start(&[
-            (
-                "GET /v1/operator/scheduler/configuration",
-                vec![json(j!({ "SchedulerConfig": { "PauseEvalBroker": paused } }))],
-            ),
-            ("GET /v1/evaluations/count", vec![json(j!({ "Count": 3 }))]),
-            ("DELETE /v1/evaluations", vec![json(j!({ "Count": 3 }))]),
-            ("GET /v1/evaluation/abcd", vec![json(j!({ "ID": "abcd" }))]),
-        ])
-    };
-    agent(false).run("eval delete -yes -filter 'JobID == \"crunch\"'").ended(
-        1,
-        "To delete evaluations you must first pause the eval broker by running \"drover operator scheduler set-config -pause-eval-broker=true\"\n\
-         After the deletion is complete, unpause the eval broker by running \"drover operator scheduler set-config -pause-eval-broker=false\"",
-        "Eval broker is not paused",
-    );
-    let paused = agent(true);
-    paused.run("eval delete -yes -filter x").printed("Successfully deleted 3 evaluations");
-    paused.run("eval delete abcd").printed("Successfully deleted 1 evaluation");
-    Line::new("eval delete -filter x")
-        .agent(&paused)
-        .stdin("n\n")
-        .run()
-        .printed("Are you sure you want to delete 3 evals? [y/N] Cancelling eval deletion");
-    let asked = paused.asked();
-    assert_eq!(asked[1], "DELETE /v1/evaluations {\"Filter\":\"x\"}");
-    assert_eq!(asked[4], "DELETE /v1/evaluations {\"EvalIDs\":[\"abcd\"]}");
-    paused.run("eval delete").failed("Error validating command args and flags: evaluation ID or filter flag required");
-    paused.run("eval delete a b").failed("Error validating command args and flags: expected 1 argument, got 2");
-}

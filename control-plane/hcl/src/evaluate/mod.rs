@@ -124,6 +124,7 @@ impl<'e> Evaluator<'e> {
             self.is_exhausted = true;
             self.meter.empty();
             let detail = format!("The text expands to more than {} values.", self.scope.limits.expansion_units);
+            self.problems.truncate(PROBLEMS_MAX - 1);
             self.problems.push(Problem::new(span, EXPANSION_SUMMARY, detail));
         }
         Failed

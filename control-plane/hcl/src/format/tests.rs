@@ -16,7 +16,10 @@ fn lays_out_what_people_write() {
 fn keeps_what_is_not_layout() {
     let check = |text: &str, expected: &str| assert_eq!(laid_out(text), expected, "{text}");
     check("a = <<E\n  x ${  b  } y\n    z\n  E\nb=1\n", "a = <<E\n  x ${b} y\n    z\n  E\nb = 1\n");
-    check("a=\"x  ${ {b=1} }${  c }\"\r\n", "a = \"x  ${{ b = 1 }}${c}\"\r\n".replace("${{", "${ {").replace("}}$", "} }$").as_str());
+    check(
+        "a=\"x  ${ {b=1} }${  c }\"\r\n",
+        "a = \"x  ${{ b = 1 }}${c}\"\r\n".replace("${{", "${ {").replace("}}$", "} }$").as_str(),
+    );
     check("a = 1\n\n\n  # note\n b = -1 - -2 # end\n", "a = 1\n\n\n# note\nb = -1 - -2 # end\n");
     check("a /* kept */ \"b\" {\n}\n", "a /* kept */ \"b\" {\n}\n");
     check("a {\n b = 1\n}   ", "a {\n  b = 1\n}");
@@ -26,7 +29,7 @@ fn keeps_what_is_not_layout() {
 
 #[test]
 fn refuses_what_is_no_hcl() {
-    let source = Source::new("t.hcl", "a = {\n");
+    let source = Source::new("t.hcl", "a {\n");
     let problems = format(&source).unwrap_err();
-    assert_eq!(problems[0].range(&source), "t.hcl:1,5-6");
+    assert_eq!(problems[0].range(&source), "t.hcl:1,3-4");
 }

@@ -186,7 +186,8 @@ impl<'s> Lexer<'s> {
     fn open_heredoc(&mut self) {
         let head = self.rest().split_inclusive('\n').next().unwrap_or_default();
         let word = head[2..].strip_prefix('-').unwrap_or(&head[2..]).trim_end();
-        let is_word = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-' || is_mark(c));
+        let is_word =
+            !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-' || is_mark(c));
         if !is_word || !head.ends_with('\n') {
             return self.push(Kind::Operator, 2);
         }

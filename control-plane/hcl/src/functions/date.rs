@@ -72,7 +72,8 @@ pub(super) fn yaml_timestamp(text: &str) -> Option<String> {
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
     let (year, month, day) = (number(year, 4..=4)?, number(month, 1..=2)?, number(day, 1..=2)?);
-    if parts.next().is_some() || !(1..=12).contains(&month) || date_of(days_of(year, month, day)) != (year, month, day) {
+    if parts.next().is_some() || !(1..=12).contains(&month) || date_of(days_of(year, month, day)) != (year, month, day)
+    {
         return None;
     }
     let Some(time) = time else {

@@ -17,7 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let arguments: Vec<&Value> = a[1..].iter().collect();
         format(text_at(a, 0), &arguments, context).map(Value::String).map_err(Trouble::fault)
     }),
-    open("formatlist", &[string("format")], any_or_null("args"), |a, context| format_list(a, context)),
+    open("formatlist", &[string("format")], any_or_null("args"), format_list),
 ];
 
 fn format_list(arguments: &[Value], context: &mut Context) -> Answer {

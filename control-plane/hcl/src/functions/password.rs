@@ -19,7 +19,7 @@ const ROUND_UNITS: usize = 60;
 const SHOWN_BYTES: usize = 23;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    open("bcrypt", &[string("str")], num("cost"), |a, context| bcrypt(a, context)),
+    open("bcrypt", &[string("str")], num("cost"), bcrypt),
     fixed("uuidv4", &[], |_, context| {
         let mut id = context.draw()?;
         id[6] = (id[6] & 0x0f) | 0x40;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, Context, Fault, Function, any, open};
-use crate::types::{set_of, unify_values};
 use crate::evaluate::units_of;
+use crate::types::{set_of, unify_values};
 use crate::value::Value;
 
 /// Most rows of a product.
@@ -17,7 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let common = sets.fold(first, |common, next| common.intersection(&next).cloned().collect());
         Ok(set_of(common))
     }),
-    open("setproduct", &[], any("sets"), |a, context| product(a, context)),
+    open("setproduct", &[], any("sets"), product),
     open("setunion", &[any("first_set")], any("other_sets"), |a, _| Ok(set_of(unified(a)?.into_iter().flatten()))),
 ];
 

@@ -12,7 +12,7 @@ use crate::value::Value;
 /// Most bytes of a compiled search pattern; also bounds how long a search takes.
 const PATTERN_BYTES_MAX: usize = 128 * 1024;
 /// Most bytes that all searches of one call may look at.
-const LOOKED_OVER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const LOOKED_OVER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest text that is searched with a pattern.
 const SEARCHED_BYTES_MAX: usize = 64 * 1024;
 
@@ -21,11 +21,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("indent", &[num("spaces"), string("str")], |a, _| indent(a)),
     open("join", &[string("separator")], texts("lists"), |a, _| join(a)),
     fixed("lower", &[string("str")], |a, _| Ok(map_chars(text_at(a, 0), |c| single(c.to_lowercase(), c)).into())),
-    fixed("regex_replace", &[string("str"), string("pattern"), string("replacement")], |a, context| regex_replace(a, context)),
+    fixed("regex_replace", &[string("str"), string("pattern"), string("replacement")], |a, context| {
+        regex_replace(a, context)
+    }),
     fixed("replace", &[string("str"), string("substr"), string("replace")], |a, _| replace(a)),
     fixed("reverse", &[string("str")], |a, _| Ok(reverse(text_at(a, 0)).into())),
     fixed("split", &[string("separator"), string("str")], |a, context| split(text_at(a, 0), text_at(a, 1), context)),
-    fixed("strlen", &[string("str")], |a, _| Ok(text_at(a, 0).graphemes(true).count().into())),
+    fixed("strlen", &[string("str")], |a, _| Ok(count(text_at(a, 0)).into())),
     fixed("strrev", &[string("str")], |a, _| Ok(reverse(text_at(a, 0)).into())),
     fixed("substr", &[string("str"), num("offset"), num("length")], |a, _| substr(a)),
     fixed("title", &[string("str")], |a, _| Ok(title(text_at(a, 0)).into())),
@@ -52,6 +54,11 @@ fn single(mut mapped: impl ExactSizeIterator<Item = char>, c: char) -> char {
 
 fn map_chars(text: &str, map: impl Fn(char) -> char) -> String {
     text.chars().map(map).collect()
+}
+
+/// Characters as a reader sees them; in plain ASCII only `\r\n` is more than one byte.
+fn count(text: &str) -> usize {
+    if text.is_ascii() { text.len() - text.matches("\r\n").count() } else { text.graphemes(true).count() }
 }
 
 fn reverse(text: &str) -> String {
@@ -147,7 +154,7 @@ fn split(separator: &str, text: &str, context: &mut Context) -> Answer {
 fn substr(arguments: &[Value]) -> Answer {
     let text = text_at(arguments, 0);
     let (offset, length) = (whole_at(arguments, 1)?, whole_at(arguments, 2)?);
-    let count = text.graphemes(true).count() as i64;
+    let count = count(text) as i64;
     let start = if offset < 0 { offset.saturating_add(count).max(0) } else { offset.min(count) };
     let end = if length < 0 { count } else { start.saturating_add(length).min(count) };
     // Both lie between 0 and the count, which came from a usize.

@@ -30,7 +30,8 @@ pub(super) fn declared<'t>(
     limits: Limits,
 ) -> (Vec<Variable<'t>>, Vec<Problem>) {
     let scope = Scope { limits, ..Scope::default() };
-    let mut reader = Reader { evaluator: Evaluator::constant(source, &scope), variables: Vec::new(), names: BTreeSet::new() };
+    let mut reader =
+        Reader { evaluator: Evaluator::constant(source, &scope), variables: Vec::new(), names: BTreeSet::new() };
     for block in blocks {
         match block.kind.as_str() {
             "variable" => reader.long_form(block),

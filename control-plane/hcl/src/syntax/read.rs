@@ -6,7 +6,7 @@ use hcl_edit::parser::{Error, parse_body, parse_expr};
 
 use super::build::Builder;
 use super::diagnose::{Wanted, diagnose};
-use super::scan::scan;
+use super::scan::{OBJECT_ITEMS_MAX, scan};
 use super::tree::{BodyTree, Expr};
 use crate::problem::Problem;
 use crate::scope::Limits;
@@ -48,6 +48,10 @@ fn read<T>(
     if let Some(span) = found.too_deep {
         let detail = "Brackets are nested too deep here.";
         return Err(vec![Problem::new(span, "Nesting too deep", detail)]);
+    }
+    if let Some(span) = found.too_many_items {
+        let detail = format!("An object may have {OBJECT_ITEMS_MAX} items.");
+        return Err(vec![Problem::new(span, "Object too large", detail)]);
     }
     if let Some(span) = found.unclosed_quote {
         // The parser would take the newline into the text.

@@ -6,6 +6,9 @@ use crate::source::Span;
 /// Deepest nesting of brackets, braces and holes in texts. The parser recurses, so this bounds its stack.
 pub(crate) const NESTING_MAX: usize = 60;
 
+/// Most items of an object. The parser compares each key with all before it.
+pub(crate) const OBJECT_ITEMS_MAX: usize = 10_000;
+
 /// What the look over a text found.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
@@ -19,14 +22,26 @@ pub(crate) struct Scan {
     pub unclosed_quote: Option<Span>,
     /// A directive in a text that ends before its own end: the parser would read on, over the closing quote.
     pub open_directive: Option<Span>,
+    /// An object with more items than are allowed.
+    pub too_many_items: Option<Span>,
     /// Bytes (all ASCII) that must be changed so that the parser does not end a heredoc early.
     pub false_ends: Vec<usize>,
     /// Heredocs that end on their first line, from `<<` to the end word.
     pub empty_heredocs: Vec<Span>,
 }
 
+/// How many items a bracket has, as far as that matters.
+#[derive(Clone, Copy)]
+enum Items {
+    /// The brace of a block.
+    Block,
+    /// Any other bracket that is no object.
+    Uncounted,
+    Object(usize),
+}
+
 enum Mode<'s> {
-    Code { open: usize },
+    Code { open: usize, items: Items },
     Quoted { open: usize, directives: Vec<Span> },
     Heredoc { open: usize, word: &'s str },
 }
@@ -39,7 +54,7 @@ pub(crate) fn scan(text: &str) -> Scan {
     }
     for mode in &scanner.modes {
         match mode {
-            Mode::Code { open } => scanner.found.unclosed.push(Span::new(*open, open + 1)),
+            Mode::Code { open, .. } => scanner.found.unclosed.push(Span::new(*open, open + 1)),
             Mode::Quoted { open, .. } => scanner.found.unclosed_quote = Some(Span::new(*open, open + 1)),
             Mode::Heredoc { open, .. } => scanner.found.unclosed_heredoc = Some(Span::new(*open, open + 2)),
         }
@@ -92,7 +107,10 @@ impl<'s> Scanner<'s> {
             b'/' if self.starts_with("//") => self.skip_past("\n"),
             b'/' if self.starts_with("/*") => self.skip_past("*/"),
             b'"' => self.push(Mode::Quoted { open: self.at, directives: Vec::new() }, 1),
-            b'{' | b'[' | b'(' => self.push(Mode::Code { open: self.at }, 1),
+            b'{' if self.is_object() => self.push(Mode::Code { open: self.at, items: Items::Object(0) }, 1),
+            b'{' => self.push(Mode::Code { open: self.at, items: Items::Block }, 1),
+            b'[' | b'(' => self.push(Mode::Code { open: self.at, items: Items::Uncounted }, 1),
+            b'=' | b':' => self.count_item(),
             b'}' | b']' | b')' => {
                 self.modes.pop();
                 self.at += 1;
@@ -100,6 +118,25 @@ impl<'s> Scanner<'s> {
             b'<' if self.starts_with("<<") => self.open_heredoc(),
             _ => self.at += 1,
         }
+    }
+
+    /// Whether a brace begins an object: that of a block stands after a word or a label.
+    fn is_object(&self) -> bool {
+        if let Some(Mode::Code { items: Items::Uncounted | Items::Object(_), .. }) = self.modes.last() {
+            return true;
+        }
+        let before = self.text[..self.at].trim_end_matches([' ', '\t']);
+        !before.ends_with(|c: char| c == '"' || c == '_' || c == '-' || c.is_alphanumeric())
+    }
+
+    fn count_item(&mut self) {
+        if let Some(Mode::Code { open, items: Items::Object(items) }) = self.modes.last_mut() {
+            *items += 1;
+            if *items > OBJECT_ITEMS_MAX {
+                self.found.too_many_items.get_or_insert(Span::new(*open, *open + 1));
+            }
+        }
+        self.at += 1;
     }
 
     fn open_heredoc(&mut self) {
@@ -145,7 +182,7 @@ impl<'s> Scanner<'s> {
             self.at += 3;
         } else if self.starts_with("${") || self.starts_with("%{") {
             self.note_directive();
-            self.push(Mode::Code { open: self.at }, 2);
+            self.push(Mode::Code { open: self.at, items: Items::Uncounted }, 2);
         } else {
             return false;
         }

@@ -15,7 +15,7 @@ use crate::support::start;
 #[tokio::test]
 async fn unknown_paths_have_no_route() {
     let running = start().await;
-    for path in ["/v1/nosuch", "/", "/v1/job/web/scale", "/v1/job/web/dispatch", "/v1/node/x/drain", "/v1/vars"] {
+    for path in ["/v1/nosuch", "/", "/v1/job/web/services", "/v1/node/x/drain", "/v1/vars"] {
         let answer = running.get(path).await;
         assert_eq!(answer.status, 404);
         assert_eq!(answer.body, format!("no route for GET {path}"));

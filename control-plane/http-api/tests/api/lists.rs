@@ -16,7 +16,7 @@ async fn jobs_are_filtered_by_what_they_are_and_not_by_what_the_list_shows() {
         job["Meta"] = json!({ "team": team });
         running.register(job).await;
     }
-    let list = |query: &'static str| async { running.get(&format!("/v1/jobs?{query}")).await };
+    let list = async |query: &str| { running.get(&format!("/v1/jobs?{query}")).await };
     assert_eq!(ids(&list("filter=Meta.team==ops").await.json()), ["a", "c", "d"]);
     assert_eq!(ids(&list("filter=Meta.team+!=+ops").await.json()), ["b"]);
     assert_eq!(
@@ -75,7 +75,8 @@ async fn the_other_lists_are_filtered_too() {
     assert_eq!(count("/v1/nodes?filter=Attributes%5B%22os.name%22%5D==debian").await, 1);
     assert_eq!(count("/v1/nodes?filter=Drivers.raw_exec.Healthy==false").await, 0);
     assert_eq!(count(&format!("/v1/nodes?filter=ID+!=+%22{node}%22")).await, 0);
-    assert_eq!(count("/v1/deployments?filter=Status==running").await, 0);
+    assert_eq!(count("/v1/deployments?filter=Status==running+and+JobID==web").await, 1);
+    assert_eq!(count("/v1/deployments?filter=Status==failed").await, 0);
     assert_eq!(count("/v1/jobs/statuses?filter=Type==service").await, 2);
     running.stop().await;
 }

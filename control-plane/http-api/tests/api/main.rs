@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on panics, in its helpers as well")]
 
 mod calls;
+mod client;
 mod jobs;
 mod launches;
 mod limits;

@@ -37,7 +37,8 @@ fn found_region(region: &str, holder: &Path, dir: &Path) {
     let texts = made.without_root_key().to_pem();
     let tls = dir.join("tls");
     fs::create_dir(&tls).unwrap();
-    for (name, text) in [("root.pem", &texts.root), ("region.pem", &texts.intermediate), ("region-key.pem", &texts.key)] {
+    for (name, text) in [("root.pem", &texts.root), ("region.pem", &texts.intermediate), ("region-key.pem", &texts.key)]
+    {
         fs::write(tls.join(name), text).unwrap();
     }
 }
@@ -125,7 +126,10 @@ async fn a_region_that_is_unknown_and_one_that_is_lost_are_told_apart() {
     assert!(answer.body.starts_with("region \"east\" "), "{}", answer.body);
     west.register(job("web")).await;
     let gone = watch.wait_for(|directory| {
-        directory.of_region("east").iter().all(|member| matches!(member.status, MemberStatus::Failed | MemberStatus::Left))
+        directory
+            .of_region("east")
+            .iter()
+            .all(|member| matches!(member.status, MemberStatus::Failed | MemberStatus::Left))
     });
     tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap();
     let answer = west.get("/v1/jobs?region=east").await;

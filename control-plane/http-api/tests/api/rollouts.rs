@@ -141,6 +141,8 @@ async fn versions_have_names() {
 async fn counts_change_within_their_policy_and_leave_a_trace() {
     let running = start().await;
     let mut job = rolling("60");
+    // A service would roll its count out.
+    job["Type"] = json!("batch");
     job["TaskGroups"][0].as_object_mut().unwrap().remove("Update");
     job["TaskGroups"][0]["Tasks"][0]["Actions"] = json!([{ "Name": "hi", "Command": "/bin/echo", "Args": ["x"] }]);
     running.register(job).await;

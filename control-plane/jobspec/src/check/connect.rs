@@ -12,7 +12,8 @@ use crate::multierror::multierror;
 pub fn first_problem(job: &Map<String, Value>) -> Option<String> {
     let mut groups = items_of(job, "TaskGroups").filter_map(Value::as_object);
     groups.find_map(|group| {
-        let each = items_of(group, "Services").filter_map(Value::as_object).find_map(|service| of_service(service, group));
+        let each =
+            items_of(group, "Services").filter_map(Value::as_object).find_map(|service| of_service(service, group));
         each.or_else(|| upstreams(group))
     })
 }
@@ -141,7 +142,10 @@ pub fn first_expose_problem(job: &Map<String, Value>) -> Option<String> {
         of_group.or_else(|| {
             items_of(group, "Tasks").find_map(|task| {
                 let check = items(task, "Services").find_map(of_check)?;
-                Some(format!("exposed service check {name}[{}]->{check} is not a task-group service", text(task, "Name")))
+                Some(format!(
+                    "exposed service check {name}[{}]->{check} is not a task-group service",
+                    text(task, "Name")
+                ))
             })
         })
     })

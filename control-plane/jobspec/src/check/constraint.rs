@@ -109,7 +109,9 @@ fn distinct_count(right: &str) -> Option<String> {
         Ok(_) if is_number => None,
         _ => {
             let reason = if is_number { "value out of range" } else { "invalid syntax" };
-            Some(format!("Failed to convert RTarget {right:?} to uint64: strconv.ParseUint: parsing {right:?}: {reason}"))
+            Some(format!(
+                "Failed to convert RTarget {right:?} to uint64: strconv.ParseUint: parsing {right:?}: {reason}"
+            ))
         }
     }
 }

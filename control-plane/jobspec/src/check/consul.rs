@@ -11,7 +11,8 @@ pub fn first_problem(job: &Map<String, Value>) -> Option<String> {
     let is_other = |cluster: &str| cluster != "default";
     let other = || Some("non-default Consul cluster requires Nomad Enterprise".to_owned());
     let of_services = |body: &Value| {
-        items(body, "Services").any(|service| text(service, "Provider") == "consul" && is_other(text(service, "Cluster")))
+        items(body, "Services")
+            .any(|service| text(service, "Provider") == "consul" && is_other(text(service, "Cluster")))
     };
     for group in items_of(job, "TaskGroups") {
         let partition = text(&group["Consul"], "Partition");

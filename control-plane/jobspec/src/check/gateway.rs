@@ -46,9 +46,7 @@ fn listener(listener: &Value) -> Option<String> {
         return Some("Consul Ingress Listener requires valid Port".to_owned());
     }
     if !matches!(protocol, "tcp" | "http" | "http2" | "grpc") {
-        return Some(format!(
-            "Consul Ingress Listener requires protocol of tcp, http, http2, grpc, got {protocol:?}"
-        ));
+        return Some(format!("Consul Ingress Listener requires protocol of tcp, http, http2, grpc, got {protocol:?}"));
     }
     if items(listener, "Services").next().is_none() {
         return Some("Consul Ingress Listener requires one or more services".to_owned());

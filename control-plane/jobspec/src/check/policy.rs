@@ -111,7 +111,7 @@ fn room_for_attempts(attempts: i64, interval: i64, delay: i64, max_delay: i64, f
     ]
 }
 
-/// How many attempts beyond which waits only repeat; the answer then names fewer than were asked for.
+/// How many attempts are looked at: the waits behind them only repeat.
 const ATTEMPTS_LOOKED_AT: i64 = 100_000;
 
 /// Waits that double up to the longest: how many fit if not all do, and the interval that all need.
@@ -124,7 +124,7 @@ fn exponential(attempts: i64, interval: i64, delay: i64, max_delay: i64) -> (Opt
             possible += 1;
         }
     }
-    ((possible < attempts).then_some(possible), needed)
+    ((possible < attempts.min(ATTEMPTS_LOOKED_AT)).then_some(possible), needed)
 }
 
 /// Waits that are the sum of the two before them, up to the longest.

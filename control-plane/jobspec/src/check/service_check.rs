@@ -147,9 +147,8 @@ fn words(check: &Value) -> Option<String> {
         mode => return Some(format!("invalid address_mode {mode:?}")),
     }
     let on_update = text(check, "OnUpdate");
-    (!matches!(on_update, "" | "require_healthy" | "ignore_warnings" | "ignore")).then(|| {
-        format!(r#"on_update must be "require_healthy", "ignore_warnings", or "ignore"; got {on_update:?}"#)
-    })
+    (!matches!(on_update, "" | "require_healthy" | "ignore_warnings" | "ignore"))
+        .then(|| format!(r#"on_update must be "require_healthy", "ignore_warnings", or "ignore"; got {on_update:?}"#))
 }
 
 fn restart(check: &Value) -> Option<String> {
@@ -197,9 +196,8 @@ pub fn port_in_task<'v>(check: &'v Value, service: &'v Value, problems: &mut Vec
                 problems.push(format!("check {name:?} has invalid numeric port {number}"));
             }
         }
-        (_, Ok(number)) => problems.push(format!(
-            "check {name:?} cannot use a numeric port {number} without setting address_mode=\"driver\""
-        )),
+        (_, Ok(number)) => problems
+            .push(format!("check {name:?} cannot use a numeric port {number} without setting address_mode=\"driver\"")),
         (port, Err(_)) => return Some(port),
     }
     None

@@ -137,9 +137,8 @@ fn of_identity(identity: &Value) -> Vec<String> {
     match items(identity, "Audience").count() {
         0 => warnings.push("identities without an audience are insecure".to_owned()),
         1 => {}
-        _ => warnings.push(
-            "while multiple audiences is allowed, it is more secure to use 1 audience per identity".to_owned(),
-        ),
+        _ => warnings
+            .push("while multiple audiences is allowed, it is more secure to use 1 audience per identity".to_owned()),
     }
     if !matches!(text(identity, "Name"), "" | "default") && int(identity, "TTL") == 0 {
         warnings.push("identities without an expiration are insecure".to_owned());

@@ -1,7 +1,8 @@
 //! `connect` of a service: understood in full, though nothing acts on it.
 
 use crate::shape::{
-    Field, Kind, Parsed, Shape, Stored, field_json, flag, int, kept_texts, many, nullable, one, optional_duration, text, texts,
+    Field, Kind, Parsed, Shape, Stored, field_json, flag, int, kept_texts, many, nullable, one, optional_duration,
+    text, texts,
 };
 use crate::shapes::task::{IDENTITY, LOGS, RESOURCES, VOLUME_MOUNT};
 
@@ -108,8 +109,8 @@ static BIND_ADDRESS: Shape = Shape::labelled(
     "Name",
     &[
         field_json("Name", Kind::Text, Parsed::Zero).stored(Stored::Gone),
-        text("address", "Address").required(),
-        int("port", "Port").required(),
+        text("address", "Address"),
+        int("port", "Port"),
     ],
 );
 
@@ -125,8 +126,11 @@ static GATEWAY_TLS: Shape = Shape::plain(&[
 
 static SDS: Shape = Shape::plain(&[text("cluster_name", "ClusterName"), text("cert_resource", "CertResource")]);
 
-static LISTENER: Shape =
-    Shape::plain(&[int("port", "Port"), text("protocol", "Protocol").stored(Stored::TextOrEmpty("tcp")), many("service", "Services", &INGRESS_SERVICE)]);
+static LISTENER: Shape = Shape::plain(&[
+    int("port", "Port"),
+    text("protocol", "Protocol").stored(Stored::TextOrEmpty("tcp")),
+    many("service", "Services", &INGRESS_SERVICE),
+]);
 
 const LIMIT: Kind = Kind::Int(0, u32::MAX as i64);
 

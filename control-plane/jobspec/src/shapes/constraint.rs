@@ -20,7 +20,7 @@ pub static CONSTRAINT: Shape = Shape::plain(&[
     shorthand("is_set"),
     shorthand("is_not_set"),
 ])
-.finished_by(|body, _, _| {
+.finished_by(|body, _, _, _| {
     // Several at once: the last of this order wins. The four that are not named here have no effect.
     spread_shorthands(body, &["version", "semver", "regexp", "set_contains"]);
     if let Some(Value::Bool(value)) = body.remove("distinct_hosts") {
@@ -47,7 +47,7 @@ pub static AFFINITY: Shape = Shape::plain(&[
     shorthand("set_contains_all"),
     shorthand("set_contains_any"),
 ])
-.finished_by(|body, _, _| {
+.finished_by(|body, _, _, _| {
     spread_shorthands(body, &["version", "semver", "regexp", "set_contains", "set_contains_all", "set_contains_any"]);
     default_operand(body);
 });

@@ -63,8 +63,7 @@ pub static JOB: Shape = Shape {
 pub const ABSENT: Field =
     Field { hcl: "", json: "", kind: Kind::Json, is_required: false, parsed: Parsed::Absent, stored: Stored::Gone };
 
-static VERSION_TAG: Shape =
-    Shape::plain(&[text("", "Name"), text("", "Description"), int("", "TaggedTime")]);
+static VERSION_TAG: Shape = Shape::plain(&[text("", "Name"), text("", "Description"), int("", "TaggedTime")]);
 static UI: Shape = Shape::plain(&[text("description", "Description"), many("link", "Links", &LINK)]);
 static LINK: Shape = Shape::plain(&[text("label", "Label"), text("url", "URL")]);
 
@@ -76,7 +75,7 @@ static PERIODIC: Shape = Shape::plain(&[
     optional_flag("prohibit_overlap", "ProhibitOverlap"),
     optional_text("time_zone", "TimeZone").stored(Stored::TextOrEmpty("UTC")),
 ])
-.finished_by(|body, _, _| {
+.finished_by(|body, _, _, _| {
     if !body["Spec"].is_null() || !body["Specs"].is_null() {
         body.insert("SpecType".to_owned(), "cron".into());
     }
@@ -88,7 +87,8 @@ static PARAMETERIZED: Shape = Shape::plain(&[
     texts("meta_optional", "MetaOptional"),
 ]);
 
-static MULTIREGION: Shape = Shape::plain(&[one("strategy", "Strategy", &STRATEGY).stored(Stored::Zero), many("region", "Regions", &REGION)]);
+static MULTIREGION: Shape =
+    Shape::plain(&[one("strategy", "Strategy", &STRATEGY).stored(Stored::Zero), many("region", "Regions", &REGION)]);
 static STRATEGY: Shape =
     Shape::plain(&[optional_int("max_parallel", "MaxParallel"), optional_text("on_failure", "OnFailure")]);
 static REGION: Shape = Shape::labelled(

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::shape::{Field, Kind, Shape, Stored, int, many, nullable, one, optional_int, kept_texts, shorthand, text};
+use crate::shape::{Field, Kind, Shape, Stored, int, kept_texts, many, nullable, one, optional_int, shorthand, text};
 
 /// `network { ... }` of a group or, obsolete, of a task's resources.
 pub static NETWORK: Shape = Shape::plain(&[
@@ -18,10 +18,13 @@ pub static NETWORK: Shape = Shape::plain(&[
     optional_int("mbits", "MBits"),
     one("cni", "CNI", &CNI),
 ])
-.finished_by(|body, _, _| deal_ports(body));
+.finished_by(|body, _, _, _| deal_ports(body));
 
-static DNS: Shape =
-    Shape::plain(&[kept_texts("servers", "Servers"), kept_texts("searches", "Searches"), kept_texts("options", "Options")]);
+static DNS: Shape = Shape::plain(&[
+    kept_texts("servers", "Servers"),
+    kept_texts("searches", "Searches"),
+    kept_texts("options", "Options"),
+]);
 
 static CNI: Shape = Shape::plain(&[nullable("args", "Args", Kind::TextMap)]);
 

@@ -77,7 +77,7 @@ pub static GROUP_SCALING: Shape = Shape::plain(&[
     int("", "CreateIndex"),
     int("", "ModifyIndex"),
 ])
-.finished_by(|body, block, problems| {
+.finished_by(|body, block, _, problems| {
     let kind = body["Type"].as_str().unwrap_or_default();
     if kind != "horizontal" {
         let span = block.body.attribute("type").map_or(block.header_span, whole_value);
@@ -104,7 +104,7 @@ pub static TASK_SCALING: Shape = Shape {
         int("", "CreateIndex"),
         int("", "ModifyIndex"),
     ],
-    finish: Some(|body, block, problems| {
+    finish: Some(|body, block, _, problems| {
         let label = body.remove("label");
         let kind = match label.as_ref().and_then(|label| label.as_str()).map(str::to_lowercase).as_deref() {
             Some("cpu") => "vertical_cpu",
@@ -119,6 +119,14 @@ pub static TASK_SCALING: Shape = Shape {
                 return;
             }
         };
+        let written = body["Type"].as_str().unwrap_or_default();
+        if !written.is_empty() && written != kind {
+            problems.push(Problem::new(
+                block.header_span,
+                "Invalid scaling policy type",
+                format!("Invalid policy type, expected {written:?} but found {kind:?}"),
+            ));
+        }
         body.insert("Type".to_owned(), json!(kind));
     }),
 };

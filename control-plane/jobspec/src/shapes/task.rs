@@ -1,10 +1,13 @@
 //! The `task` block and what stands in it.
 
+use std::collections::BTreeMap;
+
+use drover_hcl::{Block, Problem, Source, Span};
 use serde_json::{Map, Value, json};
 
 use crate::shape::{
-    Kind, Parsed, Shape, Stored, duration, flag, kept_texts, many, nullable, one, optional_duration, optional_flag, optional_int,
-    optional_text, text, texts,
+    Kind, Parsed, Shape, Stored, duration, flag, kept_texts, many, nullable, one, optional_duration, optional_flag,
+    optional_int, optional_text, text, texts,
 };
 use crate::shapes::constraint::{AFFINITY, CONSTRAINT};
 use crate::shapes::network::NETWORK;
@@ -47,7 +50,10 @@ pub static TASK: Shape = Shape::labelled(
         one("schedule", "Schedule", &SCHEDULE),
     ],
 )
-.finished_by(|body, _, _| move_default_identity(body));
+.finished_by(|body, block, source, problems| {
+    scaled_once(block, source, problems);
+    move_default_identity(body);
+});
 
 /// `resources { ... }`; `cpu` and the rest are filled by `canonicalize`, because `cores` changes them.
 pub static RESOURCES: Shape = Shape::plain(&[
@@ -122,7 +128,7 @@ static CHANGE_SCRIPT: Shape = Shape::plain(&[
     optional_flag("fail_on_error", "FailOnError").parsed(Parsed::Bool(false)),
     optional_flag("run_on_first_render", "RunOnFirstRender").parsed(Parsed::Bool(false)),
 ])
-.finished_by(|body, _, _| {
+.finished_by(|body, _, _, _| {
     if body["Args"].is_null() {
         body.insert("Args".to_owned(), json!([]));
     }
@@ -201,6 +207,24 @@ static ACTION: Shape = Shape::labelled("Name", &[text("command", "Command").requ
 
 static SCHEDULE: Shape = Shape::plain(&[one("cron", "Cron", &CRON)]);
 static CRON: Shape = Shape::plain(&[text("start", "Start"), text("end", "End"), text("timezone", "Timezone")]);
+
+/// A resource is scaled by one policy.
+fn scaled_once(task: &Block, source: &Source, problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+    for scaling in task.body.blocks_of("scaling") {
+        let name = scaling.label(0).unwrap_or_default().to_lowercase();
+        match seen.get(&name) {
+            Some(first) => problems.push(Problem::new(
+                scaling.header_span,
+                format!("Duplicate scaling {name:?} block"),
+                format!("Only one scaling {name} block is allowed. Another was defined at {}.", source.range(*first)),
+            )),
+            None => {
+                seen.insert(name, scaling.header_span);
+            }
+        }
+    }
+}
 
 /// The default identity (without a name, or named `default`) has a key of its own; the list then stays, even empty.
 fn move_default_identity(body: &mut Map<String, Value>) {

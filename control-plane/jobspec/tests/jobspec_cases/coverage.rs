@@ -18,7 +18,8 @@ const WITHOUT_JOB: &[(&str, &str)] = &[
 
 /// Blocks that the reference parses and does not register, because its free edition lacks what they ask for.
 const NOT_REGISTERED: &[&str] = &["job.multiregion", "task.schedule"];
-const NOT_REGISTERED_FIELDS: &[(&str, &str)] = &[("job", "multiregion"), ("task", "schedule"), ("task.vault", "namespace")];
+const NOT_REGISTERED_FIELDS: &[(&str, &str)] =
+    &[("job", "multiregion"), ("task", "schedule"), ("task.vault", "namespace")];
 
 /// The first two cells of a row: the block and the field.
 fn key(row: &str) -> Option<(String, String)> {
@@ -56,7 +57,12 @@ fn every_row_of_the_job_language_has_a_case() {
             }
             let is_refused = NOT_REGISTERED.contains(&row.0) || NOT_REGISTERED_FIELDS.contains(&row);
             if has("registered.json") == is_refused {
-                missing.push(format!("{} {}: a registered job with it is {}", key.0, key.1, if is_refused { "there" } else { "missing" }));
+                missing.push(format!(
+                    "{} {}: a registered job with it is {}",
+                    key.0,
+                    key.1,
+                    if is_refused { "there" } else { "missing" }
+                ));
             }
         }
         let absent = cases.iter().filter(|case| !is_case(case));

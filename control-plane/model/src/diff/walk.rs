@@ -49,6 +49,9 @@ const NAMES: &[(&str, &str)] = &[
     ("Regions", "Region"),
 ];
 
+/// Lists whose changed entries are told as changes, not as one that goes and one that comes.
+const PAIRED: &[&str] = &["Artifact", "Link", "Service", "Template", "VolumeMount"];
+
 fn entry_name(key: &str) -> &str {
     NAMES.iter().find(|(list, _)| *list == key).map_or(key, |(_, name)| name)
 }
@@ -217,7 +220,7 @@ fn values(key: &str, old: Option<&Value>, new: Option<&Value>) -> Option<ObjectD
     Some(ObjectDiff { kind, name: key.to_owned(), fields, objects: Vec::new() })
 }
 
-/// A list of blocks: those with a name are matched by it, others are the same or not.
+/// A list of blocks: those with a name are matched by it; of the others some are paired in their order.
 fn blocks(name: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDiff> {
     let items = |side: Option<&'_ Value>| side.and_then(Value::as_array).cloned().unwrap_or_default();
     let (mut old, new) = (items(old), items(new));
@@ -232,7 +235,10 @@ fn blocks(name: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDif
     }
     for item in added {
         let is_match = |other: &Value| item["Name"].is_string() && other["Name"] == item["Name"];
-        let before = old.iter().position(is_match).map(|place| old.remove(place));
+        let place = old.iter().position(is_match);
+        // What was renamed, or has no name, is taken for the next that is left.
+        let place = place.or_else(|| (PAIRED.contains(&name) && !old.is_empty()).then_some(0));
+        let before = place.map(|place| old.remove(place));
         diffs.extend(object(name, before.as_ref(), Some(&item)));
     }
     diffs.extend(old.iter().filter_map(|item| object(name, Some(item), None)));

@@ -115,6 +115,8 @@ fn a_disk_that_fails_ends_the_server_with_a_word() {
         })
         .await;
         assert_eq!(region.deaths().len(), 1);
-        assert!(region.deaths()[0].starts_with("server 1: "), "{:?}", region.deaths());
+        let word = region.deaths()[0].clone();
+        assert!(word.starts_with("server 1: the log's disk has failed: "), "{word}");
+        assert!(word.contains("/snapshots: File exists") && !word.contains('\n'), "{word}");
     });
 }

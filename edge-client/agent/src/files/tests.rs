@@ -101,7 +101,16 @@ fn five_thousand_hostile_names_lead_nowhere() {
         "token", "...", "..\\", "%2e%2e", "\u{202e}", " ", "~", "proc", "self", "root", "etc", "passwd", "a1", "deep",
         "\n",
     ];
-    let ways = ["", "../", "/../", "t/../../", "t/local/abs/", "t/local/rel/", "t/local/chain/../", "t/local/deep/../../../../"];
+    let ways = [
+        "",
+        "../",
+        "/../",
+        "t/../../",
+        "t/local/abs/",
+        "t/local/rel/",
+        "t/local/chain/../",
+        "t/local/deep/../../../../",
+    ];
     let mut seed = 7u64;
     let mut next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -278,12 +278,7 @@ impl AllocActual {
                     task.start_again(now);
                     task.stage = Stage::Backoff;
                 }
-                Stage::Waiting
-                | Stage::Starting
-                | Stage::Running
-                | Stage::Ended
-                | Stage::Backoff
-                | Stage::Dead => {}
+                Stage::Waiting | Stage::Starting | Stage::Running | Stage::Ended | Stage::Backoff | Stage::Dead => {}
             }
         }
     }

@@ -11,7 +11,7 @@ use drover_model::job::{Job, JobType};
 use drover_model::policy::{RestartPolicy, UpdateStrategy};
 use drover_model::task::{Lifecycle, Task};
 
-use super::actual::{Fact, StartFailure};
+use super::actual::{Fact, RestartAsked, StartFailure};
 use super::*;
 
 fn task(name: &str) -> Task {
@@ -78,6 +78,9 @@ impl Life {
                 task: owned(name),
                 exit: Exit { exit_code: code.parse().unwrap(), at: now.wall, ..Exit::default() },
             }),
+            ["restart", "all"] => Some(Fact::RestartAsked(RestartAsked::All)),
+            ["restart", "running"] => Some(Fact::RestartAsked(RestartAsked::Running)),
+            ["restart", name] => Some(Fact::RestartAsked(RestartAsked::Task(owned(name)))),
             ["forgotten", name] => Some(Fact::Forgotten { task: owned(name) }),
             ["lost", name] => Some(Fact::Lost { task: owned(name), reason: "gone".to_owned() }),
             ["at", second] => {
@@ -171,6 +174,38 @@ fn a_start_that_fails_follows_the_policy_and_a_wrong_config_does_not() {
     let kinds = ["Received", "Task Setup", "Driver Failure", "Restarting", "Failed Validation", "Not Restarting"];
     assert_eq!(life.events("t"), kinds);
     assert_eq!(life.status(), "failed: Failed tasks");
+}
+
+#[test]
+fn a_task_is_restarted_on_request_whatever_its_policy_says() {
+    let mut life = Life::new(JobType::Service, vec![task("t")]);
+    life.run(&[("begin", "prepare"), ("prepared", "start t"), ("started t", ""), ("at 10", "")]);
+    for _ in 0..3 {
+        life.run(&[("restart t", "signal t, wake 15"), ("exited t 130", "forget t"), ("forgotten t", "start t")]);
+        assert_eq!(life.status(), "pending: No tasks have started");
+        life.run(&[("started t", "")]);
+    }
+    let asked = ["Restart Signaled", "Terminated", "Restarting", "Started"];
+    assert!(life.events("t").ends_with(&asked), "{:?}", life.events("t"));
+    assert_eq!(life.actual.tasks[0].state.restarts, 3);
+    // The servers' wish goes before it.
+    life.run(&[("restart running", "signal t, wake 15"), ("stop", "wake 15"), ("exited t 130", "forget t")]);
+    life.run(&[("forgotten t", "clean up")]);
+    assert_eq!(life.status(), "complete: All tasks have completed");
+}
+
+#[test]
+fn tasks_that_have_ended_are_restarted_with_all() {
+    let mut life = Life::new(JobType::Service, vec![hook("init", "prestart", false), task("t")]);
+    life.run(&[
+        ("begin", "prepare"),
+        ("prepared", "start init"),
+        ("started init", ""),
+        ("exited init 0", "start t, forget init"),
+    ]);
+    life.run(&[("forgotten init", ""), ("started t", ""), ("restart running", "signal t, wake 5")]);
+    life.run(&[("exited t 130", "forget t"), ("forgotten t", "start t"), ("started t", "")]);
+    life.run(&[("restart all", "start init, signal t, wake 5")]);
 }
 
 #[test]

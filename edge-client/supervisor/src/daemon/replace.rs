@@ -90,7 +90,8 @@ impl Daemon {
         self.reap_all();
         let state = self.state();
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
-        let memfd = rustix::fs::memfd_create("drover-supervisor", flags).map_err(|err| text("make a memfd")(err.into()))?;
+        let memfd =
+            rustix::fs::memfd_create("drover-supervisor", flags).map_err(|err| text("make a memfd")(err.into()))?;
         let mut file = std::fs::File::from(memfd);
         let bytes = serde_json::to_vec(&state).map_err(|err| err.to_string())?;
         file.write_all(&bytes).map_err(text("write the state"))?;

@@ -87,8 +87,7 @@ fn what_a_full_disk_cost_stands_in_the_log() {
     let flags = rustix::mount::MountFlags::empty();
     rustix::mount::mount("tmpfs", &small, "tmpfs", flags, Some(c"size=64k")).unwrap();
     std::fs::write(small.join("ballast"), vec![0; 32 << 10]).unwrap();
-    let script =
-        format!("head -c 100000 /dev/zero; while [ ! -e {} ]; do sleep 0.01; done; echo after", go.display());
+    let script = format!("head -c 100000 /dev/zero; while [ ! -e {} ]; do sleep 0.01; done; echo after", go.display());
     let mut spec = bed.script("full", &script);
     spec.stdout.as_mut().unwrap().dir = small.clone();
     bed.client().start_task(spec).unwrap();

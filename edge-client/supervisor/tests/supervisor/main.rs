@@ -21,7 +21,8 @@ type Case = (&'static str, fn());
 
 fn main() {
     main_if_supervisor();
-    let cases: Vec<Case> = [lifecycle::CASES, logs::CASES, container::CASES, takeover::CASES, sessions::CASES, bench::CASES].concat();
+    let cases: Vec<Case> =
+        [lifecycle::CASES, logs::CASES, container::CASES, takeover::CASES, sessions::CASES, bench::CASES].concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     if args.iter().any(|arg| arg == "--list") {

@@ -103,8 +103,7 @@ fn a_command_runs_inside_a_container() {
     let (text, errors, code) = run(&bed, &inside, "").unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", started.pid)).unwrap();
     let bounds = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap();
-    let expected =
-        format!("inside\n/tmp\n65534\nCapEff:\t{bounds}\nCapBnd:\t{bounds}\nNoNewPrivs:\t1\nsh\n");
+    let expected = format!("inside\n/tmp\n65534\nCapEff:\t{bounds}\nCapBnd:\t{bounds}\nNoNewPrivs:\t1\nsh\n");
     assert_eq!((text, code), (expected, 0), "{errors}");
     for kind in ["mnt", "pid", "ipc", "uts"] {
         let mut spec = spec(&bed, "t", &format!("readlink /proc/self/ns/{kind}"));

@@ -21,8 +21,30 @@ pub const TARGET: Target = Target {
         ]))
     },
     words: &[
-        "${", "}", "$", "{", "$${", "env[\"", "\"]", "attr.", "meta.", "node.", "unique.", "NOMAD_", "NOMAD_TASK_NAME", ".",
-        "-", "/", " ", "é", "\n", "\u{0}", "${${${", "}}}", "${x", "${a}${b}",
+        "${",
+        "}",
+        "$",
+        "{",
+        "$${",
+        "env[\"",
+        "\"]",
+        "attr.",
+        "meta.",
+        "node.",
+        "unique.",
+        "NOMAD_",
+        "NOMAD_TASK_NAME",
+        ".",
+        "-",
+        "/",
+        " ",
+        "é",
+        "\n",
+        "\u{0}",
+        "${${${",
+        "}}}",
+        "${x",
+        "${a}${b}",
     ],
     run,
 };
@@ -30,8 +52,9 @@ pub const TARGET: Target = Target {
 fn run(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let node = Node::default();
-    let env: BTreeMap<String, String> =
-        [("NOMAD_TASK_NAME", "web"), ("A.B", "${NOMAD_TASK_NAME}"), ("empty", "")].map(|(k, v)| (k.into(), v.into())).into();
+    let env: BTreeMap<String, String> = [("NOMAD_TASK_NAME", "web"), ("A.B", "${NOMAD_TASK_NAME}"), ("empty", "")]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
     let scope = interpolation::Scope { node: &node, region: "global", env: &env };
     let replaced = scope.replace(&text);
     // The longest value is as long as the shortest name of one with its braces.

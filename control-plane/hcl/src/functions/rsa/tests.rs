@@ -1,6 +1,6 @@
 use super::*;
-use crate::value::Value;
 use crate::meter::Meter;
+use crate::value::Value;
 
 /// Made for this test, of a size that nobody uses.
 const KEY: &str = "\
