@@ -33,7 +33,7 @@ fn value(expression: &str, seed: Option<[u8; 32]>) -> Result<String, String> {
     let source = Source::new("t.hcl", format!("v = jsonencode({expression})\n"));
     let scope = Scope { files: Some(&Nothing), seed, ..Scope::job() };
     match parse(&source, &scope) {
-        Ok(body) => Ok(body.attributes[0].value.as_str().unwrap().to_string()),
+        Ok(body) => Ok(body.attributes[0].value.as_str().unwrap_or_default().to_string()),
         Err(problems) => Err(problems[0].one_line(&source)),
     }
 }

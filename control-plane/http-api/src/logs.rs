@@ -166,7 +166,12 @@ mod tests {
 
     #[test]
     fn pieces_of_a_log() {
-        let chunk = || LogChunk { data: b"line 7\n".to_vec(), file: "alloc/logs/loop.stdout.0".into(), offset: 56 };
+        let chunk = || LogChunk {
+            data: b"line 7\n".to_vec(),
+            file: "alloc/logs/loop.stdout.0".into(),
+            offset: 56,
+            ..LogChunk::default()
+        };
         let check = |piece: Piece, plain: bool, expected: &str| assert_eq!(piece.encode(plain), expected);
         check(Piece::Chunk(chunk()), false, r#"{"Data":"bGluZSA3Cg==","File":"alloc/logs/loop.stdout.0","Offset":56}"#);
         check(Piece::Chunk(chunk()), true, "line 7\n");

@@ -155,12 +155,15 @@ mod tests {
                 ("unique.network.ip-address".to_owned(), "10.0.0.7".to_owned()),
                 ("plugins.cni.version.host-local".to_owned(), "v1.2.0".to_owned()),
             ]),
-            meta: [("Rack", "r1"), ("unique.id", "7"), ("my-key", "v")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            meta: [("Rack", "r1"), ("unique.id", "7"), ("my-key", "v")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
             ..node()
         };
         let id = node.id.to_string();
         let named = ["NOMAD_META_dash-key", "NOMAD_META_dot.key", "NOMAD_HOST_IP_odd-label", "HOME", "_x", "x9"];
-        let env: BTreeMap<String, String> = named.iter().map(|name| ((*name).to_owned(), format!("<{name}>"))).collect();
+        let env: BTreeMap<String, String> =
+            named.iter().map(|name| ((*name).to_owned(), format!("<{name}>"))).collect();
         let scope = Scope { node: &node, region: "eu", env: &env };
         // Name, what it stands for in a task, what it stands for in a constraint.
         let table: &[(&str, Option<&str>, Option<&str>)] = &[

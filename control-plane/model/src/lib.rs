@@ -17,6 +17,7 @@ pub mod resources;
 pub mod group;
 pub mod job;
 pub mod launch;
+pub mod namespace;
 pub mod task;
 
 pub mod computed_class;

@@ -24,6 +24,7 @@ pub mod autopilot;
 pub mod forming;
 pub mod reconcile;
 
+mod accept;
 mod authority;
 mod chance;
 mod clock;

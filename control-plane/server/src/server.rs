@@ -12,7 +12,7 @@ use drover_protocol::host_file::{HOST_FILE_VERSION, HostFile, NO_FINGERPRINT};
 use drover_protocol::server::{FromPeer, ToPeer};
 use drover_raft::{Leadership, ProposeError, RaftNode};
 use drover_state::{Answer, Command, Snapshot};
-use drover_transport::{Accepted, Candidate, CloseCode, Endpoint, EndpointOptions, Protocol};
+use drover_transport::{CloseCode, Endpoint, EndpointOptions, Protocol};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -20,14 +20,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::edge_calls::EdgeConnections;
 use crate::error::Error;
 use crate::forward::ForwardHandler;
-use crate::links::{Addresses, Links, number_of_text};
+use crate::links::{Addresses, Links};
 use crate::peer_calls::AskError;
-use crate::raft_links::{self, RaftLinks};
+use crate::raft_links::RaftLinks;
 use crate::settings::{ServerInfo, Settings, StartError};
 use crate::watch::{Waiter, Waiters, Watch};
-use crate::{
-    authority, chance, clock, edge_service, enrol_service, host_file, leader_loop, peer_service, reconcile, region,
-};
+use crate::{accept, authority, chance, clock, host_file, leader_loop, peer_service, reconcile, region};
 
 /// How long a request waits for a leader before it is refused.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -40,9 +38,6 @@ const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(120);
 const CANDIDATES_MAX: usize = 64;
 /// How long a leader that stops tries to hand leadership over.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// Told to whoever speaks a protocol that is for the gossip port.
-const NOT_SERVED: CloseCode = CloseCode(256);
 
 /// A running server. A clone is the same one.
 #[derive(Clone)]
@@ -81,7 +76,9 @@ pub(crate) struct Inner {
 
 /// Ends the process with a reason; called once.
 #[derive(Clone)]
-pub(crate) struct Fatal(Arc<Mutex<Option<Box<dyn FnOnce(String) + Send>>>>);
+pub(crate) struct Fatal(Arc<Mutex<Option<FatalCall>>>);
+
+type FatalCall = Box<dyn FnOnce(String) + Send>;
 
 impl Fatal {
     pub(crate) fn call(&self, reason: String) {
@@ -200,8 +197,8 @@ impl Server {
         }
         tokio::spawn(wake_waiters(server.clone()));
         tokio::spawn(leader_loop::run(server.clone()));
-        tokio::spawn(accept_connections(server.clone()));
-        tokio::spawn(accept_candidates(server.clone(), at_gossip_port));
+        tokio::spawn(accept::accept_connections(server.clone()));
+        tokio::spawn(accept::accept_candidates(server.clone(), at_gossip_port));
         tokio::spawn(region::run(server.clone()));
         tokio::spawn(region::follow_directory(server.clone()));
         tokio::spawn(reconcile::run(server.clone()));
@@ -566,46 +563,5 @@ async fn wake_waiters(server: Server) {
             Err(RecvError::Lagged(_)) => server.inner.waiters.wake(&drover_state::Events::default()),
             Err(RecvError::Closed) => return,
         }
-    }
-}
-
-async fn accept_connections(server: Server) {
-    while let Some(accepted) = server.endpoint().accept().await {
-        let server = server.clone();
-        match accepted {
-            Accepted::Peer(peer) => match peer.protocol {
-                Protocol::Edge => drop(tokio::spawn(edge_service::serve(server, peer))),
-                Protocol::Server => drop(tokio::spawn(peer_service::serve(server, peer))),
-                Protocol::Raft => drop(tokio::spawn(serve_raft(server, peer))),
-                Protocol::Gossip | Protocol::Enrol => peer.connection.close(NOT_SERVED, "this is not the gossip port"),
-            },
-            Accepted::Candidate(candidate) => {
-                tokio::spawn(enrol_service::serve(server, candidate));
-            }
-        }
-    }
-}
-
-/// Serves those who come to the gossip port with a token: it is the only port that they know.
-async fn accept_candidates(server: Server, mut candidates: mpsc::Receiver<Candidate>) {
-    while let Some(candidate) = candidates.recv().await {
-        tokio::spawn(enrol_service::serve(server.clone(), candidate));
-    }
-}
-
-/// Hands the streams of another server to raft.
-async fn serve_raft(server: Server, peer: drover_transport::Peer) {
-    let Some(from) = number_of_text(&peer.identity.node) else {
-        peer.connection.close(CloseCode::CERTIFICATE_REFUSED, "the certificate names no server");
-        return;
-    };
-    while let Ok(stream) = peer.connection.accept_stream().await {
-        let raft = server.inner.raft.clone();
-        let (sender, receiver) = raft_links::halves(stream);
-        tokio::spawn(async move {
-            if let Err(error) = raft.serve(from, sender, receiver).await {
-                tracing::debug!(from, %error, "raft's stream ended");
-            }
-        });
     }
 }

@@ -139,6 +139,7 @@ fn keys(change: &Change) -> Vec<Watch> {
             vec![Watch::Table(Table::Deployments), Watch::Deployment(*id), Watch::DeploymentsOfJob(job.clone())]
         }
         Change::JoinTokens => vec![Watch::Table(Table::JoinTokens)],
+        Change::Namespace(_) => vec![Watch::Table(Table::Namespaces)],
     }
 }
 

@@ -10,9 +10,10 @@ use drover_model::alloc::{AllocUpdate, DesiredTransition};
 use drover_model::deployment::Deployment;
 use drover_model::eval::Eval;
 use drover_model::job::Job;
+use drover_model::namespace::NamespaceSpec;
 use drover_model::node::{Eligibility, Node, NodeStatus};
 use drover_model::plan::{DeploymentUpdate, Plan};
-use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
+use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, Namespace, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::autopilot::AutopilotConfig;
@@ -193,6 +194,16 @@ pub enum Command {
         /// The modify index that they must have (0: never set).
         cas: Option<u64>,
     },
+    /// A namespace, new or changed.
+    UpsertNamespace {
+        /// The namespace, checked; its indexes are set by `apply`.
+        namespace: Box<NamespaceSpec>,
+    },
+    /// Forget a namespace; refused while it is in use.
+    DeleteNamespace {
+        /// Its name.
+        name: Namespace,
+    },
 }
 
 /// The registration of a job.
@@ -209,6 +220,8 @@ pub struct RegisterJob {
     pub preserve_counts: bool,
     /// The text it was made from.
     pub submission: Option<Submission>,
+    /// Refuse unless the job's namespace is there. Entries of before there were namespaces do not ask for it.
+    pub needs_namespace: bool,
     /// When.
     pub at: Timestamp,
 }

@@ -1,6 +1,6 @@
 //! Events: what a command changed. They wake whoever waits; nobody polls.
 
-use drover_model::{AllocId, DeploymentId, EvalId, JobKey, NodeId};
+use drover_model::{AllocId, DeploymentId, EvalId, JobKey, Namespace, NodeId};
 
 /// The changes of one log entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,4 +47,6 @@ pub enum Change {
     },
     /// The join tokens.
     JoinTokens,
+    /// A namespace.
+    Namespace(Namespace),
 }

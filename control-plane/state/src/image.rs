@@ -11,6 +11,7 @@ use drover_model::alloc::Alloc;
 use drover_model::deployment::Deployment;
 use drover_model::eval::Eval;
 use drover_model::job::Job;
+use drover_model::namespace::NamespaceSpec;
 use drover_model::node::Node;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,7 @@ struct Image {
     deployments: Vec<Arc<Deployment>>,
     join_tokens: Vec<Arc<JoinToken>>,
     autopilot: Option<Arc<AutopilotConfig>>,
+    namespaces: Vec<Arc<NamespaceSpec>>,
 }
 
 impl State {
@@ -79,6 +81,7 @@ impl State {
             deployments: self.deployments.values().cloned().collect(),
             join_tokens: self.join_tokens.values().cloned().collect(),
             autopilot: self.autopilot.clone(),
+            namespaces: self.namespaces.all().cloned().collect(),
         };
         let mut bytes = MAGIC.to_vec();
         bytes.push(VERSION);
@@ -115,6 +118,9 @@ impl State {
         state.nodes = image.nodes.into_iter().map(|node| (node.id, node)).collect();
         state.join_tokens = image.join_tokens.into_iter().map(|token| (token.id, token)).collect();
         state.autopilot = image.autopilot;
+        for namespace in image.namespaces {
+            state.namespaces.set(namespace);
+        }
         for eval in image.evals {
             state.set_eval(eval);
         }

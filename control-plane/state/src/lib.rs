@@ -7,6 +7,7 @@ pub mod autopilot;
 pub mod command;
 pub mod event;
 pub mod join_token;
+mod namespaces;
 pub mod scaling;
 pub mod submission;
 pub mod summary;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
+use crate::namespaces::Namespaces;
 use crate::scaling::JobScaling;
 use crate::submission::Submission;
 use crate::summary::JobSummary;
@@ -44,6 +45,7 @@ pub struct State {
     pub(crate) deployments: OrdMap<DeploymentId, Arc<Deployment>>,
     pub(crate) join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
     pub(crate) autopilot: Option<Arc<AutopilotConfig>>,
+    pub(crate) namespaces: Namespaces,
 
     // Secondary indexes: derived, not part of the image.
     pub(crate) of_job: OrdMap<JobKey, Arc<OfJob>>,
@@ -93,6 +95,8 @@ pub enum Table {
     Deployments,
     /// Join tokens.
     JoinTokens,
+    /// Namespaces.
+    Namespaces,
 }
 
 /// Raft index of the last change of each table.
@@ -105,6 +109,7 @@ pub(crate) struct TableIndexes {
     allocs: u64,
     deployments: u64,
     join_tokens: u64,
+    namespaces: u64,
 }
 
 impl TableIndexes {
@@ -116,6 +121,7 @@ impl TableIndexes {
             Table::Allocs => self.allocs,
             Table::Deployments => self.deployments,
             Table::JoinTokens => self.join_tokens,
+            Table::Namespaces => self.namespaces,
         }
     }
 
@@ -127,6 +133,7 @@ impl TableIndexes {
             Table::Allocs => &mut self.allocs,
             Table::Deployments => &mut self.deployments,
             Table::JoinTokens => &mut self.join_tokens,
+            Table::Namespaces => &mut self.namespaces,
         } = index;
     }
 }

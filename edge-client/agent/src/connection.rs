@@ -104,7 +104,6 @@ impl Link {
         loop {
             match self.connect(&mut endpoints, &file, lost).await {
                 Ok((peer, trust, name)) => {
-                    lost = Some(peer.connection.remote_address());
                     let began = Instant::now();
                     let ended = self.session(&peer, &mut endpoints, &file, trust, &name).await;
                     if began.elapsed() >= SETTLED {
@@ -116,6 +115,7 @@ impl Link {
                         // With a clock that is wrong every certificate may be due at once: then the wait grows.
                         Ok(Ended::Renewed) => {}
                         Ok(Ended::Broken(reason)) => {
+                            lost = Some(peer.connection.remote_address());
                             tracing::warn!(server = %name, %reason, "connection to the server lost");
                             self.status.send_replace(LinkStatus { server: None, error: Some(reason) });
                         }

@@ -68,7 +68,9 @@ impl Actor {
                 accepted = self.endpoint.accept() => match accepted {
                     Some(Accepted::Candidate(candidate)) => {
                         // One that finds no place is dropped, which closes its connection: it comes back.
-                        let _ = self.candidates.as_ref().map(|candidates| candidates.try_send(candidate));
+                        if let Some(candidates) = &self.candidates {
+                            let _ = candidates.try_send(candidate);
+                        }
                         Vec::new()
                     }
                     Some(accepted) => {

@@ -68,7 +68,8 @@ async fn start_at(authority: &Authority, name: &str, id: &str, address: SocketAd
         incarnation: now_ms(),
         status: MemberStatus::Alive,
     };
-    let membership = Membership::start(Options { own: own.clone(), endpoint, key, seed: now_ms(), candidates: None }).unwrap();
+    let membership =
+        Membership::start(Options { own: own.clone(), endpoint, key, seed: now_ms(), candidates: None }).unwrap();
     Server { membership, address, own }
 }
 

@@ -71,7 +71,7 @@ fn damage(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&str], random: &mut 
         }
         1 => {
             // The lowest byte of a number that has eight.
-            bytes.insert(place, random.next() as u8);
+            bytes.insert(place, random.number() as u8);
         }
         2 => drop(bytes.drain(stretch(bytes.len(), 40, random))),
         3 | 4 => insert(bytes, place, random.pick(words).as_bytes()),

@@ -9,12 +9,12 @@ impl Random {
     pub fn of(seed: u64, input: u64) -> Self {
         let mut random = Self(seed ^ input.wrapping_mul(0xd6e8_feb8_6659_fd93));
         // One step parts neighbouring inputs.
-        random.next();
+        random.number();
         random
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Random {
     /// A number below `end`; 0 when `end` is.
     pub fn below(&mut self, end: usize) -> usize {
         // What is left below `end` fits what `end` fits.
-        (self.next() % end.max(1) as u64) as usize
+        (self.number() % end.max(1) as u64) as usize
     }
 
     /// One of them; there must be one.

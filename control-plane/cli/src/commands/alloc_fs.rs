@@ -57,7 +57,7 @@ fn run(call: &mut Call) -> Outcome {
     let said = |error: Error| Failure::Error(error.to_string());
     let file = client.file(&alloc_id, &path).map_err(said)?.value;
     if call.flags.is_on("stat") {
-        let mut rows = rows(&[file.clone()], is_exact);
+        let mut rows = rows(std::slice::from_ref(&file), is_exact);
         let row = rows.pop().unwrap_or_default();
         let [mode, size, time, name] = <[String; 4]>::try_from(row).unwrap_or_default();
         call.ui.out(&table(
@@ -161,7 +161,10 @@ mod tests {
             mod_time: "2026-11-21T11:32:20.957781235Z".into(),
             content_type: String::new(),
         };
-        assert_eq!(rows(&[file.clone()], false), [["drwxrwxrwx", "4.0 KiB", "2026-11-21T11:32:20Z", "alloc/"]]);
+        assert_eq!(
+            rows(std::slice::from_ref(&file), false),
+            [["drwxrwxrwx", "4.0 KiB", "2026-11-21T11:32:20Z", "alloc/"]]
+        );
         assert_eq!(rows(&[file], true), [["drwxrwxrwx", "4096", "2026-11-21T11:32:20.957781235Z", "alloc/"]]);
     }
 }

@@ -16,7 +16,7 @@ async fn jobs_are_filtered_by_what_they_are_and_not_by_what_the_list_shows() {
         job["Meta"] = json!({ "team": team });
         running.register(job).await;
     }
-    let list = async |query: &str| { running.get(&format!("/v1/jobs?{query}")).await };
+    let list = async |query: &str| running.get(&format!("/v1/jobs?{query}")).await;
     assert_eq!(ids(&list("filter=Meta.team==ops").await.json()), ["a", "c", "d"]);
     assert_eq!(ids(&list("filter=Meta.team+!=+ops").await.json()), ["b"]);
     assert_eq!(

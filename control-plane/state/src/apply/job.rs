@@ -17,8 +17,11 @@ use crate::state::{JOB_VERSIONS_MAX, Table};
 
 impl Applying<'_> {
     pub(super) fn register_job(&mut self, register: RegisterJob) -> Result<Answer, Refusal> {
-        let RegisterJob { job, eval, enforce_index, preserve_counts, submission, at } = register;
+        let RegisterJob { job, eval, enforce_index, preserve_counts, submission, needs_namespace, at } = register;
         let key = job.key();
+        if needs_namespace {
+            self.check_namespace(&job)?;
+        }
         let existing = self.state.jobs.get(&key).cloned();
         check_enforced(enforce_index, existing.as_deref())?;
 

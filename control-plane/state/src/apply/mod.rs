@@ -11,6 +11,7 @@ mod eval;
 mod job;
 mod join_token;
 mod launch;
+mod namespace;
 mod node;
 mod plan;
 mod scaling;
@@ -115,6 +116,8 @@ impl Applying<'_> {
             Command::ScaleJob(scale) => return self.scale_job(*scale),
             Command::LaunchJob(launch) => return self.launch_job(*launch),
             Command::SetAutopilotConfig { config, cas } => self.set_autopilot_config(*config, cas)?,
+            Command::UpsertNamespace { namespace } => self.upsert_namespace(*namespace),
+            Command::DeleteNamespace { name } => self.delete_namespace(&name)?,
             Command::Collect { evals, allocs, deployments, jobs, nodes } => {
                 self.collect_evals(evals);
                 self.collect_allocs(allocs);

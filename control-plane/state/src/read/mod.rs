@@ -4,6 +4,7 @@ mod alloc;
 mod deployment;
 mod eval;
 mod job;
+mod namespace;
 mod node;
 
 use crate::state::{State, Table};

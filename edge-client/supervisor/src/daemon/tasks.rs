@@ -346,8 +346,11 @@ impl Daemon {
             let _ = epoll::delete(&self.epoll, pidfd);
         }
         if matches!(task.phase, Phase::Running) {
-            if let (None, Some(pid)) = (&task.cgroup, task.pid()) {
-                descendants::kill(pid);
+            // Somebody else may have reaped it: its number must not be another's by now.
+            if let (None, Some(started)) = (&task.cgroup, &task.started)
+                && [0, started.start_ticks].contains(&start_ticks(started.pid))
+            {
+                descendants::kill(started.pid);
             }
             task.main_process_ended(None, SystemTime::now(), Instant::now());
             self.ending.insert(number);
