@@ -244,6 +244,8 @@ impl<'a> Layer<'a> {
             "data_dir" => server.data_dir = Some(PathBuf::from(convert::text(value)?)),
             "encrypt" => server.encrypt = Some(convert::text(value)?),
             "join_token_file" => server.join_token_file = Some(PathBuf::from(convert::text(value)?)),
+            "kept_snapshots.count" => server.kept_snapshots.count = convert::whole(value, 1000)? as usize,
+            "kept_snapshots.interval" => server.kept_snapshots.interval = convert::duration(value)?,
             "start_join" | "server_join.start_join" => server.join.start_join.extend(convert::list(value)?),
             "retry_join" | "server_join.retry_join" => server.join.retry_join.extend(convert::list(value)?),
             "retry_interval" | "server_join.retry_interval" => {

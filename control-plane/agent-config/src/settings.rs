@@ -172,6 +172,23 @@ pub struct ServerSettings {
     pub join_token_file: Option<PathBuf>,
     /// A key in base64 that all servers must know to take part in gossip.
     pub encrypt: Option<String>,
+    /// The snapshots of the state that the server keeps by itself.
+    pub kept_snapshots: KeptSnapshots,
+}
+
+/// The snapshots of the state that a server keeps by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSnapshots {
+    /// The time from one to the next; zero makes none.
+    pub interval: Duration,
+    /// How many are kept; 0 makes none.
+    pub count: usize,
+}
+
+impl Default for KeptSnapshots {
+    fn default() -> Self {
+        KeptSnapshots { interval: Duration::from_secs(4 * 3600), count: 6 }
+    }
 }
 
 /// How a server finds others: gossip addresses as `host[:port]`.

@@ -5,9 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use drover_websocket::{Decoder, Message, encode, random};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tungstenite::handshake::{client::generate_key, derive_accept_key};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Message, WebSocket};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -16,6 +18,10 @@ use crate::wire::Wire;
 
 /// The longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The longest message that is taken, in bytes.
+const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// What is read at once, in bytes.
+const READ_BYTES: usize = 16 << 10;
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +49,7 @@ pub enum Heard {
 
 /// A command under way. Dropped, it is ended.
 pub struct Exec {
-    wire: Wire,
-    decoder: Decoder,
+    socket: WebSocket<Wire>,
 }
 
 impl Client {
@@ -60,42 +65,54 @@ impl Client {
         let failed =
             |problem: io::Error| Error::Unanswered { method: "Get", url: url.clone(), problem: problem.to_string() };
         let mut wire = Wire::connect(&self.address, &self.config.tls, self.config.timeout).map_err(failed)?;
-        let key = random::<16>().ok_or_else(|| failed(io::Error::other("no randomness")))?;
+        let key = generate_key();
         let mut head = format!(
             "GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\nUser-Agent: drover\r\n",
-            self.address.host_port,
-            STANDARD.encode(key)
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nUser-Agent: drover\r\n",
+            self.address.host_port
         );
         for (name, value) in self.standing_headers() {
             head.push_str(&format!("{name}: {}\r\n", value.replace(['\r', '\n'], "")));
         }
         head.push_str("\r\n");
         wire.send(head.as_bytes()).map_err(failed)?;
-        let (status, rest) = read_head(&mut wire).map_err(failed)?;
+        let (head, rest) = read_head(&mut wire).map_err(failed)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status: u16 = status.ok_or_else(|| failed(io::Error::other("the answer is no HTTP")))?;
         if status != 101 {
             let mut body = rest;
             // Closed or silent: what has come is what there is to show.
             let _ = wire.take(HEAD_BYTES_MAX as u64).read_to_end(&mut body);
             return Err(Error::Refused { status, body: String::from_utf8_lossy(&body).trim().to_owned() });
         }
+        if header(&head, "sec-websocket-accept") != Some(derive_accept_key(key.as_bytes()).as_str()) {
+            return Err(failed(io::Error::other("the answer is no WebSocket")));
+        }
         wire.set_nonblocking().map_err(failed)?;
-        let mut decoder = Decoder::of_server();
-        decoder.put(&rest);
-        Ok(Exec { wire, decoder })
+        let bounds = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX))
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(2 * MESSAGE_BYTES_MAX);
+        Ok(Exec { socket: WebSocket::from_partially_read(wire, rest, Role::Client, Some(bounds)) })
     }
 }
 
-/// The status, and what came behind the head.
-fn read_head(wire: &mut Wire) -> io::Result<(u16, Vec<u8>)> {
+/// A header's value.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// The head of the answer, and what came behind it.
+fn read_head(wire: &mut Wire) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-            let status = status.ok_or_else(|| io::Error::other("the answer is no HTTP"))?;
-            return Ok((status, bytes.split_off(end + 4)));
+            return Ok((head, bytes.split_off(end + 4)));
         }
         if bytes.len() > HEAD_BYTES_MAX {
             return Err(io::Error::other("the head of the answer is too long"));
@@ -150,17 +167,15 @@ impl Exec {
     }
 
     fn say(&mut self, value: &Value) -> io::Result<()> {
-        let mask = random::<4>().ok_or_else(|| io::Error::other("no randomness"))?;
-        self.wire.send(&encode(&Message::Text(value.to_string()), Some(mask)))
+        self.socket.send(Message::text(value.to_string())).map_err(io::Error::other)
     }
 
     /// What has come meanwhile; does not wait. Nothing comes after [`Heard::Exited`] and [`Heard::Failed`].
     pub fn hear(&mut self) -> Vec<Heard> {
         let mut heard = Vec::new();
-        let mut chunk = [0; 16 << 10];
         loop {
-            match self.decoder.next_message() {
-                Ok(Some(Message::Text(text))) => {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => {
                     let frame: Frame = serde_json::from_str(&text).unwrap_or_default();
                     let bytes = |piece: Piece| STANDARD.decode(piece.data).unwrap_or_default();
                     heard.extend(frame.stdout.map(bytes).filter(|data| !data.is_empty()).map(Heard::Stdout));
@@ -169,29 +184,17 @@ impl Exec {
                         heard.push(Heard::Exited(frame.result.exit_code));
                         return heard;
                     }
-                    continue;
                 }
-                Ok(Some(Message::Close(_, text))) => {
-                    heard.push(Heard::Failed(text));
+                Ok(Message::Close(frame)) => {
+                    let reason = frame.map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default();
+                    heard.push(Heard::Failed(reason));
                     return heard;
                 }
-                Ok(Some(_)) => continue,
-                Ok(None) => {}
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return heard,
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    heard.push(Heard::Failed(error.to_string()));
-                    return heard;
-                }
-            }
-            match self.wire.read(&mut chunk) {
-                Ok(0) => {
-                    heard.push(Heard::Failed("the connection was closed".to_owned()));
-                    return heard;
-                }
-                Ok(length) => self.decoder.put(chunk.get(..length).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    heard.push(Heard::Failed(error.to_string()));
+                    heard.push(Heard::Failed(failure(&error)));
                     return heard;
                 }
             }
@@ -199,9 +202,19 @@ impl Exec {
     }
 }
 
+fn failure(error: &tungstenite::Error) -> String {
+    use tungstenite::error::ProtocolError;
+    match error {
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+        | tungstenite::Error::ConnectionClosed
+        | tungstenite::Error::AlreadyClosed => "the connection was closed".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 impl AsFd for Exec {
     /// Readable when there may be something to hear.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wire.as_fd()
+        self.socket.get_ref().as_fd()
     }
 }

@@ -13,6 +13,9 @@ use crate::parse::{Cron, Days, DaysOfMonth, DaysOfWeek};
 /// The most changes of a zone's offset that are walked through: the years that an expression can name hold far fewer.
 const STRETCHES_MAX: usize = 4096;
 
+/// The last year that an expression can name.
+const LAST_YEAR: i16 = YEAR.max.cast_signed();
+
 impl Cron {
     /// The first time after `after` that the expression names in that zone; none when there is none before 2100.
     /// Times have whole seconds.
@@ -28,7 +31,8 @@ impl Cron {
             if let Some(found) = self.next_on_the_clock(offset.to_datetime(from), offset.to_datetime(end)) {
                 return offset.to_timestamp(found).ok();
             }
-            if end == Timestamp::MAX {
+            // No expression names a later year: the zone's changes from there on need not be walked through.
+            if end == Timestamp::MAX || offset.to_datetime(end).year() > LAST_YEAR {
                 return None;
             }
             from = end;

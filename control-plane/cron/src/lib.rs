@@ -14,4 +14,4 @@ mod parse;
 mod tests;
 
 pub use calendar::earliest;
-pub use parse::{Cron, CronError, SPEC_BYTES_MAX};
+pub use parse::{Cron, CronError, SPEC_BYTES_MAX, SPECS_MAX};

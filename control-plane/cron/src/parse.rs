@@ -7,6 +7,9 @@ use crate::field::{DAY, Entry, Field, HOUR, MINUTE, MONTH, SECOND, WEEKDAY, YEAR
 /// The longest expression that is read, in bytes.
 pub const SPEC_BYTES_MAX: usize = 4096;
 
+/// The most expressions that one job is looked after by.
+pub const SPECS_MAX: usize = 64;
+
 /// Names for whole expressions.
 const NAMES: &[(&str, &str)] = &[
     ("@yearly", "0 0 0 1 1 * *"),

@@ -6,6 +6,7 @@ use drover_filter::Filter;
 use drover_model::AllocId;
 use drover_model::alloc::Alloc;
 use drover_server::Watch;
+use drover_server::allocs::StopAllocOptions;
 use drover_state::{Snapshot, Table};
 use serde_json::json;
 
@@ -75,11 +76,10 @@ pub(crate) async fn get(call: Call) -> Result<Reply, Problem> {
 
 pub(crate) async fn stop(call: Call) -> Result<Reply, Problem> {
     let id: AllocId = ids::parse(call.param("alloc_id"), LOOKED_UP)?;
-    for name in ["no_shutdown_delay", "reschedule"] {
-        if call.query.job_flag(name, false)? {
-            return Err(Problem::Invalid(format!("parameter {name} is not supported yet")));
-        }
-    }
-    let (eval_id, index) = call.api.server.stop_alloc(id).await?;
+    let options = StopAllocOptions {
+        no_shutdown_delay: call.query.job_flag("no_shutdown_delay", false)?,
+        reschedule: call.query.job_flag("reschedule", false)?,
+    };
+    let (eval_id, index) = call.api.server.stop_alloc(id, options).await?;
     call.written(&json!({ "EvalID": eval_id, "Index": index }), index)
 }

@@ -15,13 +15,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use drover_model::AllocId;
 use drover_server::edge_reads::{EXEC_BYTES_MAX, ExecInput, ExecOutput, ExecReceiver, ExecRequest, ExecSender};
-use drover_websocket::{Decoder, Message, accept_key, encode};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::io::AsyncWriteExt as _;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::allocs::LOOKED_UP;
 use crate::api::Api;
@@ -43,9 +48,18 @@ const LAST_WORD_MAX: Duration = Duration::from_secs(5);
 const CODE_FAILED: u16 = 1011;
 const CODE_REFUSED: u16 = 1008;
 
-/// The stream of an upgraded connection, in halves.
-type Reader = ReadHalf<TokioIo<Upgraded>>;
-type Writer = WriteHalf<TokioIo<Upgraded>>;
+/// The longest message that is taken, in bytes.
+const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// What is read at once, in bytes; kept for as long as the session lasts.
+const READ_BYTES: usize = 8 << 10;
+/// The longest text of a close frame, in bytes: a control frame carries 125, two of them for the code.
+const CLOSE_TEXT_BYTES_MAX: usize = 123;
+
+/// An upgraded connection.
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+/// Its halves.
+type Speaker<'a> = SplitSink<&'a mut Socket, Message>;
+type Listener<'a> = SplitStream<&'a mut Socket>;
 
 /// Why there is no session: a close code and a text.
 type Refused = (u16, String);
@@ -58,7 +72,7 @@ pub(crate) async fn exec(mut call: Call) -> Result<Reply, Problem> {
         });
     };
     let key = call.headers.get("sec-websocket-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
-    let accept = HeaderValue::from_str(&accept_key(key)).map_err(|error| Problem::Failed(error.to_string()))?;
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|error| Problem::Failed(error.to_string()))?;
     let mut reply = Response::new(Body::empty());
     switching(&mut reply);
     let headers = reply.headers_mut();
@@ -83,21 +97,38 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 
 async fn serve(upgrade: OnUpgrade, api: Api, query: Query, alloc: String) {
     let Ok(upgraded) = upgrade.await else { return };
-    let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
-    let mut listener = Listener { reader, decoder: Decoder::of_client() };
-    if let Err((code, text)) = begin(&mut listener, &mut writer, api, &query, &alloc).await {
-        let close = encode(&Message::Close(code, text), None);
-        let _ = tokio::time::timeout(LAST_WORD_MAX, async {
-            writer.write_all(&close).await?;
-            writer.shutdown().await
-        })
-        .await;
-    }
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(bounds())).await;
+    let (mut speaker, mut listener) = (&mut socket).split();
+    let begun = begin(&mut listener, &mut speaker, api, &query, &alloc).await;
+    drop((speaker, listener));
+    let _ = tokio::time::timeout(LAST_WORD_MAX, async {
+        if let Err(refused) = begun {
+            socket.send(close(refused)).await.ok()?;
+        }
+        // A session that went well ends with the connection and no close frame; clients know it so.
+        socket.get_mut().shutdown().await.ok()
+    })
+    .await;
+}
+
+/// What a connection may take up.
+fn bounds() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
+}
+
+fn close((code, mut text): Refused) -> Message {
+    text.truncate(text.floor_char_boundary(CLOSE_TEXT_BYTES_MAX));
+    Message::Close(Some(CloseFrame { code: code.into(), reason: text.into() }))
 }
 
 async fn begin(
-    listener: &mut Listener,
-    writer: &mut Writer,
+    listener: &mut Listener<'_>,
+    speaker: &mut Speaker<'_>,
     api: Api,
     query: &Query,
     alloc: &str,
@@ -105,9 +136,9 @@ async fn begin(
     let failed = |text: String| (CODE_FAILED, text);
     let wants_handshake = flag(query, "ws_handshake")?;
     if wants_handshake {
-        let first = tokio::time::timeout(HANDSHAKE_MAX, listener.next(&mut None)).await;
+        let first = tokio::time::timeout(HANDSHAKE_MAX, next_text(listener)).await;
         let text = match first {
-            Ok(Some(Message::Text(text))) => text,
+            Ok(Some(text)) => text,
             _ => return Err(failed("no handshake came in time".to_owned())),
         };
         let version = serde_json::from_str::<Value>(&text).ok().and_then(|value| value["version"].as_i64());
@@ -121,7 +152,7 @@ async fn begin(
         drover_server::Error::Unavailable(_) | drover_server::Error::Internal { .. } => failed(error.to_string()),
         _ => (CODE_REFUSED, error.to_string()),
     })?;
-    talk(listener, writer, sender, receiver).await;
+    talk(listener, speaker, sender, receiver).await;
     Ok(())
 }
 
@@ -190,13 +221,14 @@ fn heard(output: &ExecOutput) -> Value {
     }
 }
 
-async fn talk(listener: &mut Listener, writer: &mut Writer, mut sender: ExecSender, mut receiver: ExecReceiver) {
-    // Answers to pings go out between pieces of output.
-    let (pongs_tx, mut pongs) = mpsc::channel(1);
+async fn talk(
+    listener: &mut Listener<'_>,
+    speaker: &mut Speaker<'_>,
+    mut sender: ExecSender,
+    mut receiver: ExecReceiver,
+) {
     let listen = async {
-        let mut pongs = Some(pongs_tx);
-        while let Ok(Some(message)) = tokio::time::timeout(SILENCE_MAX, listener.next(&mut pongs)).await {
-            let Message::Text(text) = message else { continue };
+        while let Ok(Some(text)) = tokio::time::timeout(SILENCE_MAX, next_text(listener)).await {
             let Ok(said) = serde_json::from_str::<Said>(&text) else { return };
             for input in said.input() {
                 if sender.send(&input).await.is_err() {
@@ -210,16 +242,15 @@ async fn talk(listener: &mut Listener, writer: &mut Writer, mut sender: ExecSend
         loop {
             let message = tokio::select! {
                 output = receiver.next() => match output {
-                    Ok(Some(ExecOutput::Failed(text))) => Message::Close(CODE_FAILED, text),
-                    Ok(Some(output)) => Message::Text(heard(&output).to_string()),
+                    Ok(Some(ExecOutput::Failed(text))) => close((CODE_FAILED, text)),
+                    Ok(Some(output)) => Message::text(heard(&output).to_string()),
                     Ok(None) => return,
-                    Err(error) => Message::Close(CODE_FAILED, error.to_string()),
+                    Err(error) => close((CODE_FAILED, error.to_string())),
                 },
-                Some(pong) = pongs.recv() => Message::Pong(pong),
-                () = tokio::time::sleep(HEARTBEAT) => Message::Text("{}".to_owned()),
+                () = tokio::time::sleep(HEARTBEAT) => Message::text("{}"),
             };
-            let is_last = matches!(message, Message::Close(..));
-            if writer.write_all(&encode(&message, None)).await.is_err() || is_last {
+            let is_last = message.is_close();
+            if speaker.send(message).await.is_err() || is_last {
                 return;
             }
         }
@@ -228,33 +259,15 @@ async fn talk(listener: &mut Listener, writer: &mut Writer, mut sender: ExecSend
         () = listen => {}
         () = speak => {}
     }
-    let _ = tokio::time::timeout(LAST_WORD_MAX, writer.shutdown()).await;
 }
 
-/// The caller's messages.
-struct Listener {
-    reader: Reader,
-    decoder: Decoder,
-}
-
-impl Listener {
-    /// The next message that is not about the connection itself; none at its end.
-    async fn next(&mut self, pongs: &mut Option<mpsc::Sender<Vec<u8>>>) -> Option<Message> {
-        let mut buffer = [0; 8192];
-        loop {
-            match self.decoder.next_message() {
-                Ok(Some(Message::Ping(bytes))) => {
-                    // One is as good as many.
-                    let _ = pongs.as_ref().map(|pongs| pongs.try_send(bytes));
-                }
-                Ok(Some(Message::Pong(_))) => {}
-                Ok(Some(Message::Close(..))) | Err(_) => return None,
-                Ok(Some(message)) => return Some(message),
-                Ok(None) => match self.reader.read(&mut buffer).await {
-                    Ok(0) | Err(_) => return None,
-                    Ok(length) => self.decoder.put(buffer.get(..length)?),
-                },
-            }
+/// The next text of the caller; none when the caller is gone or breaks the rules. Pings are answered by the library.
+async fn next_text(listener: &mut Listener<'_>) -> Option<String> {
+    loop {
+        match listener.next().await? {
+            Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
+            Ok(Message::Close(_)) | Err(_) => return None,
+            Ok(_) => {}
         }
     }
 }
@@ -280,6 +293,17 @@ mod tests {
         check(ExecOutput::StdoutEnd, r#"{"stdout":{"close":true}}"#);
         check(ExecOutput::Exited(3), r#"{"exited":true,"result":{"exit_code":3}}"#);
         check(ExecOutput::Exited(0), r#"{"exited":true,"result":{}}"#);
+    }
+
+    #[test]
+    fn the_text_of_a_close_frame_is_cut_between_letters() {
+        let check = |text: &str, expected: usize| match close((CODE_FAILED, text.to_owned())) {
+            Message::Close(Some(frame)) => assert_eq!(frame.reason.len(), expected),
+            other => panic!("{other:?}"),
+        };
+        check("short", 5);
+        check(&"é".repeat(100), 122);
+        check(&"x".repeat(200), 123);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use drover_server::plan::JobPlan;
 use serde_json::{Value, json};
 
 use crate::call::Call;
-use crate::job_write::{checked, job_of};
+use crate::job_write::{checked, job_of, surroundings};
 use crate::problem::Problem;
 use crate::reply::Reply;
 
@@ -17,7 +17,7 @@ pub(crate) async fn plan(mut call: Call) -> Result<Reply, Problem> {
     let with_diff = fields.flag("Diff")?;
     let server = &call.api.server;
     let Canonical { job, warnings } =
-        checked(job, &server.info().region, &server.reading().snapshot).map_err(Problem::of_refusal)?;
+        checked(job, &server.info().region, &surroundings(server).await?).map_err(Problem::of_refusal)?;
     let JobPlan { outcome, old, index: _ } = server.plan_job(job.clone()).await?;
     let annotations = outcome.plan.annotations.as_ref().or(outcome.eval.plan_annotations.as_ref());
     let diff = with_diff.then(|| {

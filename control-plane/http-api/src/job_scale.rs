@@ -127,5 +127,7 @@ fn request(call: &Call, fields: &Fields) -> Result<ScaleRequest, Problem> {
         Some(Value::Object(meta)) => Some(meta.clone().into_iter().collect()),
         Some(_) => return Err(invalid("json: cannot unmarshal into field Meta of type map[string]interface {}")),
     };
-    Ok(ScaleRequest { group, event: ScalingEvent { count, error, message, meta, ..ScalingEvent::default() } })
+    let enforce_index = fields.number("JobModifyIndex")?.filter(|index| *index > 0);
+    let event = ScalingEvent { count, error, message, meta, ..ScalingEvent::default() };
+    Ok(ScaleRequest { group, event, enforce_index })
 }

@@ -9,7 +9,11 @@ use crate::reply::Reply;
 pub(crate) async fn set(mut call: Call) -> Result<Reply, Problem> {
     let fields = call.take_fields().await?;
     let version = fields.number("Version")?.unwrap_or_default();
-    let version = if fields.flag("Latest")? { None } else { Some(version) };
+    let is_latest = fields.flag("Latest")?;
+    if is_latest && version > 0 {
+        return Err(Problem::Failed(format!("version must be zero when tagging latest, got: {version}")));
+    }
+    let version = Some(version).filter(|_| !is_latest);
     let description = fields.text("Description")?.to_owned();
     let name = call.param("tag_name").to_owned();
     let written = call.api.server.tag_job_version(call.job_key(), name.clone(), version, description.clone()).await;

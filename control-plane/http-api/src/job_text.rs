@@ -5,7 +5,7 @@ use drover_jobspec::{parse_hcl, warnings_text};
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
-use crate::job_write::{checked, job_of};
+use crate::job_write::{checked, job_of, surroundings};
 use crate::problem::Problem;
 use crate::reply::Reply;
 
@@ -76,7 +76,7 @@ pub(crate) async fn validate(mut call: Call) -> Result<Reply, Problem> {
     let fields = call.take_fields().await?;
     let job = job_of(&call, &fields)?;
     let server = &call.api.server;
-    let (problems, warnings) = match checked(job, &server.info().region, &server.reading().snapshot) {
+    let (problems, warnings) = match checked(job, &server.info().region, &surroundings(server).await?) {
         Ok(canonical) => (None, canonical.warnings),
         Err(refusal) => (Some(refusal), Vec::new()),
     };

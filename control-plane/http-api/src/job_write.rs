@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use drover_jobspec::{Canonical, Refusal, Surroundings, canonicalize, warnings_text};
-use drover_model::unacted;
+use drover_model::{namespace, unacted};
+use drover_server::Server;
 use drover_server::jobs::{DeregisterOptions, RegisterRequest};
 use drover_state::Snapshot;
 use drover_state::submission::Submission;
@@ -19,8 +20,6 @@ use crate::views::written::{JobDeregistered, JobRegistered};
 const SOURCE_BYTES_MAX: usize = 1_000_000;
 /// The node pools that are always there.
 const BUILT_IN_POOLS: [&str; 2] = ["all", "default"];
-/// The one namespace there is.
-const NAMESPACE: &str = "default";
 
 /// The job that a request body holds, with its region and namespace settled.
 pub(crate) fn job_of(call: &Call, fields: &Fields) -> Result<Value, Problem> {
@@ -40,7 +39,7 @@ pub(crate) fn job_of(call: &Call, fields: &Fields) -> Result<Value, Problem> {
     }
     let of_job = job["Namespace"].as_str().unwrap_or_default();
     let namespace = first([call.query.text("namespace"), fields.text("Namespace")?, of_job]);
-    let namespace = if namespace.is_empty() { NAMESPACE.to_owned() } else { namespace };
+    let namespace = if namespace.is_empty() { namespace::DEFAULT.to_owned() } else { namespace };
     job["Region"] = own.as_str().into();
     job["Namespace"] = namespace.into();
     Ok(job)
@@ -48,7 +47,7 @@ pub(crate) fn job_of(call: &Call, fields: &Fields) -> Result<Value, Problem> {
 
 /// Fills and checks a job, as register and plan take it.
 pub(crate) fn checked(job: Value, region: &str, snapshot: &Snapshot) -> Result<Canonical, Refusal> {
-    let namespaces = BTreeSet::from([NAMESPACE.to_owned()]);
+    let namespaces: BTreeSet<String> = snapshot.namespaces().map(|namespace| namespace.name.to_string()).collect();
     // A pool comes into being with the first node that registers in it.
     let mut node_pools: BTreeSet<String> = snapshot.nodes().map(|node| node.node_pool.clone()).collect();
     node_pools.extend(BUILT_IN_POOLS.map(str::to_owned));
@@ -61,8 +60,17 @@ pub(crate) fn checked(job: Value, region: &str, snapshot: &Snapshot) -> Result<C
         ..Surroundings::of(region)
     };
     let mut canonical = canonicalize(job, &surroundings)?;
+    let namespace = snapshot.namespace(&canonical.job.namespace);
+    if let Some(objection) = namespace.and_then(|namespace| namespace.objection(&canonical.job)) {
+        return Err(Refusal::Problems(vec![objection]));
+    }
     canonical.warnings.extend(unacted::warnings(&canonical.job));
     Ok(canonical)
+}
+
+/// The state that a job is held against: a namespace that was just made through another server is in it.
+pub(crate) async fn surroundings(server: &Server) -> Result<Snapshot, Problem> {
+    Ok(server.read(false).await?.snapshot)
 }
 
 /// The priority that a request gives its eval; 0 is none.
@@ -105,14 +113,19 @@ pub(crate) async fn register(mut call: Call) -> Result<Reply, Problem> {
     let enforce_index =
         if fields.flag("EnforceIndex")? { Some(fields.number("JobModifyIndex")?.unwrap_or_default()) } else { None };
     let preserve_counts = fields.flag("PreserveCounts")?;
-    if fields.flag("PreserveResources")? {
-        return Err(Problem::Invalid("field PreserveResources is not supported yet".to_owned()));
-    }
+    let preserve_resources = fields.flag("PreserveResources")?;
     let server = &call.api.server;
     let Canonical { job, mut warnings } =
-        checked(job, &server.info().region, &server.reading().snapshot).map_err(Problem::of_refusal)?;
+        checked(job, &server.info().region, &surroundings(server).await?).map_err(Problem::of_refusal)?;
     let submission = submission(&fields, &mut warnings)?;
-    let request = RegisterRequest { job, enforce_index, preserve_counts, eval_priority, submission };
+    let request = RegisterRequest {
+        job,
+        enforce_index,
+        preserve_counts,
+        preserve_resources,
+        eval_priority,
+        submission,
+    };
     let written = server.register_job(request).await.map_err(Problem::of_write)?;
     call.written(&JobRegistered::new(&written, warnings_text(&warnings)), written.index)
 }
@@ -121,16 +134,14 @@ pub(crate) async fn deregister(call: Call) -> Result<Reply, Problem> {
     let purge = call.query.job_flag("purge", false)?;
     // There is one region: the flag for all of them changes nothing, but must be one.
     call.query.job_flag("global", false)?;
-    if call.query.job_flag("no_shutdown_delay", false)? {
-        return Err(Problem::Invalid("parameter no_shutdown_delay is not supported yet".to_owned()));
-    }
+    let no_shutdown_delay = call.query.job_flag("no_shutdown_delay", false)?;
     let priority = match call.query.text("eval_priority") {
         "" => 0,
         text => text
             .parse::<i64>()
             .map_err(|_| Problem::Failed(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?,
     };
-    let options = DeregisterOptions { purge, eval_priority: eval_priority(priority)? };
+    let options = DeregisterOptions { purge, no_shutdown_delay, eval_priority: eval_priority(priority)? };
     let written = call.api.server.deregister_job(call.job_key(), options).await.map_err(Problem::of_write)?;
     let index = if written.job_modify_index > 0 { written.index } else { 0 };
     call.written(&JobDeregistered::from(&written), index)

@@ -46,6 +46,7 @@ mod job_write;
 mod jobs;
 mod join_tokens;
 mod logs;
+mod namespaces;
 mod nodes;
 mod operator;
 mod region;

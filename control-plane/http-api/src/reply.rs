@@ -84,6 +84,13 @@ pub fn read(text: Vec<u8>, meta: Meta, next_token: Option<&str>) -> Reply {
     reply
 }
 
+/// The answer to a write at that index that has nothing to tell.
+pub fn done_at(index: u64) -> Reply {
+    let mut reply = Response::new(Body::empty());
+    reply.headers_mut().insert(INDEX, HeaderValue::from(index));
+    reply
+}
+
 /// The answer to a write at that index.
 ///
 /// # Errors

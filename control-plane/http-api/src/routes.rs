@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::{
     agent, allocs, client_files, client_tasks, deployments, evals, exec, job_launch, job_plan, job_scale, job_statuses, job_tags, job_text, job_write,
-    jobs, join_tokens, logs, nodes, operator, search, stats,
+    jobs, join_tokens, logs, namespaces, nodes, operator, search, stats,
 };
 
 /// What a handler gives.
@@ -139,6 +139,13 @@ pub static ROUTES: &[Route] = &[
     on(WRITE,     "/v1/deployment/allocation-health/:deployment_id", to!(deployments::set_alloc_health)),
     on(WRITE,     "/v1/deployment/unblock/:deployment_id", to!(deployments::unblock)),
     on(GET,       "/v1/deployment/:deployment_id",      to!(deployments::get)),
+
+    on(GET,       "/v1/namespaces",                     to!(namespaces::list)),
+    on(WRITE,     "/v1/namespace",                      to!(namespaces::put)),
+    on(GET,       "/v1/namespace/",                     to!(namespaces::unnamed)).any_method(),
+    on(GET,       "/v1/namespace/:name",                to!(namespaces::get)),
+    on(WRITE,     "/v1/namespace/:name",                to!(namespaces::put)),
+    on(DELETE,    "/v1/namespace/:name",                to!(namespaces::delete)),
 
     on(GET,       "/v1/client/fs/logs/:alloc_id",       to!(logs::read)).any_method().shared(),
     on(GET,       "/v1/client/allocation/:alloc_id/stats", to!(stats::alloc)).any_method().shared(),

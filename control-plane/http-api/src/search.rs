@@ -27,7 +27,7 @@ const KINDS: [(&str, Option<Table>); 12] = [
     ("volumes", None),
     ("scaling_policy", None),
     ("vars", None),
-    ("namespaces", None),
+    ("namespaces", Some(Table::Namespaces)),
     ("host_volumes", None),
 ];
 
@@ -89,7 +89,7 @@ fn find(call: &Call, reading: &Reading, kind: &str, prefix: &str) -> Vec<String>
             pools.extend(["all", "default"]);
             named(pools.into_iter(), prefix)
         }
-        "namespaces" => named(["default"].into_iter(), prefix),
+        "namespaces" => named(snapshot.namespaces().map(|namespace| namespace.name.as_str()), prefix),
         _ => Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 pub mod alloc;
 pub mod eval;
 pub mod job;
+pub mod namespace;
 pub mod node;
 pub mod usage;
 pub mod written;

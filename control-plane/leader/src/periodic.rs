@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use drover_cron::Cron;
+use drover_cron::{Cron, SPECS_MAX};
 use drover_model::eval::EvalTrigger;
 use drover_model::job::{Job, JobStatus};
 use drover_model::{JobKey, Timestamp};
@@ -21,8 +21,12 @@ pub type Zones<'a> = &'a dyn Fn(&str) -> Option<TimeZone>;
 /// The next time that a job launches after `after`; none when it never does, or its settings can't be read.
 pub fn next_launch(job: &Job, after: Timestamp, zones: Zones<'_>) -> Option<(Timestamp, TimeZone)> {
     let periodic = job.periodic_launches().filter(|periodic| periodic.is_enabled)?;
+    // What is to be dispatched launches nothing by itself: each job that a dispatch makes of it does.
+    if job.dispatch_rules().is_some() {
+        return None;
+    }
     let zone = zones(periodic.time_zone)?;
-    let crons: Vec<Cron> = periodic.specs.iter().filter_map(|spec| Cron::parse(spec).ok()).collect();
+    let crons: Vec<Cron> = periodic.specs.iter().take(SPECS_MAX).filter_map(|spec| Cron::parse(spec).ok()).collect();
     let after = jiff::Timestamp::from_nanosecond(i128::from(after.0)).ok()?;
     let next = drover_cron::earliest(&crons, after, &zone)?;
     Some((Timestamp(i64::try_from(next.as_nanosecond()).ok()?), zone))

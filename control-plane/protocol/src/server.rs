@@ -60,6 +60,11 @@ pub enum ToPeer {
     Health,
     /// The region's certificate as it is now, in PEM: who has the root's key has renewed it perhaps.
     RegionCertificate,
+    /// Put the state of a snapshot in the place of the region's: its bytes follow in frames. For the leader.
+    Restore {
+        /// How many bytes.
+        len: u64,
+    },
     /// A request of the HTTP API for the region of the server that is asked. After [`FromPeer::Http`] the body follows in frames.
     Http(Box<HttpRequest>),
 }
@@ -86,6 +91,7 @@ impl ToPeer {
             | ToPeer::RemoveServer { .. }
             | ToPeer::TransferLeadership { .. }
             | ToPeer::Health
+            | ToPeer::Restore { .. }
             | ToPeer::RegionCertificate => Callers::OwnRegion,
             // Whoever sent the request is judged by its token, as on the server's own HTTP address.
             ToPeer::Http(_) => Callers::AnyRegion,

@@ -18,6 +18,7 @@ mod codec;
 mod log_store;
 mod machine;
 mod network;
+mod origin;
 mod snapshot_file;
 mod staged;
 mod store;
@@ -30,7 +31,7 @@ pub use node::{LogLength, RaftNode, Settings, StartError};
 pub use peers::{Alone, FRAME_BYTES_MAX, FrameReceiver, FrameSender, Link, Peer, PeerError, Peers};
 pub use propose::ProposeError;
 pub use recovery::RecoveryError;
-pub use restore::{RestoreError, SnapshotInfo, copy_snapshot, read_snapshot};
+pub use restore::{RestoreError, SnapshotInfo, copy_snapshot, file_digest, read_snapshot};
 pub use serve::ServeError;
 pub use snapshot_file::{SNAPSHOT_BYTES_MAX, SnapshotError};
 

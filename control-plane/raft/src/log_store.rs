@@ -16,6 +16,7 @@ const VOTE: &[u8] = b"m/vote";
 const COMMITTED: &[u8] = b"m/committed";
 const PURGED: &[u8] = b"m/purged";
 const OWNER: &[u8] = b"m/owner";
+const ORIGIN: &[u8] = b"m/origin";
 /// How much one message carries to a follower that is behind, in bytes; a longer entry travels alone.
 const APPEND_BYTES: usize = 1 << 20;
 const ENTRY_PREFIX: u8 = b'e';
@@ -51,6 +52,17 @@ impl LogStore {
     pub async fn set_owner(&self, number: u64) -> io::Result<()> {
         let bytes = codec::encode(number);
         self.store.write_now(|tx| tx.set(OWNER, bytes)).await
+    }
+
+    /// Which region's log it is (`origin.rs`), once it is known.
+    pub fn origin(&self) -> io::Result<Option<u64>> {
+        self.meta(ORIGIN, codec::decode_number)
+    }
+
+    /// Says which region's log it is.
+    pub async fn set_origin(&self, mark: u64) -> io::Result<()> {
+        let bytes = codec::encode(mark);
+        self.store.write_now(|tx| tx.set(ORIGIN, bytes)).await
     }
 
     /// Appends an entry; on disk when it returns. For recovery, while no raft runs.

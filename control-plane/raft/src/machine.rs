@@ -172,11 +172,12 @@ impl Machine {
     async fn replace(&self, log_id: LogId, complete: Complete) -> io::Result<(Outcome, Events)> {
         // Whoever proposed it has read this image: a server that can't is of another version, and must not go on with a
         // state that the others do not have.
-        let state = on_blocking(move || Ok(State::decode(&complete.image).map_err(SnapshotError::State)?)).await?;
+        let mut state = on_blocking(move || Ok(State::decode(&complete.image).map_err(SnapshotError::State)?)).await?;
         let mut applied = self.lock();
-        applied.state = state;
         applied.index_offset = applied.index_offset.max((complete.index + 1).saturating_sub(log_id.index));
         let index = log_id.index + applied.index_offset;
+        state.mark_restored(index);
+        applied.state = state;
         Ok((Outcome { index, answer: Answer::Done }, Events { index, changes: Vec::new() }))
     }
 
@@ -360,7 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_restore_goes_on_across_a_snapshot_and_a_restart() {
-        let (image, restored) = image(5);
+        let (image, mut restored) = image(5);
         let dir = tempfile::tempdir().unwrap();
         let restore = |step| Proposal::Restore(step);
         let part = |bytes: &[u8]| restore(RestoreStep::Part { begun: 2, bytes: bytes.into() });
@@ -382,6 +383,7 @@ mod tests {
         apply(&machine, 5, part(second)).await;
         let end = apply(&machine, 6, restore(RestoreStep::Finish { begun: 2 })).await;
         assert_eq!((end.index, end.answer), (1006, Answer::Done));
+        restored.mark_restored(1006);
         assert_eq!(machine.lock().state.digest(), restored.digest());
         assert_eq!(apply(&machine, 7, command(11)).await.index, 1007);
     }

@@ -9,6 +9,7 @@ use openraft::{BasicNode, ChangeMembers, Instant as _};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::node::RaftNode;
+use crate::origin;
 use crate::types::{Metrics, TypeConfig};
 
 /// How long a change of members may take.
@@ -155,10 +156,30 @@ impl RaftNode {
     /// # Errors
     /// This server is not among them, or raft has stopped.
     pub async fn initialize(&self, members: BTreeMap<u64, String>) -> Result<(), MemberError> {
+        let mark = origin::of(members.keys().copied());
         let members: BTreeMap<u64, BasicNode> =
             members.into_iter().map(|(number, addr)| (number, BasicNode { addr })).collect();
-        match self.raft().initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        let _one = self.origin().adopting().await;
+        let before = self.origin().known();
+        if self.is_initialized().await? {
+            return Ok(());
+        }
+        if before.is_some_and(|before| before != mark) {
+            let reason = "this server takes part in another region of this name".to_owned();
+            return Err(MemberError::Refused { reason });
+        }
+        // The first candidate may speak before this returns.
+        self.origin().show(Some(mark));
+        let initialized = self.raft().initialize(members).await;
+        if initialized.is_err() {
+            self.origin().show(before);
+        }
+        match initialized {
+            Ok(()) => {
+                let kept = self.origin().keep(mark).await;
+                kept.map_err(|error| MemberError::Stopped { reason: error.to_string() })
+            }
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(error)) => Err(MemberError::Refused { reason: error.to_string() }),
             Err(RaftError::Fatal(error)) => Err(MemberError::Stopped { reason: error.to_string() }),
         }
@@ -208,6 +229,12 @@ impl RaftNode {
         let members = self.members();
         if members.len() >= MEMBERS_MAX && !members.iter().any(|member| member.number == number) {
             return Err(MemberError::TooMany);
+        }
+        // One that can't be asked is as likely new as not; it would refuse every entry if it is not.
+        if let Ok(false) = self.network().could_belong(number, address).await {
+            let reason =
+                format!("server {number} belongs to another region of this name, which was formed apart from this one");
+            return Err(MemberError::Refused { reason });
         }
         let node = BasicNode { addr: address.to_owned() };
         self.bounded(|| self.raft().add_learner(number, node.clone(), false)).await?;

@@ -24,14 +24,19 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::codec;
 use crate::machine::{SnapshotData, on_blocking};
+use crate::origin::Origin;
 use crate::peers::{Link, Peer, PeerError, Peers};
 use crate::types::TypeConfig;
-use crate::wire::{self, Append, AppendAnswer, Ballot, BallotAnswer, Call, SnapshotAnswer, TransferAnswer};
+use crate::wire::{
+    self, Append, AppendAnswer, Ballot, BallotAnswer, BelongAnswer, Call, Opening, SnapshotAnswer, TransferAnswer,
+};
 
 /// Requests to append that are under way to one server.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// How long opening a stream may take.
 const OPEN_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long a server may take to say whether it could take part.
+const BELONG_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long an answer to entries may take: a follower syncs them first, and its disk may be slow.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a piece of a snapshot may wait to be taken.
@@ -42,13 +47,30 @@ const INSTALL_WAIT_MAX: Duration = Duration::from_secs(120);
 type StreamAppend<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
 
 /// Makes links.
+#[derive(Clone)]
 pub struct Network {
     peers: Arc<dyn Peers>,
+    origin: Arc<Origin>,
 }
 
 impl Network {
-    pub fn new(peers: Arc<dyn Peers>) -> Self {
-        Self { peers }
+    pub fn new(peers: Arc<dyn Peers>, origin: Arc<Origin>) -> Self {
+        Self { peers, origin }
+    }
+
+    /// Asks a server whether it could take part in this log.
+    pub async fn could_belong(&self, number: u64, address: &str) -> Result<bool, PeerError> {
+        let answer: BelongAnswer = self.target(number, address).ask(&Call::Belong, BELONG_WAIT_MAX).await?;
+        Ok(answer.could)
+    }
+
+    fn target(&self, number: u64, address: &str) -> Target {
+        Target {
+            peers: self.peers.clone(),
+            peer: Peer { number, address: address.to_owned() },
+            origin: self.origin.clone(),
+            kept: Mutex::new(None),
+        }
     }
 }
 
@@ -56,11 +78,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Target;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Target {
-        Target {
-            peers: self.peers.clone(),
-            peer: Peer { number: target, address: node.addr.clone() },
-            kept: Mutex::new(None),
-        }
+        self.target(target, &node.addr)
     }
 }
 
@@ -68,6 +86,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub struct Target {
     peers: Arc<dyn Peers>,
     peer: Peer,
+    origin: Arc<Origin>,
     /// A link to append on which nothing is under way. (Never locked: it makes what can only be sent shareable.)
     kept: Mutex<Option<Link>>,
 }
@@ -87,9 +106,10 @@ impl Target {
     async fn open(&self, call: &Call, wait: Duration) -> Result<Link, PeerError> {
         let number = self.peer.number;
         let unreachable = |_| PeerError::Unreachable { number, reason: format!("no answer in {wait:?}") };
+        let first = wire::encode(&Opening { call: call.clone(), origin: self.origin.known() });
         let opening = async {
             let mut link = self.peers.open(self.peer.clone(), wait).await?;
-            link.0.send(wire::encode(call)).await?;
+            link.0.send(first).await?;
             Ok(link)
         };
         timeout(wait, opening).await.map_err(unreachable)?

@@ -18,6 +18,7 @@ use crate::log_store::LogStore;
 use crate::machine::{Captured, Machine, Published};
 use crate::members::RaftMember;
 use crate::network::Network;
+use crate::origin::{self, Origin};
 use crate::peers::Peers;
 use crate::recovery::{self, RecoveryError};
 use crate::serve::Served;
@@ -126,6 +127,8 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     members: watch::Receiver<Vec<RaftMember>>,
     served: Arc<Served>,
+    network: Network,
+    origin: Arc<Origin>,
     store: Arc<Store>,
     settings: Settings,
     stopping: Arc<AtomicBool>,
@@ -177,8 +180,9 @@ impl RaftNode {
         recovery::apply(&settings, &mut log, &machine).await?;
         let published = machine.published();
         let config = config(settings.log).validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
-        let network = Network::new(peers);
-        let raft = Raft::new(settings.node_id, Arc::new(config), network, log.clone(), machine.clone())
+        let origin = Arc::new(Origin::open(log.clone()).map_err(open_log)?);
+        let network = Network::new(peers, origin.clone());
+        let raft = Raft::new(settings.node_id, Arc::new(config), network.clone(), log.clone(), machine.clone())
             .await
             .map_err(|e| StartError::Raft { reason: e.to_string() })?;
         if owner.is_none() {
@@ -194,11 +198,22 @@ impl RaftNode {
             }
             log.set_owner(settings.node_id).await.map_err(open_log)?;
         }
+        if origin.known().is_none() {
+            // A crash right after the region was formed, or a log of before there were marks: its members are the founders.
+            let founders: Vec<u64> = raft
+                .with_raft_state(|state| state.membership_state.effective().voter_ids().collect())
+                .await
+                .map_err(|e| StartError::Raft { reason: e.to_string() })?;
+            if !founders.is_empty() {
+                origin.keep(origin::of(founders)).await.map_err(open_log)?;
+            }
+        }
         let stopping = Arc::new(AtomicBool::new(false));
         let (leadership, members) = leadership::follow(&raft, settings.address.clone(), stopping.clone(), fatal);
         let served = Arc::new(Served::new());
         let store = store.clone();
-        let inner = Inner { raft, machine, published, leadership, members, served, store, settings, stopping };
+        let inner =
+            Inner { raft, machine, published, leadership, members, served, network, origin, store, settings, stopping };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -208,6 +223,14 @@ impl RaftNode {
 
     pub(crate) fn served(&self) -> &Arc<Served> {
         &self.inner.served
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.inner.origin
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.inner.network
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -148,6 +148,31 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
+/// SHA-256 over a whole file, its own digest at the end included. Blocks.
+///
+/// # Errors
+/// It can't be read.
+pub fn file_digest(file: &File) -> io::Result<Digest> {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    copy_snapshot(file, &mut Hashing(&mut context))?;
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(digest)
+}
+
+struct Hashing<'a>(&'a mut ring::digest::Context);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Copies a snapshot file to a writer from its beginning. Blocks.
 ///
 /// # Errors

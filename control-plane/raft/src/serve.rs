@@ -23,7 +23,10 @@ use crate::node::RaftNode;
 use crate::peers::{FrameReceiver, FrameSender, PeerError};
 use crate::snapshot_file::{SNAPSHOT_BYTES_MAX, SnapshotFile};
 use crate::types::{SnapshotMeta, TypeConfig, Vote};
-use crate::wire::{self, Append, AppendAnswer, BallotAnswer, Call, SnapshotAnswer, TransferAnswer, WireError};
+use crate::wire::{
+    self, Append, AppendAnswer, Ballot, BallotAnswer, BelongAnswer, Call, Opening, SnapshotAnswer, TransferAnswer,
+    WireError,
+};
 
 /// Calls of one server that are answered at once. It needs five or six.
 const CALLS_PER_PEER_MAX: usize = 32;
@@ -50,6 +53,12 @@ pub enum ServeError {
     /// The other side has too many calls open.
     #[error("server {from} has more than {CALLS_PER_PEER_MAX} calls open")]
     TooMany {
+        /// Who.
+        from: u64,
+    },
+    /// The other side speaks for another region's log.
+    #[error("server {from} belongs to another region of this name, which was formed apart from this one")]
+    OtherRegion {
         /// Who.
         from: u64,
     },
@@ -139,24 +148,73 @@ impl RaftNode {
         let Some(first) = first.map_err(|_| PeerError::Closed { reason: "it says nothing".to_owned() })?? else {
             return Ok(());
         };
-        let answer = match wire::decode(&first).map_err(wire)? {
-            Call::Vote(ballot) => {
-                let answer = self.raft().vote(ballot.request(from).map_err(wire)?).await.map_err(stopped)?;
-                wire::encode(&BallotAnswer::of(&answer))
-            }
+        let Opening { call, origin } = wire::decode(&first).map_err(wire)?;
+        if matches!(call, Call::Belong) {
+            let could = self.is_of_log(origin);
+            sender.send(wire::encode(&BelongAnswer { could })).await?;
+            sender.finish().await?;
+            return Ok(());
+        }
+        if !self.is_of_log(origin) {
+            return Err(ServeError::OtherRegion { from });
+        }
+        let answer = match call {
+            Call::Vote(ballot) => self.answer_vote(from, ballot, origin).await?,
             Call::PreVote(ballot) => {
                 let answer = self.raft().pre_vote(ballot.request(from).map_err(wire)?).await.map_err(stopped)?;
                 wire::encode(&BallotAnswer::of(&answer))
             }
-            Call::Append => return self.serve_append(from, sender, receiver).await,
+            Call::Append => {
+                self.adopt(from, origin).await?;
+                return self.serve_append(from, sender, receiver).await;
+            }
             Call::Snapshot { vote, len } => {
+                self.adopt(from, origin).await?;
                 wire::encode(&self.take_snapshot(from, vote, len, receiver.as_mut()).await?)
             }
             Call::Transfer { vote, to, last } => wire::encode(&self.take_over(from, vote, to, last).await?),
+            // Answered above.
+            Call::Belong => return Ok(()),
         };
         sender.send(answer).await?;
         sender.finish().await?;
         Ok(())
+    }
+
+    /// Whether a caller that speaks for that log may be heard here.
+    fn is_of_log(&self, theirs: Option<u64>) -> bool {
+        match (self.origin().known(), theirs) {
+            (Some(own), Some(theirs)) => own == theirs,
+            _ => true,
+        }
+    }
+
+    /// From now on this server belongs to that log; it is left in peace when it knew.
+    async fn adopt(&self, from: u64, theirs: Option<u64>) -> Result<(), ServeError> {
+        let Some(theirs) = theirs.filter(|_| self.origin().known().is_none()) else { return Ok(()) };
+        let _one = self.origin().adopting().await;
+        match self.origin().known() {
+            None => self.origin().keep(theirs).await.map_err(stopped),
+            Some(own) if own == theirs => Ok(()),
+            Some(_) => Err(ServeError::OtherRegion { from }),
+        }
+    }
+
+    /// A vote that is granted is a part taken in that log.
+    async fn answer_vote(&self, from: u64, ballot: Ballot, origin: Option<u64>) -> Result<Bytes, ServeError> {
+        let request = ballot.request(from).map_err(|source| ServeError::Wire { from, source })?;
+        let _one = match self.origin().known() {
+            None => Some(self.origin().adopting().await),
+            Some(_) => None,
+        };
+        if !self.is_of_log(origin) {
+            return Err(ServeError::OtherRegion { from });
+        }
+        let answer = self.raft().vote(request).await.map_err(stopped)?;
+        if let Some(origin) = origin.filter(|_| answer.vote_granted && self.origin().known().is_none()) {
+            self.origin().keep(origin).await.map_err(stopped)?;
+        }
+        Ok(wire::encode(&BallotAnswer::of(&answer)))
     }
 
     /// Requests go to raft as they come; answers go back as its disk has them.

@@ -17,6 +17,16 @@ pub const APPEND_ENTRIES_MAX: usize = 4096;
 
 /// The first frame of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
+    /// What is asked.
+    pub call: Call,
+    /// For which region's log the caller speaks (`origin.rs`).
+    #[serde(default)]
+    pub origin: Option<u64>,
+}
+
+/// What is asked on a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     /// Asks for a vote. One answer follows.
     Vote(Ballot),
@@ -40,6 +50,15 @@ pub enum Call {
         /// How far its log must go.
         last: Option<LogIdRecord>,
     },
+    /// Asks whether the receiver could take part in the caller's log. One answer follows.
+    Belong,
+}
+
+/// The answer to [`Call::Belong`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BelongAnswer {
+    /// It belongs to that log, or to none yet.
+    pub could: bool,
 }
 
 /// A candidate's question.
@@ -328,7 +347,7 @@ mod tests {
             }
             // Must return, whatever it says.
             let _ = decode::<Append>(&bytes).and_then(|append| append.request(7));
-            let _ = decode::<Call>(&bytes);
+            let _ = decode::<Opening>(&bytes);
         }
     }
 }

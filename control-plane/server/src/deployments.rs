@@ -8,7 +8,7 @@ use drover_model::eval::{Eval, EvalTrigger};
 use drover_model::job::Job;
 use drover_model::plan::DeploymentUpdate;
 use drover_model::{AllocId, DeploymentId, EvalId, Timestamp};
-use drover_state::{ChangeDeployment, Command, SetAllocHealth};
+use drover_state::{ChangeDeployment, Command, SetAllocHealth, Snapshot};
 
 use crate::clock;
 use crate::error::Error;
@@ -45,14 +45,15 @@ struct Change {
 }
 
 impl Server {
-    fn active_deployment(&self, id: DeploymentId, verb: &str) -> Result<Arc<Deployment>, Error> {
-        let snapshot = self.reading().snapshot;
+    /// The deployment, as the newest state has it, with that state.
+    async fn active_deployment(&self, id: DeploymentId, verb: &str) -> Result<(Snapshot, Arc<Deployment>), Error> {
+        let snapshot = self.read(false).await?.snapshot;
         let missing = || Error::Conflict("deployment not found".to_owned());
         let deployment = snapshot.deployment(id).cloned().ok_or_else(missing)?;
         if !deployment.status.is_active() {
             return Err(Error::Conflict(format!("can't {verb} terminal deployment")));
         }
-        Ok(deployment)
+        Ok((snapshot, deployment))
     }
 
     /// Ends a deployment as failed, and goes back to the last stable version where the job asks for that.
@@ -60,8 +61,7 @@ impl Server {
     /// # Errors
     /// It is unknown or has ended.
     pub async fn fail_deployment(&self, id: DeploymentId) -> Result<DeploymentWritten, Error> {
-        let deployment = self.active_deployment(id, "fail")?;
-        let snapshot = self.reading().snapshot;
+        let (snapshot, deployment) = self.active_deployment(id, "fail").await?;
         let reverts = deployment.task_groups.values().any(|group| group.auto_revert);
         let found = snapshot.job(&deployment.job_key()).filter(|_| reverts).map(|job| rollback::find(&snapshot, job));
         let (job, suffix) = found.map_or((None, String::new()), |found| (found.job, found.suffix));
@@ -79,7 +79,7 @@ impl Server {
     /// # Errors
     /// It is unknown or has ended.
     pub async fn pause_deployment(&self, id: DeploymentId, pause: bool) -> Result<DeploymentWritten, Error> {
-        let deployment = self.active_deployment(id, "pause")?;
+        let (_, deployment) = self.active_deployment(id, "pause").await?;
         let (status, description) = if pause {
             (DeploymentStatus::Paused, "Deployment is paused")
         } else {
@@ -95,8 +95,8 @@ impl Server {
     /// The deployment is unknown or has ended, or canaries are not healthy yet.
     pub async fn promote_deployment(&self, id: DeploymentId, groups: Promote) -> Result<DeploymentWritten, Error> {
         let at = clock::now();
-        let snapshot = self.read(false).await?.snapshot;
-        let mut deployment = Deployment::clone(&*self.active_deployment(id, "promote")?);
+        let (snapshot, deployment) = self.active_deployment(id, "promote").await?;
+        let mut deployment = Deployment::clone(&deployment);
         let is_healthy = |id: &&AllocId| {
             snapshot.alloc(**id).is_some_and(|alloc| alloc.health() == Some(true) && !alloc.is_terminal())
         };
@@ -147,8 +147,7 @@ impl Server {
         unhealthy: Vec<AllocId>,
     ) -> Result<DeploymentWritten, Error> {
         let at = clock::now();
-        let snapshot = self.read(false).await?.snapshot;
-        let deployment = self.active_deployment(id, "set health of allocations for a")?;
+        let (snapshot, deployment) = self.active_deployment(id, "set health of allocations for a").await?;
         if healthy.is_empty() && unhealthy.is_empty() {
             let text = "must specify at least one healthy/unhealthy allocation ID";
             return Err(Error::Conflict(text.to_owned()));
@@ -181,8 +180,7 @@ impl Server {
     /// # Errors
     /// It is unknown or has ended.
     pub async fn unblock_deployment(&self, id: DeploymentId) -> Result<DeploymentWritten, Error> {
-        self.read(false).await?;
-        self.active_deployment(id, "unblock")?;
+        self.active_deployment(id, "unblock").await?;
         Ok(DeploymentWritten::default())
     }
 
@@ -199,7 +197,6 @@ impl Server {
 
     async fn change_deployment(&self, deployment: &Deployment, change: Change) -> Result<DeploymentWritten, Error> {
         let at = clock::now();
-        self.read(false).await?;
         let eval = if change.evaluate { self.eval_of_deployment(deployment, at) } else { None };
         let written = DeploymentWritten {
             eval_id: eval.as_ref().map(|eval| eval.id),

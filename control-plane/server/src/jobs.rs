@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use drover_model::alloc::DesiredTransition;
 use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
 use drover_model::job::Job;
 use drover_model::{EvalId, JobKey, Timestamp};
 use drover_state::submission::Submission;
-use drover_state::{Answer, Command, RegisterJob};
+use drover_state::{Answer, Command, RegisterJob, Snapshot};
 
 use crate::error::Error;
 use crate::server::Server;
@@ -21,6 +22,8 @@ pub struct RegisterRequest {
     pub enforce_index: Option<u64>,
     /// Keep the counts of groups that exist.
     pub preserve_counts: bool,
+    /// Keep the resources of tasks that exist.
+    pub preserve_resources: bool,
     /// The eval's priority; the job's when none.
     pub eval_priority: Option<i64>,
     /// The text it was made from.
@@ -32,6 +35,8 @@ pub struct RegisterRequest {
 pub struct DeregisterOptions {
     /// Forget it wholly.
     pub purge: bool,
+    /// Its tasks are asked to end at once, whatever delay they have before that.
+    pub no_shutdown_delay: bool,
     /// The eval's priority; the job's when none.
     pub eval_priority: Option<i64>,
 }
@@ -74,7 +79,7 @@ impl Server {
     pub async fn register_job(&self, mut request: RegisterRequest) -> Result<JobWritten, Error> {
         let snapshot = self.read(false).await?.snapshot;
         check_change(snapshot.job(&request.job.key()).map(|job| &**job), &request.job)?;
-        // Only a deployment, or the copy of a stable version, makes a version stable.
+        // Only a deployment makes a version stable, or who asks for just that.
         request.job.stable = false;
         self.write_job(request).await
     }
@@ -92,7 +97,9 @@ impl Server {
             eval,
             enforce_index: request.enforce_index,
             preserve_counts: request.preserve_counts,
+            preserve_resources: request.preserve_resources,
             submission: request.submission,
+            needs_namespace: true,
             at,
         }));
         let (index, answer) = self.propose(command).await?;
@@ -112,9 +119,29 @@ impl Server {
         let eval = eval_of(&job, EvalTrigger::JobDeregister, options.eval_priority, at);
         let eval = Some(Box::new(eval)).filter(|_| !job.is_parent());
         let eval_id = eval.as_ref().map(|eval| eval.id);
+        if options.no_shutdown_delay {
+            self.skip_shutdown_delays(&reading.snapshot, &key, at).await?;
+        }
         let command = Command::DeregisterJob { key, purge: options.purge, eval, at };
         let (index, answer) = self.propose(command).await?;
         Ok(written(eval_id, index, answer))
+    }
+
+    /// Tells the edges that what is about to be stopped needs no delay. A command of its own before the stop: an alloc
+    /// that is placed in between keeps its delay.
+    async fn skip_shutdown_delays(&self, snapshot: &Snapshot, key: &JobKey, at: Timestamp) -> Result<(), Error> {
+        let transition = DesiredTransition { no_shutdown_delay: Some(true), ..DesiredTransition::default() };
+        let running = snapshot.allocs_of_job(key).filter(|alloc| !alloc.is_client_terminal());
+        let transitions: Vec<_> = running.map(|alloc| (alloc.id, transition)).collect();
+        if transitions.is_empty() {
+            return Ok(());
+        }
+        let command = Command::UpdateAllocTransitions { transitions, evals: Vec::new(), at };
+        match self.propose(command).await {
+            // They ended meanwhile.
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes an eval of a job as it is.
@@ -172,7 +199,8 @@ impl Server {
         };
         let old = reading.snapshot.job_version(&key, version).ok_or_else(missing)?;
         let submission = reading.snapshot.submission(&key, version).map(|submission| (**submission).clone());
-        let job = Job { stop: false, ..(**old).clone() };
+        // It has to prove itself again: what it needs beside the job may not be what it was.
+        let job = Job { stop: false, stable: false, ..(**old).clone() };
         let enforce_index = Some(current.job_modify_index);
         self.write_job(RegisterRequest { job, enforce_index, submission, ..RegisterRequest::default() }).await
     }

@@ -75,7 +75,7 @@ impl Server {
         let Some(periodic) = job.periodic_launches() else {
             return Err(Error::Conflict("can't force launch non-periodic job".to_owned()));
         };
-        if job.stop || !periodic.is_enabled {
+        if job.stop || !periodic.is_enabled || job.dispatch_rules().is_some() {
             let (id, namespace) = (key.id.as_str(), &key.namespace);
             let why = format!("can't force run non-tracked job {id:?} ({namespace})");
             return Err(Error::Conflict(format!("force launch for job {id:?} failed: {why}")));
@@ -123,13 +123,14 @@ impl Server {
         launched_at: Timestamp,
         at: Timestamp,
     ) -> Result<Launched, Error> {
-        let eval = eval_of(&child, trigger, None, at);
-        let eval_id = eval.id;
-        let launch = LaunchJob { parent, job: Some(child.into()), eval: Some(eval), launched_at, at };
+        // A dispatched job that is periodic launches others itself.
+        let eval = Some(eval_of(&child, trigger, None, at)).filter(|_| !child.is_parent());
+        let eval_id = eval.as_ref().map(|eval| eval.id);
+        let launch = LaunchJob { parent, job: Some(child.into()), eval, launched_at, at };
         let (index, answer) = self.propose(Command::LaunchJob(Box::new(launch))).await?;
         match answer {
             Answer::Launched { key, create_index, is_new } => {
-                Ok(Launched { key, job_create_index: create_index, eval_id: is_new.then_some(eval_id), index })
+                Ok(Launched { key, job_create_index: create_index, eval_id: eval_id.filter(|_| is_new), index })
             }
             Answer::Done | Answer::Job { .. } | Answer::Refused(_) => Err(Error::Internal {
                 public: "the job was not launched".to_owned(),

@@ -109,6 +109,11 @@ async fn lead(server: &Server) {
     }
     let mut pending: Vec<Arc<Events>> = Vec::new();
     loop {
+        if pending.iter().any(|events| events.changes.is_empty()) {
+            // Another state has taken the place of this one: other nodes are to be heard, other evals are open.
+            server.inner.heard.with(|heartbeats| *heartbeats = None);
+            return;
+        }
         match step(server, &mut duties, &pending).await {
             Ok(true) => pending.clear(),
             Ok(false) => {

@@ -16,9 +16,13 @@ pub mod job_tags;
 pub mod jobs;
 pub mod join_tokens;
 pub mod launches;
+pub mod namespaces;
 pub mod nodes;
 pub mod plan;
 pub mod scaling;
+pub mod snapshots;
+
+pub mod kept_snapshots;
 
 pub mod autopilot;
 pub mod forming;

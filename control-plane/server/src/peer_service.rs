@@ -15,6 +15,7 @@ use crate::edge_service;
 use crate::error::Error;
 use crate::region_forward;
 use crate::server::Server;
+use crate::snapshots;
 
 /// Requests of one server that are read at a time: together they are all that it can make this server hold.
 const READ_MAX: usize = 16;
@@ -47,6 +48,7 @@ async fn serve_stream(server: &Server, is_own_region: bool, mut stream: Stream, 
             pass_to_edge(server, node_id, stream).await;
             return;
         }
+        Ok(ToPeer::Restore { len }) => snapshots::serve_restore(server, len, &mut stream).await,
         Ok(ToPeer::Http(request)) => {
             region_forward::serve(server, *request, stream).await;
             return;
@@ -96,7 +98,7 @@ async fn answer(server: &Server, request: ToPeer) -> Result<FromPeer, RpcError> 
             Some(authority) => Ok(FromPeer::RegionCertificate { pem: authority.to_pem().intermediate }),
             None => Err(RpcError::Unavailable { message: "no certificate yet".to_owned() }),
         },
-        ToPeer::EdgeStream { .. } | ToPeer::Http(_) => {
+        ToPeer::EdgeStream { .. } | ToPeer::Restore { .. } | ToPeer::Http(_) => {
             Err(RpcError::Invalid { message: "this takes the whole stream".to_owned() })
         }
     }

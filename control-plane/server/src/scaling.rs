@@ -19,6 +19,8 @@ pub struct ScaleRequest {
     pub group: String,
     /// The count and what is kept about it.
     pub event: ScalingEvent,
+    /// Refuse a change unless the job's modify index is this one.
+    pub enforce_index: Option<u64>,
 }
 
 /// What became of it.
@@ -59,7 +61,8 @@ impl Server {
             }
         };
         let eval_id = eval.as_ref().map(|eval| eval.id);
-        let scale = ScaleJob { key, group: request.group, event: request.event, eval, at };
+        let ScaleRequest { group, event, enforce_index } = request;
+        let scale = ScaleJob { key, group, event, enforce_index, eval, at };
         let (index, answer) = self.propose(Command::ScaleJob(Box::new(scale))).await?;
         let job_modify_index = match answer {
             Answer::Job { job_modify_index, .. } => job_modify_index,

@@ -57,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) peer_links: Links,
     pub(crate) region_links: crate::region_forward::RegionLinks,
     pub(crate) addresses: Addresses,
+    pub(crate) snapshot_places: crate::snapshots::Places,
     pub(crate) reconcile: reconcile::Reconcile,
     pub(crate) promise: Mutex<region::Promise>,
     pub(crate) settings: Settings,
@@ -174,6 +175,7 @@ impl Server {
             peer_links: links(Protocol::Server),
             region_links: Default::default(),
             addresses,
+            snapshot_places: Default::default(),
             reconcile: reconcile::Reconcile::default(),
             promise: Mutex::default(),
             settings,
@@ -202,6 +204,7 @@ impl Server {
         tokio::spawn(region::run(server.clone()));
         tokio::spawn(region::follow_directory(server.clone()));
         tokio::spawn(reconcile::run(server.clone()));
+        tokio::spawn(crate::kept_snapshots::run(server.clone()));
         Ok(server)
     }
 

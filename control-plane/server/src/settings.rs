@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use drover_state::autopilot::AutopilotConfig;
 
+use crate::kept_snapshots::KeptSnapshots;
+
 /// What a server is told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -37,6 +39,8 @@ pub struct Settings {
     pub join_token: Option<String>,
     /// The rules for looking after servers, until somebody sets others.
     pub autopilot: AutopilotConfig,
+    /// The snapshots that the server keeps by itself.
+    pub kept_snapshots: KeptSnapshots,
     /// The version of the program.
     pub version: String,
 }
@@ -79,6 +83,7 @@ impl Settings {
             join: JoinSettings::default(),
             join_token: None,
             autopilot: AutopilotConfig::default(),
+            kept_snapshots: KeptSnapshots::default(),
             version: String::new(),
         }
     }

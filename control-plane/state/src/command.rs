@@ -218,6 +218,8 @@ pub struct RegisterJob {
     pub enforce_index: Option<u64>,
     /// Keep the counts of groups that exist.
     pub preserve_counts: bool,
+    /// Keep the resources of tasks that exist.
+    pub preserve_resources: bool,
     /// The text it was made from.
     pub submission: Option<Submission>,
     /// Refuse unless the job's namespace is there. Entries of before there were namespaces do not ask for it.
@@ -294,6 +296,8 @@ pub struct ScaleJob {
     pub group: String,
     /// The new count and what is kept about it; `apply` fills in the old count, the eval, the time and the index.
     pub event: ScalingEvent,
+    /// Refuse a change of the count unless the job's modify index is this one.
+    pub enforce_index: Option<u64>,
     /// The eval of a change.
     pub eval: Option<Eval>,
     /// When.

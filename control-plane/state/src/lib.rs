@@ -16,6 +16,7 @@ pub mod state;
 
 pub mod apply;
 pub mod image;
+pub mod inventory;
 pub mod read;
 pub mod snapshot;
 

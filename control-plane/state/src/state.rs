@@ -60,6 +60,14 @@ pub struct State {
     pub(crate) allocs_of_deployment: OrdMap<DeploymentId, OrdSet<AllocId>>,
 }
 
+impl State {
+    /// This state took the place of another at that index: whoever waits for a change of anything has seen one.
+    pub fn mark_restored(&mut self, index: u64) {
+        self.index = self.index.max(index);
+        self.table_indexes.set_all(self.index);
+    }
+}
+
 /// What belongs to a job, also to one that is gone.
 #[derive(Clone, Default)]
 pub(crate) struct OfJob {
@@ -122,6 +130,13 @@ impl TableIndexes {
             Table::Deployments => self.deployments,
             Table::JoinTokens => self.join_tokens,
             Table::Namespaces => self.namespaces,
+        }
+    }
+
+    pub(crate) fn set_all(&mut self, index: u64) {
+        let Self { jobs, nodes, evals, allocs, deployments, join_tokens, namespaces } = self;
+        for table in [jobs, nodes, evals, allocs, deployments, join_tokens, namespaces] {
+            *table = index;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Replay: the same log gives the same state on every server, whatever the commands say.
 //!
-//! `tests/fixtures/log/v1.bin` was recorded once (`DROVER_RECORD_LOG=<path> cargo test -p drover-state --test replay`)
+//! Each log in `tests/fixtures/log` was recorded once (`DROVER_RECORD_LOG=<path> cargo test -p drover-state --test replay`)
 //! and is never written again: a later form of the log gets a file of its own, and all of them must go on applying.
 
 #![allow(clippy::unwrap_used, reason = "what is not there fails the test")]
@@ -14,7 +14,20 @@ use commands::{Commands, KINDS};
 use drover_state::command::{decode, encode};
 use drover_state::{Answer, Command, State, apply};
 
-const GOLDEN: &[u8] = include_bytes!("fixtures/log/v1.bin");
+/// A recorded log, and what was counted when it was recorded.
+struct Golden {
+    log: &'static [u8],
+    /// The kinds of commands in it.
+    kinds: usize,
+    /// Jobs, nodes, allocs, deployments and namespaces after it.
+    counts: [usize; 5],
+}
+
+const GOLDENS: [Golden; 2] = [
+    Golden { log: include_bytes!("fixtures/log/v1.bin"), kinds: 18, counts: [7, 0, 11, 3, 1] },
+    // With namespaces.
+    Golden { log: include_bytes!("fixtures/log/v2.bin"), kinds: 25, counts: [5, 2, 10, 7, 2] },
+];
 
 /// Commands, each after its length as four bytes, lowest first.
 fn read_log(mut bytes: &[u8]) -> Vec<Command> {
@@ -59,6 +72,7 @@ fn check_invariants(state: &State) {
             assert!(deployment.is_none_or(|deployment| deployment.job_key() == alloc.job_key()));
         }
     }
+    assert!(state.namespace(&"default".into()).is_some());
     for job in state.jobs() {
         assert_eq!(state.job_version(&job.key(), job.version), Some(job));
         assert_eq!(state.job_versions(&job.key())[0], job);
@@ -72,34 +86,30 @@ fn check_invariants(state: &State) {
 }
 
 #[test]
-fn the_golden_log_gives_one_digest_on_two_states() {
-    let commands = read_log(GOLDEN);
-    let kinds: BTreeSet<String> = commands.iter().map(variant).collect();
-    assert_eq!(kinds.len(), GOLDEN_KINDS, "it holds every kind of command that there was: {kinds:?}");
+fn each_golden_log_gives_one_digest_on_two_states() {
+    for (version, golden) in (1..).zip(GOLDENS) {
+        let commands = read_log(golden.log);
+        let kinds: BTreeSet<String> = commands.iter().map(variant).collect();
+        assert_eq!(kinds.len(), golden.kinds, "v{version} holds every kind of command that there was: {kinds:?}");
 
-    let mut one = State::default();
-    replay(&mut one, 1, &commands);
+        let mut one = State::default();
+        replay(&mut one, 1, &commands);
 
-    // The other one is restarted from an image half way.
-    let (before, after) = commands.split_at(commands.len() / 2);
-    let mut other = State::default();
-    replay(&mut other, 1, before);
-    let mut other = State::decode(&other.encode()).unwrap();
-    replay(&mut other, before.len() as u64 + 1, after);
+        // The other one is restarted from an image half way.
+        let (before, after) = commands.split_at(commands.len() / 2);
+        let mut other = State::default();
+        replay(&mut other, 1, before);
+        let mut other = State::decode(&other.encode()).unwrap();
+        replay(&mut other, before.len() as u64 + 1, after);
 
-    assert_eq!(one.digest(), other.digest());
-    assert_eq!(one.index(), commands.len() as u64);
-    check_invariants(&one);
-    // What it holds was counted when it was recorded.
-    let counts = [one.jobs().count(), one.nodes().count(), one.allocs().count(), one.deployments().count()];
-    assert_eq!(counts, GOLDEN_COUNTS);
+        assert_eq!(one.digest(), other.digest(), "v{version}");
+        assert_eq!(one.index(), commands.len() as u64);
+        check_invariants(&one);
+        let counts = [one.jobs().count(), one.nodes().count(), one.allocs().count(), one.deployments().count()];
+        assert_eq!(counts, golden.counts[..4], "v{version}");
+        assert_eq!(one.namespaces().count(), golden.counts[4], "v{version}");
+    }
 }
-
-/// The kinds of commands when the golden log was recorded.
-const GOLDEN_KINDS: usize = 18;
-
-/// Jobs, nodes, allocs and deployments after the golden log.
-const GOLDEN_COUNTS: [usize; 4] = [7, 0, 11, 3];
 
 #[test]
 fn no_sequence_of_commands_panics_or_diverges() {

@@ -86,7 +86,7 @@ fn a_region_of_three_loses_its_leader_and_nothing_else() {
         let log = wait_for("the log", WAIT, || {
             let path = format!("/v1/client/fs/logs/{alloc}?task=work&type=stdout&plain=true&origin=start");
             let mut text = String::new();
-            let read = agent.client().stream(&path.replace('?', "?"), &QueryOptions::default());
+            let read = agent.client().stream(&path, &QueryOptions::default());
             let mut reader = read.map_err(|e| e.to_string())?;
             std::io::Read::read_to_string(&mut reader, &mut text).map_err(|e| e.to_string())?;
             if text.contains("tick") { Ok(text) } else { Err(text) }

@@ -4,6 +4,7 @@
 //! its seed alone, so that a failure can be had again: `drover-fuzz hcl-job --seed 7 --from 1234 --runs 1`.
 
 pub mod corpus;
+pub mod hostile;
 pub mod memory;
 pub mod mutate;
 pub mod parent;

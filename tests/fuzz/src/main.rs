@@ -3,12 +3,14 @@
 //! ```text
 //! drover-fuzz list
 //! drover-fuzz gate [--runs 200000] [--seed 1]
+//! drover-fuzz hostile
 //! drover-fuzz hcl-job --runs 1000 --seed 7 [--from 0]
 //! drover-fuzz hcl-job --input FILE
 //! drover-fuzz hcl-job --seed 7 --show 1234
 //! ```
 //!
-//! `gate` runs every target, each in a process of its own and two at a time. `--show` prints an input and runs nothing.
+//! `gate` runs the hostile texts, then every target, each in a process of its own and two at a time. Hostile texts need an
+//! optimised build to end in time. `--show` prints an input and runs nothing.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,9 +18,9 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::{Context, bail};
-use drover_fuzz::parent;
 use drover_fuzz::run::{self, Inputs};
 use drover_fuzz::targets::{self, Target};
+use drover_fuzz::{hostile, parent};
 
 /// Inputs of each target in the gate.
 const GATE_RUNS: u64 = 200_000;
@@ -56,6 +58,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             }
             return Ok(());
         }
+        "hostile" => return hostile::run(),
         "gate" => return gate(seed, arguments.runs.unwrap_or(GATE_RUNS)),
         _ => {}
     }
@@ -88,14 +91,14 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
 
 /// Every target, some at a time.
 fn gate(seed: u64, runs: u64) -> anyhow::Result<()> {
+    hostile::run()?;
     let program = std::env::current_exe().context("this program")?;
     let waiting: Mutex<Vec<&Target>> = Mutex::new(targets::ALL.iter().rev().copied().collect());
     let failures: Mutex<Vec<String>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..GATE_WIDTH {
             scope.spawn(|| {
-                loop {
-                    let Some(target) = waiting.lock().map_or(None, |mut waiting| waiting.pop()) else { break };
+                while let Some(target) = waiting.lock().map_or(None, |mut waiting| waiting.pop()) {
                     if let Err(error) = parent::run(&program, target, Inputs { seed, from: 0, runs })
                         && let Ok(mut failures) = failures.lock()
                     {

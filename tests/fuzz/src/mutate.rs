@@ -167,7 +167,7 @@ mod tests {
         let all: Vec<Vec<u8>> = (0..2000).map(make).collect();
         assert_eq!(all, (0..2000).map(make).collect::<Vec<_>>());
         let different: std::collections::BTreeSet<&Vec<u8>> = all.iter().collect();
-        assert!(different.len() > 1500, "{} different texts", different.len());
+        assert!(different.len() > 1000, "{} different texts", different.len());
         assert!(all.iter().all(|text| text.len() <= BYTES_MAX));
     }
 }

@@ -1,6 +1,8 @@
 //! A running agent.
 
 use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -51,6 +53,9 @@ impl Agent {
         let data_dir = dir.path().join("data");
         let text = config.text(&data_dir.display().to_string());
         std::fs::write(dir.path().join("agent.hcl"), text).expect("the temporary directory takes a file");
+        for (name, text) in &config.files {
+            place(&data_dir.join(name), text);
+        }
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(dir.path().to_path_buf());
         let child = run(binary, dir.path());
         Self { child, binary: binary.to_path_buf(), config, dir }
@@ -171,6 +176,14 @@ impl Agent {
         // The only failure is that somebody else has reaped it.
         let _ = self.child.wait();
     }
+}
+
+/// What a server keeps to itself is for its owner only.
+fn place(path: &Path, text: &str) {
+    let parent = path.parent().expect("a path below a directory");
+    std::fs::create_dir_all(parent).expect("the temporary directory takes a directory");
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).expect("a new file");
+    file.write_all(text.as_bytes()).expect("the file takes its text");
 }
 
 fn run(binary: &Path, dir: &Path) -> Child {

@@ -27,6 +27,8 @@ pub struct AgentConfig {
     pub bootstrap_expect: u32,
     /// Gossip addresses of servers that a server joins.
     pub joins: Vec<String>,
+    /// Files that are in its data directory before it starts: path there, and text.
+    pub files: Vec<(String, String)>,
 }
 
 impl AgentConfig {
@@ -35,8 +37,9 @@ impl AgentConfig {
         let [http, rpc, serf] = free_ports();
         let more = "plugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n".to_owned();
         let (name, region) = (name.to_owned(), String::new());
-        let (servers, joins, bootstrap_expect) = (Vec::new(), Vec::new(), 1);
-        Self { name, server: true, client: true, http, rpc, serf, servers, more, region, bootstrap_expect, joins }
+        let (servers, joins, files) = (Vec::new(), Vec::new(), Vec::new());
+        let (server, client, bootstrap_expect) = (true, true, 1);
+        Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files }
     }
 
     /// Servers that form one region together and know each other's gossip addresses.
@@ -63,7 +66,7 @@ impl AgentConfig {
 
     /// The file's text, with its data below `data_dir`.
     pub fn text(&self, data_dir: &str) -> String {
-        let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins } = self;
+        let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files: _ } = self;
         let mut text = format!(
             "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"DEBUG\"\n\
              ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"

@@ -6,10 +6,13 @@
 pub mod agent;
 pub mod binaries;
 pub mod config;
+pub mod linear;
 pub mod network;
 pub mod processes;
 pub mod wait;
+pub mod wires;
 
 pub use agent::Agent;
 pub use config::AgentConfig;
 pub use wait::wait_for;
+pub use wires::Wires;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use drover_agent_config::Settings;
 use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle};
 use drover_http_api::{AgentFacts, Api, ServeOptions, Tls, TlsFiles};
+use drover_server::kept_snapshots::KeptSnapshots;
 use drover_server::{AutopilotConfig, Server, gossip_key};
 
 use serde_json::json;
@@ -158,6 +159,10 @@ impl Parts {
                 min_quorum: settings.autopilot.min_quorum,
                 server_stabilization_time: settings.autopilot.server_stabilization_time,
                 ..AutopilotConfig::default()
+            },
+            kept_snapshots: KeptSnapshots {
+                interval: settings.server.kept_snapshots.interval,
+                count: settings.server.kept_snapshots.count,
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };

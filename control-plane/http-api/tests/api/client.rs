@@ -1,8 +1,8 @@
 //! What is asked of edges, where no edge is needed to refuse it.
 
-use drover_websocket::{Decoder, Message, accept_key, encode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Running, start};
 
@@ -45,33 +45,25 @@ async fn what_no_edge_is_needed_for_is_refused_in_words() {
     running.stop().await;
 }
 
-/// Opens a WebSocket, says that, and gives what is heard first.
-async fn exec(running: &Running, query: &str, said: &[&str]) -> Message {
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    let head = format!(
-        "GET /v1/client/allocation/{NOBODY}/exec?{query} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
+/// Opens a WebSocket, says that, and gives the code and the text it is closed with.
+async fn exec(running: &Running, query: &str, said: &[&str]) -> (u16, String) {
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    let url = format!("ws://{}/v1/client/allocation/{NOBODY}/exec?{query}", running.address);
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
     for text in said {
-        stream.write_all(&encode(&Message::Text((*text).to_owned()), Some([1, 2, 3, 4]))).await.unwrap();
+        socket.send(Message::text(*text)).await.unwrap();
     }
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-    let text = String::from_utf8(answer[..end].to_vec()).unwrap();
-    assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
-    assert!(text.contains(&format!("sec-websocket-accept: {}\r\n", accept_key("a2V5"))), "{text}");
-    let mut decoder = Decoder::of_server();
-    decoder.put(&answer[end..]);
-    decoder.next_message().unwrap().unwrap()
+    match socket.next().await.unwrap().unwrap() {
+        Message::Close(Some(frame)) => (frame.code.into(), frame.reason.as_str().to_owned()),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
 async fn a_session_that_can_not_be_is_closed_with_its_reason() {
     let running = start().await;
     let check = async |query: &str, said: &[&str], code: u16, text: &str| {
-        assert_eq!(exec(&running, query, said).await, Message::Close(code, text.to_owned()), "{query}");
+        assert_eq!(exec(&running, query, said).await, (code, text.to_owned()), "{query}");
     };
     let command = "command=%5B%22true%22%5D&task=loop&tty=false";
     let unknown = format!("Unknown allocation \"{NOBODY}\"");

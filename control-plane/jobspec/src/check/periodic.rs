@@ -1,6 +1,6 @@
 //! Jobs that are templates of others: periodic and parameterized ones.
 
-use drover_cron::Cron;
+use drover_cron::{Cron, SPECS_MAX};
 use serde_json::{Map, Value};
 
 use super::{flag, items, text};
@@ -42,6 +42,10 @@ fn periodic_problems(periodic: &Value, is_time_zone: &dyn Fn(&str) -> bool) -> V
     let kind = text(periodic, "SpecType");
     if kind != "cron" {
         problems.push(format!("Unknown periodic specification type {kind:?}"));
+        return problems;
+    }
+    if specs.len() > SPECS_MAX {
+        problems.push(format!("Too many cron specs: {}, at most {SPECS_MAX} are taken", specs.len()));
         return problems;
     }
     let one = (!spec.is_empty()).then_some(spec);

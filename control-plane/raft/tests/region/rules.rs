@@ -35,7 +35,7 @@ fn nonsense_ends_its_stream_and_nothing_else() {
         region.write(1).await;
         let node = &region.nodes[&2];
         // `Append` as this crate says it, then what is no request.
-        let append = [0x82, 0xa1, b'v', 1, 0xa1, b'r', 0xa6, b'A', b'p', b'p', b'e', b'n', b'd'].to_vec();
+        let append = [b"\x82\xa1v\x01\xa1r\x81\xa4call".as_slice(), b"\xa6Append"].concat();
         let scripts: Vec<Vec<Vec<u8>>> = vec![
             vec![vec![]],
             vec![b"GET / HTTP/1.1".to_vec()],
@@ -54,6 +54,50 @@ fn nonsense_ends_its_stream_and_nothing_else() {
         within("it ends", node.serve(9, Box::new(Deaf), Box::new(Script(vec![append].into_iter())))).await.unwrap();
         region.write(2).await;
         region.settle().await;
+        region.end().await;
+    });
+}
+
+#[test]
+fn two_regions_of_one_name_that_were_formed_apart_leave_each_other_alone() {
+    runtime().block_on(async {
+        let mut region = Region::empty(6, 33, drover_raft::LogLength::default()).await;
+        let (ones, others) = ([1, 2, 3], [4, 5, 6]);
+        for set in [ones, others] {
+            let members: std::collections::BTreeMap<u64, String> =
+                set.iter().map(|number| (*number, crate::region::address(*number))).collect();
+            for number in set {
+                region.nodes[&number].initialize(members.clone()).await.unwrap();
+            }
+        }
+        region.write_among(&ones, 1).await;
+        for number in 2..20 {
+            region.write_among(&others, number).await;
+        }
+        // Found by each other, and again after a start from the disk.
+        for _ in 0..2 {
+            let leader = region.nodes[&region.leader_of(&others).await].clone();
+            let refused = leader.add_learner(1, &crate::region::address(1), crate::region::PATIENCE).await;
+            let reason = "raft does not allow it: server 1 belongs to another region of this name, which was formed apart \
+                          from this one";
+            assert_eq!(refused.unwrap_err().to_string(), reason);
+            let call = [b"\x82\xa1v\x01\xa1r\x82\xa4call".as_slice(), b"\xa6Append", b"\xa6origin\x01"].concat();
+            let served = region.nodes[&1].serve(4, Box::new(Deaf), Box::new(Script(vec![call].into_iter()))).await;
+            assert!(matches!(served, Err(ServeError::OtherRegion { from: 4 })), "{served:?}");
+            region.stop(1).await;
+            region.start(1).await;
+        }
+        region.write_among(&ones, 30).await;
+        region.write_among(&others, 40).await;
+        for number in ones {
+            within("a read", async {
+                while !crate::region::has(&region.nodes[&number], 30) {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            assert!(crate::region::has(&region.nodes[&number], 1) && !crate::region::has(&region.nodes[&number], 2));
+        }
         region.end().await;
     });
 }

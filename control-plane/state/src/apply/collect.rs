@@ -61,7 +61,8 @@ impl Applying<'_> {
                 .of_job
                 .get(&key)
                 .is_some_and(|of_job| of_job.live_allocs + of_job.open_evals.len() + of_job.active_deployments > 0);
-            if job.status == JobStatus::Dead && !is_in_use {
+            let is_tagged = self.state.job_versions(&key).iter().any(|version| version.version_tag.is_some());
+            if job.status == JobStatus::Dead && !is_in_use && !is_tagged {
                 self.forget_job(&key);
             }
         }

@@ -17,7 +17,16 @@ use crate::state::{JOB_VERSIONS_MAX, Table};
 
 impl Applying<'_> {
     pub(super) fn register_job(&mut self, register: RegisterJob) -> Result<Answer, Refusal> {
-        let RegisterJob { job, eval, enforce_index, preserve_counts, submission, needs_namespace, at } = register;
+        let RegisterJob {
+            job,
+            eval,
+            enforce_index,
+            preserve_counts,
+            preserve_resources,
+            submission,
+            needs_namespace,
+            at,
+        } = register;
         let key = job.key();
         if needs_namespace {
             self.check_namespace(&job)?;
@@ -31,9 +40,20 @@ impl Applying<'_> {
                 group.count = existing.group(&group.name).map_or(group.count, |old| old.count);
             }
         }
+        if let Some(existing) = existing.as_deref().filter(|_| preserve_resources) {
+            for group in &mut job.task_groups {
+                let old = existing.group(&group.name);
+                for task in &mut group.tasks {
+                    if let Some(old) = old.and_then(|old| old.task(&task.name)) {
+                        task.resources = old.resources.clone();
+                    }
+                }
+            }
+        }
         let (job_modify_index, version) = self.put_registered(job, existing.as_deref(), at);
         let is_new_version = existing.is_none_or(|existing| existing.version != version);
-        if let Some(submission) = submission.filter(|_| is_new_version) {
+        let has_text = !is_new_version && self.state.submission(&key, version).is_some();
+        if let Some(submission) = submission.filter(|_| !has_text) {
             self.state.set_submission(key.clone(), version, Arc::new(submission));
         }
         self.put_job_eval(eval, job_modify_index, at);
@@ -129,7 +149,13 @@ impl Applying<'_> {
                 .iter()
                 .rev()
                 .filter(|((create_index, _), job)| Some(*create_index) == current && job.version_tag.is_none());
-            old.chain(kept.skip(JOB_VERSIONS_MAX)).map(|(version, _)| *version).collect()
+            let mut kept: Vec<_> = kept.collect();
+            // The newest stable version is what a failed rollout goes back to: it is forgotten after the others.
+            if let Some(stable) = kept.iter().position(|(_, job)| job.stable).filter(|at| *at >= JOB_VERSIONS_MAX) {
+                let stable = kept.remove(stable);
+                kept.insert(JOB_VERSIONS_MAX - 1, stable);
+            }
+            old.chain(kept.into_iter().skip(JOB_VERSIONS_MAX)).map(|(version, _)| *version).collect()
         };
         if spare.is_empty() {
             return;
@@ -163,7 +189,7 @@ impl Applying<'_> {
     }
 }
 
-fn check_enforced(enforce_index: Option<u64>, existing: Option<&Job>) -> Result<(), Refusal> {
+pub(super) fn check_enforced(enforce_index: Option<u64>, existing: Option<&Job>) -> Result<(), Refusal> {
     match (enforce_index, existing) {
         (None, _) | (Some(0), None) => Ok(()),
         (Some(0), Some(_)) => Err(Refusal::JobExists),

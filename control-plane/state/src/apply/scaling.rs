@@ -5,6 +5,7 @@ use std::sync::Arc;
 use drover_model::JobKey;
 use drover_model::job::Job;
 
+use super::job::check_enforced;
 use super::{Applying, not_found};
 use crate::command::{Answer, Refusal, ScaleJob};
 use crate::event::Change;
@@ -13,9 +14,12 @@ use crate::state::Table;
 
 impl Applying<'_> {
     pub(super) fn scale_job(&mut self, scale: ScaleJob) -> Result<Answer, Refusal> {
-        let ScaleJob { key, group, event, eval, at } = scale;
+        let ScaleJob { key, group, event, enforce_index, eval, at } = scale;
         let current = self.state.jobs.get(&key).cloned().ok_or_else(|| not_found("job"))?;
         let previous_count = current.group(&group).ok_or_else(|| not_found("task group"))?.count;
+        if event.count.is_some() {
+            check_enforced(enforce_index, Some(&current))?;
+        }
         let (mut job_modify_index, mut version) = (current.job_modify_index, current.version);
         let eval_id = eval.as_ref().map(|eval| eval.id).filter(|_| event.count.is_some());
         if let Some(count) = event.count {
@@ -37,7 +41,10 @@ impl Applying<'_> {
     }
 
     fn note_scaling(&mut self, key: JobKey, group: &str, event: ScalingEvent) {
+        let job = self.state.jobs.get(&key).cloned();
         let events = Arc::make_mut(self.state.scaling.entry(key.clone()).or_default());
+        // What is noted of groups that are gone goes too: else new names for groups would add up for ever.
+        events.retain(|name, _| job.as_ref().is_some_and(|job| job.group(name).is_some()));
         let of_group = events.entry(group.to_owned()).or_default();
         of_group.insert(0, event);
         of_group.truncate(SCALING_EVENTS_MAX);

@@ -10,6 +10,7 @@ use drover_model::eval::{Eval, EvalStatus};
 use drover_model::group::Group;
 use drover_model::job::{Job, JobType};
 use drover_model::metric::AllocMetric;
+use drover_model::namespace::{Capabilities, NamespaceSpec};
 use drover_model::node::{Eligibility, Node, NodeStatus};
 use drover_model::plan::{DeploymentUpdate, Plan, PlanStop, PlanUpdate};
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
@@ -21,7 +22,7 @@ use drover_state::{
 };
 
 /// How many kinds of commands there are.
-pub const KINDS: u64 = 23;
+pub const KINDS: u64 = 25;
 
 /// Makes commands; equal seeds make equal commands.
 pub struct Commands {
@@ -294,6 +295,17 @@ impl Commands {
         }
     }
 
+    fn namespace(&mut self) -> NamespaceSpec {
+        let drivers = self.several(2, |own| own.pick(&["exec", "raw_exec", ""]).to_owned());
+        let capabilities = Capabilities { disabled_task_drivers: drivers, ..Capabilities::default() };
+        NamespaceSpec {
+            name: self.pick(&["default", "other", "other", "third"]).into(),
+            description: self.pick(&["", "of somebody"]).to_owned(),
+            capabilities: self.maybe(|_| capabilities),
+            ..NamespaceSpec::default()
+        }
+    }
+
     /// The next command.
     pub fn next(&mut self) -> Command {
         self.seconds += self.below(3) as i64;
@@ -328,7 +340,9 @@ impl Commands {
                 let count = self.maybe(|own| own.below(4) as i64);
                 let event = ScalingEvent { count, message: "more".to_owned(), ..ScalingEvent::default() };
                 let (key, group) = (self.key(), self.group_name());
-                Command::ScaleJob(Box::new(ScaleJob { key, group, event, eval: self.maybe(Self::eval), at }))
+                let enforce_index = if self.chance(6) { Some(self.below(120)) } else { None };
+                let eval = self.maybe(Self::eval);
+                Command::ScaleJob(Box::new(ScaleJob { key, group, event, enforce_index, eval, at }))
             }
             22 => {
                 let parent = self.key();
@@ -342,12 +356,15 @@ impl Commands {
                 let eval = self.maybe(Self::eval);
                 Command::LaunchJob(Box::new(LaunchJob { parent, job, eval, launched_at, at }))
             }
+            23 => Command::UpsertNamespace { namespace: Box::new(self.namespace()) },
+            24 => Command::DeleteNamespace { name: self.namespace().name },
             1 => Command::RegisterJob(Box::new(RegisterJob {
                 job: self.job(),
                 eval: self.maybe(Self::eval),
                 enforce_index: if self.chance(6) { Some(self.below(3)) } else { None },
                 preserve_counts: self.chance(5),
                 submission: self.maybe(|_| Submission { source: "job {}".to_owned(), ..Submission::default() }),
+                needs_namespace: self.chance(3),
                 at,
             })),
             2 => {

@@ -6,6 +6,7 @@ mod deployment;
 mod eval;
 mod job;
 mod join_token;
+mod namespace;
 mod node;
 mod plan;
 
