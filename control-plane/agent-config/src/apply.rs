@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use drover_hcl::{Problem, Source, Span, Value};
 
@@ -9,6 +10,13 @@ use crate::convert;
 use crate::keys::{self, Kind};
 use crate::settings::Settings;
 use crate::tree::{Content, Item, entries_as_items};
+
+/// The slowest elections.
+const RAFT_MULTIPLIER_MAX: u32 = 10;
+/// The most log entries that the event stream keeps.
+const EVENT_BUFFER_MAX: u64 = 100_000;
+/// Snapshots of the state are not made more often by a server itself.
+const KEPT_INTERVAL_MIN: Duration = Duration::from_secs(60);
 
 /// Settings while files and flags are laid over them; addresses stay text until all are known.
 pub struct Draft {
@@ -242,10 +250,33 @@ impl<'a> Layer<'a> {
             "enabled" => server.enabled = convert::flag(value)?,
             "bootstrap_expect" => server.bootstrap_expect = convert::whole(value, 1000)? as u32,
             "data_dir" => server.data_dir = Some(PathBuf::from(convert::text(value)?)),
+            "enable_event_broker" => server.events.is_on = convert::flag(value)?,
+            "event_buffer_size" => server.events.buffer = convert::whole(value, EVENT_BUFFER_MAX)? as usize,
             "encrypt" => server.encrypt = Some(convert::text(value)?),
             "join_token_file" => server.join_token_file = Some(PathBuf::from(convert::text(value)?)),
             "kept_snapshots.count" => server.kept_snapshots.count = convert::whole(value, 1000)? as usize,
-            "kept_snapshots.interval" => server.kept_snapshots.interval = convert::duration(value)?,
+            "kept_snapshots.interval" => match convert::duration(value)? {
+                short if !short.is_zero() && short < KEPT_INTERVAL_MIN => {
+                    return Err("an interval of 1m or more is needed, or 0 for none".to_owned());
+                }
+                interval => server.kept_snapshots.interval = interval,
+            },
+            "raft_multiplier" => match convert::whole(value, i64::MAX as u64)? {
+                // As in Nomad: the usual one.
+                0 => {}
+                multiplier if multiplier > u64::from(RAFT_MULTIPLIER_MAX) => {
+                    let text = "raft_multiplier cannot be";
+                    return Err(format!("{text} {multiplier}. Must be between 1 and {RAFT_MULTIPLIER_MAX}"));
+                }
+                multiplier => server.raft.multiplier = multiplier as u32,
+            },
+            "raft_snapshot_threshold" => {
+                server.raft.snapshot_threshold =
+                    Some(convert::whole(value, i64::MAX as u64)?).filter(|count| *count > 0);
+            }
+            "raft_trailing_logs" => {
+                server.raft.trailing_logs = Some(convert::whole(value, i64::MAX as u64)?).filter(|count| *count > 0);
+            }
             "start_join" | "server_join.start_join" => server.join.start_join.extend(convert::list(value)?),
             "retry_join" | "server_join.retry_join" => server.join.retry_join.extend(convert::list(value)?),
             "retry_interval" | "server_join.retry_interval" => {

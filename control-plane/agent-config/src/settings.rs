@@ -174,6 +174,42 @@ pub struct ServerSettings {
     pub encrypt: Option<String>,
     /// The snapshots of the state that the server keeps by itself.
     pub kept_snapshots: KeptSnapshots,
+    /// The region's log.
+    pub raft: RaftSettings,
+    /// The event stream.
+    pub events: EventSettings,
+}
+
+/// The event stream of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventSettings {
+    /// There is one.
+    pub is_on: bool,
+    /// How many log entries are kept for those who come late.
+    pub buffer: usize,
+}
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        EventSettings { is_on: true, buffer: 100 }
+    }
+}
+
+/// How a server takes part in the region's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaftSettings {
+    /// All times of elections, as a multiple of the shortest: 1 to 10.
+    pub multiplier: u32,
+    /// Entries between two snapshots; the server's own number when none.
+    pub snapshot_threshold: Option<u64>,
+    /// Entries that stay in the log behind a snapshot; the server's own number when none.
+    pub trailing_logs: Option<u64>,
+}
+
+impl Default for RaftSettings {
+    fn default() -> Self {
+        RaftSettings { multiplier: 1, snapshot_threshold: None, trailing_logs: None }
+    }
 }
 
 /// The snapshots of the state that a server keeps by itself.

@@ -151,6 +151,28 @@ fn how_servers_are_looked_after() {
 }
 
 #[test]
+fn how_the_log_is_kept_and_how_fast_servers_miss_each_other() {
+    let settings = loads(
+        "server {\n enabled = true\n raft_multiplier = 5\n raft_snapshot_threshold = 4000\n raft_trailing_logs = 2000\n}",
+    );
+    let raft = settings.server.raft;
+    assert_eq!((raft.multiplier, raft.snapshot_threshold, raft.trailing_logs), (5, Some(4000), Some(2000)));
+    assert_eq!(settings.unacted, [""; 0]);
+    assert_eq!(loads("server { raft_multiplier = 0 }").server.raft, crate::settings::RaftSettings::default());
+}
+
+#[test]
+fn how_many_snapshots_a_server_keeps() {
+    let kept = |text: &str| {
+        let kept = loads(&format!("server {{\n enabled = true\n {text}\n}}")).server.kept_snapshots;
+        (kept.interval.as_secs(), kept.count)
+    };
+    assert_eq!(kept(""), (4 * 3600, 6));
+    assert_eq!(kept("kept_snapshots {\n interval = \"30m\"\n count = 48\n}"), (1800, 48));
+    assert_eq!(kept("kept_snapshots {\n interval = \"0s\"\n}"), (0, 6));
+}
+
+#[test]
 fn a_client_joins_what_it_is_told_to() {
     let settings = loads("client {\n enabled = true\n servers = [\"a\"]\n server_join {\n retry_join = [\"b\"]\n }\n}");
     assert_eq!((settings.client.servers, settings.unacted), (vec!["a".to_owned(), "b".to_owned()], Vec::new()));

@@ -234,6 +234,38 @@ impl Client {
     ) -> Result<ureq::http::Response<ureq::Body>, Error> {
         // The server adds up to a sixteenth of the wait.
         let patience = self.config.timeout + options.wait.map_or(Duration::ZERO, |wait| wait + wait / 16);
+        let request = self.builder(method, url);
+        let sent = match body {
+            Some(body) => self.sent(request.header("Content-Type", "application/json").body(body), patience),
+            None => self.sent(request.body(()), patience),
+        };
+        self.answered(method, url, sent)
+    }
+
+    /// GET of an answer that takes longer than others to come, and is long.
+    pub(crate) fn get_slow(&self, url: &str, patience: Duration) -> Result<ureq::http::Response<ureq::Body>, Error> {
+        let sent = self.sent(self.builder(Method::Get, url).body(()), patience);
+        self.answered(Method::Get, url, sent)
+    }
+
+    /// PUT of `length` bytes, read as they are sent. An agent that refuses says so before they are.
+    pub(crate) fn put_stream(
+        &self,
+        url: &str,
+        mut bytes: impl Read,
+        length: u64,
+        patience: Duration,
+    ) -> Result<ureq::http::Response<ureq::Body>, Error> {
+        let request = self
+            .builder(Method::Put, url)
+            .header("Content-Type", "application/octet-stream")
+            .header("Content-Length", length)
+            .header("Expect", "100-continue");
+        let sent = self.sent(request.body(ureq::SendBody::from_reader(&mut bytes)), patience);
+        self.answered(Method::Put, url, sent)
+    }
+
+    fn builder(&self, method: Method, url: &str) -> ureq::http::request::Builder {
         // The name that the certificate must have is the one that is asked; the resolver knows where that is.
         let named = match self.config.tls.server_name.as_str() {
             name if !name.is_empty() && self.address.is_https => {
@@ -250,18 +282,25 @@ impl Client {
         for (name, value) in self.standing_headers() {
             request = request.header(name, value);
         }
+        request
+    }
+
+    fn sent(
+        &self,
+        request: Result<ureq::http::Request<impl ureq::AsSendBody>, ureq::http::Error>,
+        patience: Duration,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let request = self.agent.configure_request(request?).timeout_recv_response(Some(patience)).build();
+        self.agent.run(request)
+    }
+
+    fn answered(
+        &self,
+        method: Method,
+        url: &str,
+        sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<ureq::http::Response<ureq::Body>, Error> {
         let unanswered = |problem: String| Error::Unanswered { method: method.name(), url: url.to_owned(), problem };
-        let sent = match body {
-            Some(body) => {
-                let request = request.header("Content-Type", "application/json").body(body);
-                let request = request.map_err(|error| unanswered(error.to_string()))?;
-                self.agent.run(self.agent.configure_request(request).timeout_recv_response(Some(patience)).build())
-            }
-            None => {
-                let request = request.body(()).map_err(|error| unanswered(error.to_string()))?;
-                self.agent.run(self.agent.configure_request(request).timeout_recv_response(Some(patience)).build())
-            }
-        };
         let response = sent.map_err(|error| unanswered(self.why_unanswered(error)))?;
         let status = response.status().as_u16();
         if response.status().is_success() {

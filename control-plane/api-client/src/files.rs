@@ -76,7 +76,11 @@ impl Client {
     }
 
     /// PUT /v1/allocation/:alloc/stop
-    pub fn stop_alloc(&self, alloc_id: &str) -> Result<Answer<Stopped>, Error> {
-        self.write(&format!("/v1/allocation/{}/stop", escape(alloc_id)), &json!({}), &QueryOptions::default())
+    pub fn stop_alloc(&self, alloc_id: &str, no_shutdown_delay: bool) -> Result<Answer<Stopped>, Error> {
+        let mut options = QueryOptions::default();
+        if no_shutdown_delay {
+            options = options.with("no_shutdown_delay", "true");
+        }
+        self.write(&format!("/v1/allocation/{}/stop", escape(alloc_id)), &json!({}), &options)
     }
 }

@@ -24,8 +24,11 @@ pub mod job_actions;
 pub mod jobs;
 pub mod join_tokens;
 pub mod logs;
+pub mod namespaces;
 pub mod nodes;
 pub mod plan;
+pub mod scaling;
+pub mod snapshot;
 
 pub use client::{Answer, Client, Config, Meta};
 pub use error::{AddressError, Error, SetupError, TlsError};

@@ -42,11 +42,16 @@ pub mod job_stop;
 pub mod job_tag;
 pub mod job_validate;
 pub mod join_token;
+pub mod namespace_apply;
+pub mod namespaces;
 pub mod node_detail;
 pub mod node_status;
 pub mod operator_api;
 pub mod operator_autopilot;
 pub mod operator_raft;
+pub mod operator_snapshot;
+pub mod operator_snapshot_inspect;
+pub mod scaling_policy;
 pub mod server_join;
 pub mod server_members;
 pub mod status;
@@ -94,6 +99,11 @@ pub const COMMANDS: &[&Command] = &[
     &job_tag::APPLY,
     &job_tag::UNSET,
     &job_validate::COMMAND,
+    &namespace_apply::COMMAND,
+    &namespaces::DELETE,
+    &namespaces::INSPECT,
+    &namespaces::LIST,
+    &namespaces::STATUS,
     &join_token::NODE_CREATE,
     &join_token::NODE_LIST,
     &node_status::COMMAND,
@@ -104,6 +114,12 @@ pub const COMMANDS: &[&Command] = &[
     &operator_raft::LIST_PEERS,
     &operator_raft::REMOVE_PEER,
     &operator_raft::TRANSFER,
+    &operator_snapshot_inspect::INSPECT,
+    &operator_snapshot::RESTORE,
+    &operator_snapshot::SAVE,
+    &operator_snapshot_inspect::STATE,
+    &scaling_policy::INFO,
+    &scaling_policy::LIST,
     &server_join::FORCE_LEAVE,
     &server_join::JOIN,
     &join_token::SERVER_CREATE,

@@ -60,7 +60,11 @@ fn group_summary(group: &str) -> &'static str {
         "node" => "Look at nodes: the machines that run tasks",
         "node join-token" => "Let new clients join",
         "operator" => "Look after the region",
+        "operator autopilot" => "How the leader looks after the region's servers",
+        "operator raft" => "The servers that keep the region's log",
+        "operator snapshot" => "Keep copies of the region's state, and restore them",
         "server" => "Look at servers",
+        "server join-token" => "Let new servers join",
         _ => "More commands",
     }
 }

@@ -23,11 +23,13 @@ mod grammar_rules;
 mod job_actions;
 mod jobs;
 mod logs;
+mod namespaces;
 mod nodes;
 mod operator;
 mod plans;
 mod runs;
 mod servers;
+mod snapshots;
 mod tokens;
 
 /// An agent that knows a few routes. Of several answers to one route each is given once, the last one for ever.

@@ -38,6 +38,7 @@ pub mod job_file;
 pub use decoded::{Attribute, Block, Body, Label};
 pub use files::{FileError, Files};
 pub use format::format;
+pub use functions::Functions;
 pub use job_file::{Inputs, parse_job_file};
 pub use number::Number;
 pub use parse::parse;

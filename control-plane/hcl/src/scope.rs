@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::files::Files;
+use crate::functions::Functions;
 use crate::value::Value;
 
 /// Bounds on what one text may cost.
@@ -38,6 +39,8 @@ pub struct Scope<'a> {
     pub variables: BTreeMap<String, Value>,
     /// Whether a reference to an unknown root stays as the text `${...}` for run time, instead of being an error.
     pub keep_unknown: bool,
+    /// What may be called; nothing unless told otherwise.
+    pub functions: Functions,
     /// Files for the file functions; none means that these functions fail.
     pub files: Option<&'a dyn Files>,
     /// Attributes that hold maps: when one fails, a second problem points at its opening brace.
@@ -58,6 +61,7 @@ impl Scope<'_> {
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
         Scope {
             keep_unknown: true,
+            functions: Functions::all(),
             map_attributes: names(&["meta", "env"]),
             opaque_blocks: names(&["config", "policy"]),
             labelled_blocks: names(&["group", "task", "port", "volume", "device", "action", "secret"]),
@@ -65,7 +69,7 @@ impl Scope<'_> {
         }
     }
 
-    /// For configuration files: every name must be known, and there are no files.
+    /// For configuration files: every name must be known, and there are neither files nor functions.
     pub fn settings() -> Scope<'static> {
         Scope::default()
     }

@@ -26,7 +26,7 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
     let asked = Asked::of(&call.query)?;
     read(&call, &[Watch::Table(Table::Deployments)], |reading, options| {
         let snapshot = &reading.snapshot;
-        let prefix = Prefix::parse(&options.prefix, "")?;
+        let prefix = Prefix::parse(&options.prefix, ids::INDEX)?;
         let deployments = snapshot.deployments().filter(|deployment| {
             call.query.admits_namespace(deployment.namespace.as_str()) && prefix.admits(&deployment.id)
         });

@@ -40,7 +40,7 @@ use crate::reply::Reply;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a caller may take to say who it is.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// A caller that says nothing at all for this long is gone (it sends a heartbeat every 10 s).
+/// A caller of whom nothing at all comes for this long is gone: with each of our signs of life it is asked for one.
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// How long a last message may take to be sent.
 const LAST_WORD_MAX: Duration = Duration::from_secs(5);
@@ -71,6 +71,9 @@ pub(crate) async fn exec(mut call: Call) -> Result<Reply, Problem> {
             Ok(_) => Problem::Invalid("websocket: the client is not using the websocket protocol".to_owned()),
         });
     };
+    if !is_of_same_origin(&call.headers) {
+        return Err(Problem::Forbidden("Forbidden".to_owned()));
+    }
     let key = call.headers.get("sec-websocket-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|error| Problem::Failed(error.to_string()))?;
     let mut reply = Response::new(Body::empty());
@@ -93,6 +96,18 @@ fn is_websocket(headers: &HeaderMap) -> bool {
     says(header::UPGRADE, "websocket")
         && says(header::CONNECTION, "upgrade")
         && headers.contains_key("sec-websocket-key")
+}
+
+/// A browser lets any page open a WebSocket to any host, and names the page's origin: none but our own may run commands.
+fn is_of_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    match (headers.contains_key(header::ORIGIN), text(header::ORIGIN), text(header::HOST)) {
+        (false, ..) => true,
+        (true, Some(origin), Some(host)) => {
+            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        }
+        (true, ..) => false,
+    }
 }
 
 async fn serve(upgrade: OnUpgrade, api: Api, query: Query, alloc: String) {
@@ -228,7 +243,7 @@ async fn talk(
     mut receiver: ExecReceiver,
 ) {
     let listen = async {
-        while let Ok(Some(text)) = tokio::time::timeout(SILENCE_MAX, next_text(listener)).await {
+        while let Some(text) = next_text(listener).await {
             let Ok(said) = serde_json::from_str::<Said>(&text) else { return };
             for input in said.input() {
                 if sender.send(&input).await.is_err() {
@@ -240,6 +255,7 @@ async fn talk(
     };
     let speak = async {
         loop {
+            let mut is_sign_of_life = false;
             let message = tokio::select! {
                 output = receiver.next() => match output {
                     Ok(Some(ExecOutput::Failed(text))) => close((CODE_FAILED, text)),
@@ -247,10 +263,17 @@ async fn talk(
                     Ok(None) => return,
                     Err(error) => close((CODE_FAILED, error.to_string())),
                 },
-                () = tokio::time::sleep(HEARTBEAT) => Message::text("{}"),
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    is_sign_of_life = true;
+                    Message::text("{}")
+                }
             };
             let is_last = message.is_close();
             if speaker.send(message).await.is_err() || is_last {
+                return;
+            }
+            // Also a caller that has nothing to say answers it.
+            if is_sign_of_life && speaker.send(Message::Ping(Default::default())).await.is_err() {
                 return;
             }
         }
@@ -264,7 +287,7 @@ async fn talk(
 /// The next text of the caller; none when the caller is gone or breaks the rules. Pings are answered by the library.
 async fn next_text(listener: &mut Listener<'_>) -> Option<String> {
     loop {
-        match listener.next().await? {
+        match tokio::time::timeout(SILENCE_MAX, listener.next()).await.ok()?? {
             Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
             Ok(Message::Close(_)) | Err(_) => return None,
             Ok(_) => {}
@@ -293,6 +316,24 @@ mod tests {
         check(ExecOutput::StdoutEnd, r#"{"stdout":{"close":true}}"#);
         check(ExecOutput::Exited(3), r#"{"exited":true,"result":{"exit_code":3}}"#);
         check(ExecOutput::Exited(0), r#"{"exited":true,"result":{}}"#);
+    }
+
+    #[test]
+    fn pages_of_other_origins_run_no_commands() {
+        let check = |origin: Option<&'static str>, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:4646"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            assert_eq!(is_of_same_origin(&headers), expected, "{origin:?}");
+        };
+        check(None, true);
+        check(Some("http://localhost:4646"), true);
+        check(Some("https://LOCALHOST:4646"), true);
+        check(Some("http://evil.example"), false);
+        check(Some("http://localhost:4646.evil.example"), false);
+        check(Some("null"), false);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use drover_model::id::ParseIdError;
 
 use crate::problem::Problem;
 
+/// How the text of an index begins that was asked for what is no id.
+pub const INDEX: &str = "index error";
+
 /// Reads an id. `looked_up` begins the text when it is none: `alloc lookup failed`.
 ///
 /// # Errors
@@ -17,7 +20,7 @@ pub fn parse<T: FromStr<Err = ParseIdError>>(text: &str, looked_up: &str) -> Res
             ParseIdError::Length => "UUID must be 36 characters",
             ParseIdError::Shape => "Invalid UUID",
         };
-        Problem::Failed(format!("{looked_up}: index error: {why}"))
+        Problem::Failed(format!("{looked_up}: {INDEX}: {why}"))
     })
 }
 
@@ -31,7 +34,8 @@ impl Prefix {
     /// # Errors
     /// It has an odd number of digits, or what is no digit.
     pub fn parse(text: &str, looked_up: &str) -> Result<Self, Problem> {
-        let begin = if looked_up.is_empty() { String::new() } else { format!("{looked_up}: index error: ") };
+        // Of some lists the index itself tells.
+        let begin = if looked_up == INDEX { format!("{INDEX}: ") } else { format!("{looked_up}: {INDEX}: ") };
         let digits: Vec<char> = text.chars().filter(|c| *c != '-').collect();
         if !digits.len().is_multiple_of(2) {
             return Err(Problem::Failed(format!("{begin}Input (without hyphens) must be even length")));
@@ -84,8 +88,10 @@ mod tests {
         };
         check("abc", "Input (without hyphens) must be even length");
         check("zz", "Invalid UUID: encoding/hex: invalid byte: U+007A 'z'");
+        let bare = Prefix::parse("abc", INDEX).unwrap_err();
+        assert_eq!(bare.text(), "index error: Input (without hyphens) must be even length");
         let id = AllocId::from_random([0xab; 16]);
-        let admits = |text: &str| Prefix::parse(text, "").unwrap().admits(&id);
+        let admits = |text: &str| Prefix::parse(text, INDEX).unwrap().admits(&id);
         assert!(admits("") && admits("ABab") && admits("abababab-ab") && !admits("ac"));
         assert!(Prefix::loose("aba").admits(&id) && !Prefix::loose("web").admits(&id));
     }

@@ -32,8 +32,9 @@ pub(crate) async fn dispatch(mut call: Call) -> Result<Reply, Problem> {
 }
 
 fn request(fields: &Fields) -> Result<DispatchRequest, Problem> {
-    let payload = fields.text("Payload")?;
-    let payload_bytes = BASE64.decode(payload).map_err(|error| {
+    // Line ends are no part of such text.
+    let payload: String = fields.text("Payload")?.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    let payload_bytes = BASE64.decode(&payload).map_err(|error| {
         let at = match error {
             DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
             DecodeError::InvalidLength(at) => at,
@@ -47,7 +48,7 @@ fn request(fields: &Fields) -> Result<DispatchRequest, Problem> {
         Some(value) => Some(value.as_i64().unwrap_or(i64::MAX)).filter(|priority| *priority != 0),
     };
     Ok(DispatchRequest {
-        payload: payload.to_owned(),
+        payload,
         payload_bytes: payload_bytes.len(),
         meta: fields.texts("Meta")?,
         id_prefix: fields.text("IdPrefixTemplate")?.to_owned(),

@@ -66,7 +66,8 @@ async fn statuses(call: Call, asked: Option<BTreeSet<JobKey>>, with_children: bo
     read(&call, &tables.map(Watch::Table), |reading, options| {
         let snapshot = &reading.snapshot;
         let jobs = snapshot.jobs().filter(|job| admits(job));
-        let placed = jobs.map(|job| (ByChange(last_change(snapshot, job)), job)).collect();
+        let place = |job: &Arc<Job>| ByChange::new(last_change(snapshot, job), job.namespace.as_str(), job.id.as_str());
+        let placed = jobs.map(|job| (place(job), job)).collect();
         // Newest first, unless the reverse is asked for.
         let (jobs, token) =
             page::<ByChange, &Arc<Job>>(placed, options, !options.reverse, |job| filter.admits(|_| whole(job)))?;

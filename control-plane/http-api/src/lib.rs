@@ -35,6 +35,7 @@ mod client_files;
 mod client_tasks;
 mod deployments;
 mod evals;
+mod events;
 mod exec;
 mod job_launch;
 mod job_plan;
@@ -50,9 +51,12 @@ mod namespaces;
 mod nodes;
 mod operator;
 mod region;
+mod scaling_policies;
 mod search;
+mod snapshot;
 mod stats;
 
+pub mod state_dump;
 pub mod views;
 
 pub use api::{AgentFacts, Api};

@@ -5,10 +5,10 @@ use crate::query::ReadOptions;
 
 /// Where an item stands in its list. Its text is the token that begins a page with it.
 pub trait Place: Ord + Sized {
-    /// The token.
-    fn token(&self) -> String;
-    /// Reads a token.
-    fn parse(token: &str) -> Option<Self>;
+    /// The token; `previous` is the last item of the page before.
+    fn token(&self, previous: &Self) -> String;
+    /// Reads a token of a list in this order.
+    fn parse(token: &str, reverse: bool) -> Option<Self>;
 }
 
 /// By raft index of creation, then id: `16.8209b74b-…`.
@@ -16,11 +16,11 @@ pub trait Place: Ord + Sized {
 pub struct ByCreation(pub u64, pub String);
 
 impl Place for ByCreation {
-    fn token(&self) -> String {
+    fn token(&self, _previous: &Self) -> String {
         format!("{}.{}", self.0, self.1)
     }
 
-    fn parse(token: &str) -> Option<Self> {
+    fn parse(token: &str, _reverse: bool) -> Option<Self> {
         let (index, id) = token.split_once('.')?;
         Some(Self(index.parse().ok()?, id.to_owned()))
     }
@@ -31,11 +31,11 @@ impl Place for ByCreation {
 pub struct ByName(pub String, pub String);
 
 impl Place for ByName {
-    fn token(&self) -> String {
+    fn token(&self, _previous: &Self) -> String {
         format!("{}.{}", self.0, self.1)
     }
 
-    fn parse(token: &str) -> Option<Self> {
+    fn parse(token: &str, _reverse: bool) -> Option<Self> {
         let (namespace, id) = token.split_once('.')?;
         Some(Self(namespace.to_owned(), id.to_owned()))
     }
@@ -46,26 +46,55 @@ impl Place for ByName {
 pub struct ById(pub String);
 
 impl Place for ById {
-    fn token(&self) -> String {
+    fn token(&self, _previous: &Self) -> String {
         self.0.clone()
     }
 
-    fn parse(token: &str) -> Option<Self> {
+    fn parse(token: &str, _reverse: bool) -> Option<Self> {
         Some(Self(token.to_owned()))
     }
 }
 
-/// By raft index of the last change: `142`.
+/// By raft index of the last change: `142`. One command can change several at once: a page that ends among them is
+/// followed by one that begins at `142.default.web`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByChange(pub u64);
+pub struct ByChange {
+    index: u64,
+    among: Among,
+}
+
+/// Where an item stands among those of the same index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Among {
+    /// Before all of them.
+    Before,
+    /// By its name.
+    At(String),
+    /// Behind all of them.
+    Behind,
+}
+
+impl ByChange {
+    /// The place of an item that was last changed at that index.
+    pub fn new(index: u64, namespace: &str, id: &str) -> Self {
+        Self { index, among: Among::At(format!("{namespace}.{id}")) }
+    }
+}
 
 impl Place for ByChange {
-    fn token(&self) -> String {
-        self.0.to_string()
+    fn token(&self, previous: &Self) -> String {
+        match &self.among {
+            Among::At(name) if previous.index == self.index => format!("{}.{name}", self.index),
+            _ => self.index.to_string(),
+        }
     }
 
-    fn parse(token: &str) -> Option<Self> {
-        token.parse().ok().map(Self)
+    fn parse(token: &str, reverse: bool) -> Option<Self> {
+        let (index, among) = match token.split_once('.') {
+            Some((index, name)) => (index, Among::At(name.to_owned())),
+            None => (token, if reverse { Among::Behind } else { Among::Before }),
+        };
+        Some(Self { index: index.parse().ok()?, among })
     }
 }
 
@@ -84,19 +113,23 @@ pub fn page<P: Place, T>(
     let start = match options.next_token.as_str() {
         "" => 0,
         token => {
-            let first = P::parse(token).ok_or_else(|| Problem::Invalid("next_token is not valid".to_owned()))?;
+            let first = P::parse(token, reverse).ok_or_else(|| Problem::Invalid("next_token is not valid".to_owned()))?;
             items.partition_point(|(place, _)| if reverse { *place > first } else { *place < first })
         }
     };
     let mut page = Vec::new();
+    let mut last: Option<P> = None;
     for (place, item) in items.into_iter().skip(start) {
         if !keep(&item)? {
             continue;
         }
-        if options.per_page > 0 && page.len() == options.per_page {
-            return Ok((page, Some(place.token())));
+        if let Some(last) = &last
+            && page.len() == options.per_page
+        {
+            return Ok((page, Some(place.token(last))));
         }
         page.push(item);
+        last = (options.per_page > 0).then_some(place);
     }
     Ok((page, None))
 }
@@ -132,6 +165,32 @@ mod tests {
         let keep = |n: &u64| if *n > 6 { Err(Problem::Failed("asked".to_owned())) } else { Ok(n % 2 == 0) };
         let with_last = [items.clone(), vec![(ByCreation(7, "x".to_owned()), 7)]].concat();
         assert_eq!(page(with_last, &options, false, keep), Ok((vec![2, 4], Some("6.x".to_owned()))));
+    }
+
+    #[test]
+    fn items_that_changed_at_once_are_each_on_one_page() {
+        let items: Vec<_> =
+            [(7, "a"), (9, "b"), (9, "c"), (9, "d")].map(|(at, id)| (ByChange::new(at, "default", id), id)).to_vec();
+        let check = |per_page: usize, token: &str, reverse: bool, expected: &[&str], next: Option<&str>| {
+            let options = ReadOptions { per_page, next_token: token.to_owned(), ..ReadOptions::default() };
+            let (page, token) = page(items.clone(), &options, reverse, |_| Ok(true)).unwrap();
+            assert_eq!((page.as_slice(), token.as_deref()), (expected, next));
+        };
+        check(2, "", true, &["d", "c"], Some("9.default.b"));
+        check(2, "9.default.b", true, &["b", "a"], None);
+        check(3, "", true, &["d", "c", "b"], Some("7"));
+        check(3, "7", true, &["a"], None);
+        check(1, "", false, &["a"], Some("9"));
+        check(2, "9", false, &["b", "c"], Some("9.default.d"));
+        check(2, "9", true, &["d", "c"], Some("9.default.b"));
+        check(2, "9.default.d", false, &["d"], None);
+    }
+
+    #[test]
+    fn tokens_of_any_text_reach_the_caller() {
+        let token = ByName("default".to_owned(), "wéb".to_owned()).token(&ByName(String::new(), String::new()));
+        let reply = crate::reply::read(Vec::new(), crate::reply::Meta::default(), Some(&token));
+        assert_eq!(reply.headers()["x-nomad-nexttoken"].as_bytes(), "default.wéb".as_bytes());
     }
 
     #[test]

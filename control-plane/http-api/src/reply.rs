@@ -78,7 +78,8 @@ pub fn plain(value: &impl Serialize, pretty: bool) -> Result<Reply, Problem> {
 pub fn read(text: Vec<u8>, meta: Meta, next_token: Option<&str>) -> Reply {
     let mut reply = json_text(text);
     meta.put(reply.headers_mut());
-    if let Some(token) = next_token.and_then(|token| HeaderValue::from_str(token).ok()) {
+    // A job's id need not be ASCII: its bytes go as they are.
+    if let Some(token) = next_token.and_then(|token| HeaderValue::from_bytes(token.as_bytes()).ok()) {
         reply.headers_mut().insert(NEXT_TOKEN, token);
     }
     reply

@@ -9,8 +9,8 @@ use crate::call::Call;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::{
-    agent, allocs, client_files, client_tasks, deployments, evals, exec, job_launch, job_plan, job_scale, job_statuses, job_tags, job_text, job_write,
-    jobs, join_tokens, logs, namespaces, nodes, operator, search, stats,
+    agent, allocs, client_files, client_tasks, deployments, evals, events, exec, job_launch, job_plan, job_scale, job_statuses, job_tags, job_text, job_write,
+    jobs, join_tokens, logs, namespaces, nodes, operator, scaling_policies, search, snapshot, stats,
 };
 
 /// What a handler gives.
@@ -115,6 +115,9 @@ pub static ROUTES: &[Route] = &[
     on(WRITE,     "/v1/job/*job_id",                    to!(job_write::register)).with_job(),
     on(DELETE,    "/v1/job/*job_id",                    to!(job_write::deregister)),
 
+    on(GET,       "/v1/scaling/policies",               to!(scaling_policies::list)),
+    on(GET,       "/v1/scaling/policy/:policy_id",      to!(scaling_policies::get)),
+
     on(GET,       "/v1/nodes",                          to!(nodes::list)),
     on(GET,       "/v1/node/:node_id",                  to!(nodes::get)),
     on(GET,       "/v1/node/:node_id/allocations",      to!(nodes::allocs)),
@@ -139,6 +142,8 @@ pub static ROUTES: &[Route] = &[
     on(WRITE,     "/v1/deployment/allocation-health/:deployment_id", to!(deployments::set_alloc_health)),
     on(WRITE,     "/v1/deployment/unblock/:deployment_id", to!(deployments::unblock)),
     on(GET,       "/v1/deployment/:deployment_id",      to!(deployments::get)),
+
+    on(GET,       "/v1/event/stream",                   to!(events::stream)),
 
     on(GET,       "/v1/namespaces",                     to!(namespaces::list)),
     on(WRITE,     "/v1/namespace",                      to!(namespaces::put)),
@@ -175,6 +180,8 @@ pub static ROUTES: &[Route] = &[
     on(PUT_ONLY,  "/v1/operator/autopilot/configuration", to!(operator::set_autopilot_configuration)),
     on(GET,       "/v1/operator/autopilot/health",      to!(operator::autopilot_health)),
     on(GET,       "/v1/operator/scheduler/configuration", to!(operator::scheduler_configuration)),
+    on(GET,       "/v1/operator/snapshot",              to!(snapshot::save)),
+    on(WRITE,     "/v1/operator/snapshot",              to!(snapshot::restore)),
     on(GET,       "/v1/operator/join-token",            to!(join_tokens::list)),
     on(WRITE,     "/v1/operator/join-token",            to!(join_tokens::create)),
     on(WRITE,     "/v1/search",                         to!(search::prefix)),

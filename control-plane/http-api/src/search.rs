@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::ids::Prefix;
 use crate::problem::Problem;
 use crate::reply::Reply;
+use crate::scaling_policies;
 
 /// The most ids shown per kind.
 const MATCHES_MAX: usize = 20;
@@ -25,7 +26,7 @@ const KINDS: [(&str, Option<Table>); 12] = [
     ("deployment", Some(Table::Deployments)),
     ("plugins", None),
     ("volumes", None),
-    ("scaling_policy", None),
+    ("scaling_policy", Some(Table::Jobs)),
     ("vars", None),
     ("namespaces", Some(Table::Namespaces)),
     ("host_volumes", None),
@@ -88,6 +89,13 @@ fn find(call: &Call, reading: &Reading, kind: &str, prefix: &str) -> Vec<String>
             let mut pools: BTreeSet<&str> = snapshot.nodes().map(|node| node.node_pool.as_str()).collect();
             pools.extend(["all", "default"]);
             named(pools.into_iter(), prefix)
+        }
+        "scaling_policy" => {
+            let policies = scaling_policies::all(snapshot);
+            let mut ids: Vec<_> =
+                policies.filter(|policy| in_namespace(policy.job.namespace.as_str())).map(|policy| policy.id()).collect();
+            ids.sort_unstable();
+            first(ids.into_iter(), &uuid)
         }
         "namespaces" => named(snapshot.namespaces().map(|namespace| namespace.name.as_str()), prefix),
         _ => Vec::new(),

@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod eval;
+pub mod event;
 pub mod job;
 pub mod namespace;
 pub mod node;

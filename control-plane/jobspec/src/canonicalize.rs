@@ -30,6 +30,7 @@ use crate::json::JsonError;
 use crate::refusal::Refusal;
 use crate::shapes::job::JOB;
 use crate::surroundings::Surroundings;
+pub(crate) use settle::set;
 use settle::{default, is_unset, settle};
 
 /// A job that is complete and was found good.

@@ -33,6 +33,8 @@ pub mod surroundings;
 
 pub mod init;
 
+pub mod namespace_spec;
+
 pub use canonicalize::{Canonical, canonicalize};
 pub use json::{JsonError, parse_json};
 pub use multierror::{multierror, warnings_text};

@@ -282,8 +282,13 @@ impl Shape {
 
     /// What an empty block of this shape parses to.
     pub fn empty(&self) -> Map<String, Value> {
+        self.unset().collect()
+    }
+
+    /// The keys of an empty block.
+    pub fn unset(&self) -> impl Iterator<Item = (String, Value)> {
         let known = self.fields.iter().filter(|field| !field.json.is_empty());
-        known.filter_map(|field| field.unset().map(|value| (field.json.to_owned(), value))).collect()
+        known.filter_map(|field| field.unset().map(|value| (field.json.to_owned(), value)))
     }
 
     /// With a hook that ends the decoding of a block.

@@ -73,6 +73,11 @@ impl Heartbeats {
         commands
     }
 
+    /// The whole server stood still for so long: whoever wanted to be heard meanwhile gets the time back.
+    pub fn put_off(&mut self, by: Duration) {
+        self.due.values_mut().for_each(|due| *due = due.plus(by));
+    }
+
     /// When the next node counts as missing.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.due.values().min().copied()

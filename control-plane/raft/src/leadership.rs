@@ -12,15 +12,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::members::{self, RaftMember};
+use crate::pace::Pace;
 use crate::types::{Metrics, Raft};
-
-/// A leader that has not heard a quorum for so long may have a successor: it holds its leader's duties no longer.
-const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(500);
 
 /// Who leads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
-    /// The leader's number and RPC address, when known.
+    /// The leader's number and RPC address. Nothing when none was heard just now, or when this server would lead and its
+    /// quorum is silent.
     pub leader: Option<(u64, String)>,
     /// It is this server, and a quorum has answered it just now.
     pub is_leader: bool,
@@ -35,7 +34,7 @@ fn is_alone(metrics: &Metrics) -> bool {
 }
 
 /// Until when this server leads, from what its quorum has said. Nothing when it does not lead.
-fn leads_until(metrics: &Metrics) -> Option<Instant> {
+fn leads_until(metrics: &Metrics, pace: Pace) -> Option<Instant> {
     if metrics.current_leader != Some(metrics.id) || !metrics.state.is_leader() {
         return None;
     }
@@ -44,13 +43,22 @@ fn leads_until(metrics: &Metrics) -> Option<Instant> {
         return Some(Instant::now() + Duration::from_secs(3600));
     }
     let silence = metrics.last_quorum_acked.as_ref()?.elapsed();
-    Instant::now().checked_sub(silence).map(|acked| acked + QUORUM_SILENCE_MAX)
+    Instant::now().checked_sub(silence).map(|acked| acked + pace.quorum_silence_max())
+}
+
+/// What `follow` knows of this server.
+pub struct Own {
+    /// Where it takes RPCs.
+    pub address: String,
+    /// How fast a leader is missed.
+    pub pace: Pace,
 }
 
 /// Turns raft's metrics into who leads and who belongs to the region, and watches for its death.
 pub fn follow(
     raft: &Raft,
-    own_address: String,
+    own: Own,
+    mut heard: watch::Receiver<Option<Instant>>,
     stopping: Arc<AtomicBool>,
     fatal: impl FnOnce(String) + Send + 'static,
 ) -> (watch::Receiver<Leadership>, watch::Receiver<Vec<RaftMember>>) {
@@ -70,11 +78,19 @@ pub fn follow(
                     other => other.to_string(),
                 });
             }
-            let until = leads_until(&now);
+            let until = leads_until(&now, own.pace);
             let is_leader = until.is_some_and(|until| until > Instant::now());
-            let leader = now.current_leader.map(|id| (id, members::address_of(&now, id, &own_address)));
+            // Raft itself never forgets a leader before it hears of another.
+            let known_until = if now.current_leader == Some(now.id) {
+                until
+            } else {
+                heard.borrow_and_update().map(|at| at + own.pace.leader_silence_max())
+            };
+            let is_known = known_until.is_some_and(|until| until > Instant::now());
+            let leader = now.current_leader.filter(|_| is_known);
+            let leader = leader.map(|id| (id, members::address_of(&now, id, &own.address)));
             set(&leadership, Leadership { leader, is_leader, term: now.current_term });
-            set(&members, members::of(&now, &own_address));
+            set(&members, members::of(&now, &own.address));
             // A leader that is alone has nobody to send heartbeats to and no rival to watch for: raft's clock, which wakes
             // a hundred times a second, rests until somebody joins.
             let shall_tick = !(is_leader && is_alone(&now));
@@ -87,7 +103,7 @@ pub fn follow(
             }
             led = is_leader;
             let silence = async {
-                match until.filter(|_| is_leader) {
+                match known_until.filter(|_| is_known) {
                     Some(until) => sleep_until(until).await,
                     None => std::future::pending().await,
                 }
@@ -98,6 +114,8 @@ pub fn follow(
                     break (!stopping.load(Ordering::Relaxed)).then(|| "raft's core has ended".to_owned());
                 },
                 () = silence => {}
+                // A sender that is gone goes with raft itself, whose end the metrics tell.
+                Ok(()) = heard.changed(), if !is_known && !is_leader => {}
             }
         };
         leadership.send_modify(|now| *now = Leadership { leader: None, is_leader: false, term: now.term });

@@ -8,6 +8,7 @@ pub mod node;
 
 pub mod leadership;
 pub mod members;
+pub mod pace;
 pub mod peers;
 pub mod propose;
 pub mod recovery;
@@ -28,6 +29,7 @@ mod wire;
 pub use leadership::Leadership;
 pub use members::{MemberError, PeerProgress, Progress, RaftMember};
 pub use node::{LogLength, RaftNode, Settings, StartError};
+pub use pace::{MULTIPLIER_MAX, Pace};
 pub use peers::{Alone, FRAME_BYTES_MAX, FrameReceiver, FrameSender, Link, Peer, PeerError, Peers};
 pub use propose::ProposeError;
 pub use recovery::RecoveryError;

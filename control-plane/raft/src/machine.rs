@@ -178,7 +178,7 @@ impl Machine {
         let index = log_id.index + applied.index_offset;
         state.mark_restored(index);
         applied.state = state;
-        Ok((Outcome { index, answer: Answer::Done }, Events { index, changes: Vec::new() }))
+        Ok((Outcome { index, answer: Answer::Done }, Events { index, ..Events::default() }))
     }
 
     /// Publishes the state as it is now. Before anybody is answered: who reads after an answer reads its own write.
@@ -282,7 +282,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let index = fresh.index() + fresh.index_offset;
         *self.lock() = fresh;
         // Everything may have changed: listeners compare indexes themselves.
-        self.publish(Some(Events { index, changes: Vec::new() }), true);
+        self.publish(Some(Events { index, ..Events::default() }), true);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use drover_state::{Events, Snapshot};
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, Instant as _, SnapshotPolicy};
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 
@@ -19,6 +19,7 @@ use crate::machine::{Captured, Machine, Published};
 use crate::members::RaftMember;
 use crate::network::Network;
 use crate::origin::{self, Origin};
+use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::recovery::{self, RecoveryError};
 use crate::serve::Served;
@@ -27,11 +28,6 @@ use crate::types::Raft;
 
 /// The longest command, in bytes.
 pub const COMMAND_BYTES_MAX: usize = 32 << 20;
-
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(50);
-pub(crate) const ELECTION_MIN: Duration = Duration::from_millis(150);
-/// Also how long a leader's word holds.
-pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(300);
 
 /// How long raft may take to stop.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -47,12 +43,14 @@ pub struct Settings {
     pub address: String,
     /// How long the log gets.
     pub log: LogLength,
+    /// How fast its servers miss each other; the same on all of them.
+    pub pace: Pace,
 }
 
 impl Settings {
-    /// With a log of the usual length.
+    /// With a log of the usual length, at the usual pace.
     pub fn new(dir: PathBuf, node_id: u64, address: String) -> Self {
-        Self { dir, node_id, address, log: LogLength::default() }
+        Self { dir, node_id, address, log: LogLength::default(), pace: Pace::default() }
     }
 }
 
@@ -64,6 +62,19 @@ pub struct LogLength {
     /// Entries that stay in the log behind a snapshot (`raft_trailing_logs`): an apply that runs after a purge must still
     /// find its entries (openraft #2116), and a follower that was away for a moment needs no snapshot.
     pub kept: u64,
+}
+
+/// The shortest log behind a snapshot, and the fewest entries between two, that an operator can ask for.
+const LOG_ENTRIES_MIN: u64 = 1000;
+
+impl LogLength {
+    /// What an operator asks for; the usual numbers where nothing is said, and never so few that snapshots are all that a
+    /// server does.
+    pub fn of(snapshot_every: Option<u64>, kept: Option<u64>) -> Self {
+        let usual = Self::default();
+        let asked = |asked: Option<u64>, usual: u64| asked.map_or(usual, |asked| asked.max(LOG_ENTRIES_MIN));
+        Self { snapshot_every: asked(snapshot_every, usual.snapshot_every), kept: asked(kept, usual.kept) }
+    }
 }
 
 impl Default for LogLength {
@@ -179,7 +190,7 @@ impl RaftNode {
             .map_err(|source| StartError::ReadSnapshots { dir: snapshot_dir, source })?;
         recovery::apply(&settings, &mut log, &machine).await?;
         let published = machine.published();
-        let config = config(settings.log).validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        let config = config(settings.log, settings.pace).validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
         let origin = Arc::new(Origin::open(log.clone()).map_err(open_log)?);
         let network = Network::new(peers, origin.clone());
         let raft = Raft::new(settings.node_id, Arc::new(config), network.clone(), log.clone(), machine.clone())
@@ -209,8 +220,14 @@ impl RaftNode {
             }
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let (leadership, members) = leadership::follow(&raft, settings.address.clone(), stopping.clone(), fatal);
         let served = Arc::new(Served::new());
+        let (leadership, members) = leadership::follow(
+            &raft,
+            leadership::Own { address: settings.address.clone(), pace: settings.pace },
+            served.leader_heard.subscribe(),
+            stopping.clone(),
+            fatal,
+        );
         let store = store.clone();
         let inner =
             Inner { raft, machine, published, leadership, members, served, network, origin, store, settings, stopping };
@@ -227,6 +244,11 @@ impl RaftNode {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.inner.origin
+    }
+
+    /// True when this server has taken part in a region, be it by a vote alone.
+    pub fn takes_part(&self) -> bool {
+        self.inner.origin.known().is_some()
     }
 
     pub(crate) fn network(&self) -> &Network {
@@ -269,10 +291,16 @@ impl RaftNode {
         self.inner.members.clone()
     }
 
-    /// How long ago a leader was last heard: zero for the leader itself, nothing when none was heard since the start.
+    /// How long ago a leader was last heard: zero for the leader itself, the silence of its quorum for one that has lost
+    /// it, nothing when none was heard since the start.
     pub fn last_contact(&self) -> Option<Duration> {
         if self.inner.leadership.borrow().is_leader {
             return Some(Duration::ZERO);
+        }
+        let metrics = self.inner.raft.metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked;
+        if let Some(acked) = acked {
+            return Some(acked.elapsed());
         }
         let heard = *self.inner.served.leader_heard.borrow();
         heard.map(|heard| heard.elapsed())
@@ -310,12 +338,12 @@ impl RaftNode {
     }
 }
 
-pub(crate) fn config(log: LogLength) -> Config {
+pub(crate) fn config(log: LogLength, pace: Pace) -> Config {
     Config {
         cluster_name: "drover".to_owned(),
-        heartbeat_interval: HEARTBEAT.as_millis() as u64,
-        election_timeout_min: ELECTION_MIN.as_millis() as u64,
-        election_timeout_max: ELECTION_MAX.as_millis() as u64,
+        heartbeat_interval: pace.heartbeat().as_millis() as u64,
+        election_timeout_min: pace.election_min().as_millis() as u64,
+        election_timeout_max: pace.election_max().as_millis() as u64,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(log.snapshot_every.max(1)),
         max_in_snapshot_log_to_keep: log.kept,
         enable_pre_vote: Some(true),

@@ -18,6 +18,7 @@ use crate::memory_log::MemoryLog;
 use crate::network::Network;
 use crate::node::{LogLength, config};
 use crate::origin::Origin;
+use crate::pace::Pace;
 use crate::peers::Alone;
 use crate::store::Store;
 use crate::types::{Proposal, Raft, TypeConfig};
@@ -47,7 +48,7 @@ async fn press(log: impl RaftLogStorage<TypeConfig>) {
     let machine = Machine::open(dir.path().to_path_buf()).unwrap();
     // The proportions of production, at a smaller size.
     let every = writes / SNAPSHOTS;
-    let config = config(LogLength { snapshot_every: every, kept: every / 5 }).validate().unwrap();
+    let config = config(LogLength { snapshot_every: every, kept: every / 5 }, Pace::default()).validate().unwrap();
     let store = Arc::new(Store::open(&dir.path().join("origin")).unwrap());
     let network = Network::new(Arc::new(Alone), Arc::new(Origin::open(LogStore::new(store)).unwrap()));
     let raft = Raft::new(1, Arc::new(config), network, log, machine.clone()).await.unwrap();

@@ -18,9 +18,6 @@ const LEASE_RETRY_WAIT: Duration = Duration::from_millis(5);
 const PROPOSE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a read may wait for the quorum and for its own state.
 const READ_WAIT_MAX: Duration = Duration::from_secs(5);
-/// A read asks nobody when a quorum has answered the leader within this time. Followers keep a leader for three times as
-/// long, so no clock that is a little fast makes such a read stale.
-const LEASE_READ_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// Why a proposal was not committed, or nobody knows whether it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,7 +116,7 @@ impl RaftNode {
     /// # Errors
     /// This server does not lead or has lost its quorum, or raft has stopped.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
-        let fresh = LinearizerOption::new(Some(LEASE_READ_AGE_MAX), false).with_wait_timeout(Duration::ZERO);
+        let fresh = LinearizerOption::new(Some(self.settings().pace.lease_read_age_max()), false).with_wait_timeout(Duration::ZERO);
         let asked = async {
             match self.raft().get_read_log_id(fresh).await {
                 Ok(read) => Ok(read),

@@ -80,6 +80,12 @@ pub enum Action {
     },
 }
 
+/// A dead server is forgotten after this many times the time in which a new one proves itself: an ordinary restart must
+/// not take its vote.
+const DEAD_TIMES: u32 = 3;
+/// One that has answered the leader within this time is not dead, whatever gossip says.
+const HEARD_LATELY: Duration = Duration::from_secs(2);
+
 /// What a leader remembers from step to step; a new leader begins with nothing.
 #[derive(Debug, Default)]
 pub struct Autopilot {
@@ -119,7 +125,7 @@ impl Autopilot {
                 actions.push(Action::Promote { number: other.number });
             }
         }
-        actions.extend(removals(seen, &by_number).into_iter().map(|number| Action::Remove { number }));
+        actions.extend(self.removals(seen, &by_number).into_iter().map(|number| Action::Remove { number }));
         actions
     }
 
@@ -151,6 +157,40 @@ impl Autopilot {
             Some((true, since)) => seen.now.since(*since) >= seen.config.server_stabilization_time,
             _ => false,
         }
+    }
+
+    /// Servers that are gone: those that said so, and the dead as far as the others stay a safe majority.
+    fn removals(&self, seen: &Seen<'_>, by_number: &BTreeMap<u64, &Member>) -> Vec<u64> {
+        let status = |number: u64| by_number.get(&number).map(|member| member.status);
+        let mut gone = Vec::new();
+        let voters = seen.log.iter().filter(|other| other.is_voter).count();
+        let dead_max = voters.saturating_sub(1) / 2;
+        let mut removed_voters = 0;
+        for other in seen.log.iter().filter(|other| other.number != seen.leader) {
+            let is_gone = match status(other.number) {
+                Some(MemberStatus::Left) => true,
+                Some(MemberStatus::Failed) => seen.config.cleanup_dead_servers && self.is_dead(other, seen),
+                _ => false,
+            };
+            let is_safe = !other.is_voter
+                || (removed_voters < dead_max
+                    && voters - removed_voters > usize::try_from(seen.config.min_quorum).unwrap_or(usize::MAX));
+            if is_gone && is_safe {
+                removed_voters += usize::from(other.is_voter);
+                gone.push(other.number);
+            }
+        }
+        gone
+    }
+
+    /// Gossip has lost it, the log has not heard it either, and both for long enough.
+    fn is_dead(&self, other: &LogMember, seen: &Seen<'_>) -> bool {
+        let is_heard = other.contact.is_some_and(|contact| contact.ago < HEARD_LATELY);
+        let silent_since = match self.since.get(&other.number) {
+            Some((false, since)) => *since,
+            _ => return false,
+        };
+        !is_heard && seen.now.since(silent_since) >= seen.config.server_stabilization_time * DEAD_TIMES
     }
 
     /// How well the servers are. `wall` is now as a date.
@@ -223,30 +263,6 @@ fn is_healthy(other: &LogMember, member: Option<&Member>, seen: &Seen<'_>) -> bo
         contact.ago <= seen.config.last_contact_threshold
             && seen.last_index.saturating_sub(contact.last_index) <= seen.config.max_trailing_logs
     })
-}
-
-/// Servers that are gone: those that said so, and the dead as far as the others stay a safe majority.
-fn removals(seen: &Seen<'_>, by_number: &BTreeMap<u64, &Member>) -> Vec<u64> {
-    let status = |number: u64| by_number.get(&number).map(|member| member.status);
-    let mut gone = Vec::new();
-    let voters = seen.log.iter().filter(|other| other.is_voter).count();
-    let dead_max = voters.saturating_sub(1) / 2;
-    let mut removed_voters = 0;
-    for other in seen.log.iter().filter(|other| other.number != seen.leader) {
-        let is_gone = match status(other.number) {
-            Some(MemberStatus::Left) => true,
-            Some(MemberStatus::Failed) => seen.config.cleanup_dead_servers,
-            _ => false,
-        };
-        let is_safe = !other.is_voter
-            || (removed_voters < dead_max
-                && voters - removed_voters > usize::try_from(seen.config.min_quorum).unwrap_or(usize::MAX));
-        if is_gone && is_safe {
-            removed_voters += usize::from(other.is_voter);
-            gone.push(other.number);
-        }
-    }
-    gone
 }
 
 #[cfg(test)]

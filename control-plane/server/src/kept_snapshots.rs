@@ -18,8 +18,6 @@ use crate::snapshots;
 pub const DIRECTORY: &str = "snapshots-kept";
 /// How often it is looked whether one is due. A start is not slowed down by it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// The most that may be kept.
-pub const COUNT_MAX: usize = 1000;
 
 /// How many snapshots are kept, and how old they get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +83,7 @@ pub(crate) async fn run(server: Server) {
         return;
     }
     let dir = server.inner.data_dir.join(DIRECTORY);
-    let mut looks = tokio::time::interval(LOOK_INTERVAL.min(kept.interval));
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first one is at once.
     looks.tick().await;

@@ -25,6 +25,8 @@ const EVALS_PER_BATCH: usize = 64;
 const GC_INTERVAL: Duration = Duration::from_secs(300);
 /// The wait after a commit that failed, before the same is tried again.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// Woken so much later than asked for, the whole server stood still: stopped, or starved.
+const STALL_MIN: Duration = Duration::from_secs(1);
 /// Until a node that has not been heard by this leader counts as missing.
 const HEARTBEAT_TTL: Duration = Duration::from_secs(10);
 
@@ -163,7 +165,8 @@ async fn wait(
     if let Some(due) = heartbeats {
         left = left.min(due.since(clock::steady()));
     }
-    tokio::select! {
+    let began = clock::steady();
+    let goes_on = tokio::select! {
         received = events.recv() => match received {
             Ok(first) => {
                 pending.push(first);
@@ -172,7 +175,13 @@ async fn wait(
             Err(RecvError::Lagged(_) | RecvError::Closed) => false,
         },
         () = tokio::time::sleep(left) => true,
+    };
+    let late = clock::steady().since(began).saturating_sub(left);
+    if late >= STALL_MIN {
+        tracing::warn!(?late, "this server stood still; nodes get the time back");
+        server.inner.heard.with(|heartbeats| heartbeats.iter_mut().for_each(|known| known.put_off(late)));
     }
+    goes_on
 }
 
 /// Does what is due; true when something was committed, so that there may be more to do.
@@ -211,7 +220,7 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
 /// The events of several entries as one, each change once: what follows from them is looked up in the newest state anyway.
 fn merged(pending: &[Arc<Events>]) -> Events {
     let changes: BTreeSet<&Change> = pending.iter().flat_map(|events| &events.changes).collect();
-    Events { index: pending.last().map_or(0, |events| events.index), changes: changes.into_iter().cloned().collect() }
+    Events { index: pending.last().map_or(0, |events| events.index), changes: changes.into_iter().cloned().collect(), ..Events::default() }
 }
 
 /// Commits plans, in several entries where they are too long for one.

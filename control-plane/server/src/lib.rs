@@ -8,6 +8,8 @@ pub mod settings;
 pub mod server;
 pub mod watch;
 
+pub mod event_buffer;
+
 pub mod allocs;
 pub mod deployments;
 pub mod edge_reads;
@@ -49,6 +51,7 @@ mod waiting_tokens;
 
 pub use authority::reachable as loopback_of;
 pub use drover_membership::{Member, MemberStatus, gossip_key};
+pub use drover_raft::{LogLength, Pace};
 pub use drover_state::autopilot::AutopilotConfig;
 pub use error::Error;
 pub use server::{Reading, Server};

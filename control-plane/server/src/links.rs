@@ -80,9 +80,13 @@ struct Inner {
     slots: Mutex<BTreeMap<u64, Arc<Slot>>>,
 }
 
-/// The connection to one server; who holds the lock dials.
+/// A connection ends with the certificates it was made with, in the middle of whatever is said on it. One that is older than
+/// this takes no new streams; every certificate lives longer from when it is renewed.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// The connection to one server and when it was made; who holds the lock dials.
 #[derive(Default)]
-struct Slot(tokio::sync::Mutex<Option<Connection>>);
+struct Slot(tokio::sync::Mutex<Option<(Connection, Instant)>>);
 
 impl Links {
     /// Links of that protocol from this endpoint.
@@ -100,7 +104,10 @@ impl Links {
         let end = Instant::now() + deadline;
         let opened = async {
             let mut held = slot.0.lock().await;
-            if let Some(connection) = held.as_ref().filter(|connection| connection.remote_address() == address)
+            let is_usable = |(connection, made): &&(Connection, Instant)| {
+                connection.remote_address() == address && made.elapsed() < CONNECTION_AGE_MAX
+            };
+            if let Some((connection, _)) = held.as_ref().filter(is_usable)
                 && let Ok(stream) = connection.open_stream().await
             {
                 return Ok(stream);
@@ -108,7 +115,7 @@ impl Links {
             *held = None;
             let connection = self.dial(number, address, end.saturating_duration_since(Instant::now())).await?;
             let opening = connection.clone();
-            *held = Some(connection);
+            *held = Some((connection, Instant::now()));
             drop(held);
             opening.open_stream().await.map_err(|closed| LinkError::Dial { address, reason: closed.to_string() })
         };

@@ -55,6 +55,16 @@ impl From<AskError> for Error {
 impl Server {
     /// Asks the leader. When another leads meanwhile its answer is waited for only `grace` longer.
     pub(crate) async fn ask_leader(&self, request: &ToPeer, grace: Duration) -> Result<FromPeer, AskError> {
+        self.ask_leader_within(request, grace, ANSWER_TIME_MAX).await
+    }
+
+    /// As [`Self::ask_leader`], for something that takes no longer than that.
+    pub(crate) async fn ask_leader_within(
+        &self,
+        request: &ToPeer,
+        grace: Duration,
+        time_max: Duration,
+    ) -> Result<FromPeer, AskError> {
         let mut leadership = self.inner.raft.leadership();
         let leader = leadership.borrow().leader.clone();
         let Some((number, address)) = leader.filter(|(number, _)| *number != self.inner.number) else {
@@ -67,7 +77,7 @@ impl Server {
             tokio::time::sleep(grace).await;
         };
         tokio::select! {
-            answer = self.ask(number, &address, request, ANSWER_TIME_MAX) => answer,
+            answer = self.ask(number, &address, request, time_max) => answer,
             () = deposed => Err(AskError::Lost("the leader was lost before it answered".to_owned())),
         }
     }

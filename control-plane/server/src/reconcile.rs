@@ -96,10 +96,25 @@ async fn perform(server: &Server, action: Action) {
             Action::Move { number, address } => raft.update_address(*number, address).await,
         }
     };
+    let (number, change_name) = match &action {
+        Action::Add { number, .. } => (*number, "taken in, without a vote yet"),
+        Action::Promote { number } => (*number, "votes"),
+        Action::Remove { number } => (*number, "taken out"),
+        Action::Move { number, .. } => (*number, "has a new address"),
+    };
+    let directory = server.inner.membership.directory();
+    let members = directory.of_region(&server.inner.info.region).iter();
+    let known = members.filter(|member| number_of_text(&member.id) == Some(number));
+    let known = known.max_by_key(|member| (member.status.is_live(), member.incarnation));
+    let name = known.map_or_else(|| id_of_number(number), |member| member.full_name());
     match timeout(CHANGE_TIME_MAX, change).await {
-        Ok(Ok(())) => tracing::info!(?action, "servers of the region changed"),
-        Ok(Err(error)) => tracing::warn!(?action, %error, "servers of the region not changed, trying again"),
-        Err(_) => tracing::warn!(?action, "servers of the region not changed in time, trying again"),
+        Ok(Ok(())) => tracing::info!(server = %name, change = change_name, "servers of the region changed"),
+        Ok(Err(error)) => {
+            tracing::warn!(server = %name, change = change_name, %error, "servers of the region not changed, trying again");
+        }
+        Err(_) => {
+            tracing::warn!(server = %name, change = change_name, "servers of the region not changed in time, trying again");
+        }
     }
 }
 
@@ -122,7 +137,10 @@ impl Server {
             })
             .collect();
         let directory = self.inner.membership.directory();
-        let config = self.autopilot_config();
+        let mut config = AutopilotConfig::clone(&self.autopilot_config());
+        // A slow pace is no illness: two heartbeats may be late.
+        config.last_contact_threshold =
+            config.last_contact_threshold.max(self.inner.settings.raft_pace.heartbeat() * 3);
         let seen = Seen {
             leader: self.inner.number,
             term: progress.as_ref().map_or(0, |progress| progress.term),

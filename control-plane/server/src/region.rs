@@ -29,11 +29,39 @@ const JOIN_RETRY_MIN: Duration = Duration::from_millis(200);
 const FORM_RETRY: Duration = Duration::from_millis(200);
 /// How long others have to agree.
 const FORM_ANSWER_MAX: Duration = Duration::from_secs(3);
-/// A promise to form a region with some servers is void after this: whoever asked for it was lost.
-const PROMISE_TIME: Duration = Duration::from_secs(15);
+/// A promise to form a region with some servers is void after this: whoever was to begin it is lost for good. Not sooner,
+/// because it may have begun and be out of reach.
+const PROMISE_TIME: Duration = Duration::from_secs(60);
 
-/// With whom this server has said that it forms the region, and when: RPC addresses by server id.
-pub type Promise = Option<(BTreeMap<String, String>, Instant)>;
+/// With whom this server has said that it forms the region.
+#[derive(Default)]
+pub struct Promise {
+    /// RPC addresses by server id, and when it was said last.
+    given: Option<(BTreeMap<String, String>, Instant)>,
+    /// This server begins the region just now: it is too late for any other.
+    is_begun: bool,
+}
+
+impl Promise {
+    /// Promises, unless another promise stands against it; true when it was given. The server that was to begin the other
+    /// set is free to give it up: if it belongs to the new set it must promise as well, and it knows whether it has begun.
+    fn give(&mut self, members: &BTreeMap<String, String>, now: Instant) -> bool {
+        if let Some((other, when)) = self.given.as_ref().filter(|(other, _)| other != members) {
+            let is_given_up = other.keys().next().is_some_and(|beginner| members.contains_key(beginner));
+            if self.is_begun || !(is_given_up || now.duration_since(*when) >= PROMISE_TIME) {
+                return false;
+            }
+        }
+        self.given = Some((members.clone(), now));
+        true
+    }
+
+    /// From now on no other promise is given; false when another was given meanwhile.
+    fn begin(&mut self, members: &BTreeMap<String, String>) -> bool {
+        self.is_begun = self.given.as_ref().is_some_and(|(given, _)| given == members);
+        self.is_begun
+    }
+}
 
 /// Runs until the server is part of a region.
 pub async fn run(server: Server) {
@@ -350,7 +378,7 @@ impl Server {
 
     /// Promises to form the region with these servers and no others.
     pub(crate) fn promise(&self, members: BTreeMap<String, String>) -> Result<(), String> {
-        if self.is_formed() {
+        if self.is_formed() || self.inner.raft.takes_part() {
             return Err("this server is part of a region already".to_owned());
         }
         let own = self.info();
@@ -365,16 +393,14 @@ impl Server {
                 own.bootstrap_expect
             ));
         }
-        let mut promise = self.inner.promise.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*promise {
-            Some((other, when)) if *other != members && when.elapsed() < PROMISE_TIME => {
-                Err(format!("{} has promised itself to other servers", own.name))
-            }
-            _ => {
-                *promise = Some((members, Instant::now()));
-                Ok(())
-            }
+        match self.promised().give(&members, Instant::now()) {
+            true => Ok(()),
+            false => Err(format!("{} has promised itself to other servers", own.name)),
         }
+    }
+
+    fn promised(&self) -> std::sync::MutexGuard<'_, Promise> {
+        self.inner.promise.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Begins the region's log when all of these servers agree.
@@ -397,7 +423,12 @@ impl Server {
                 Err(error) => return Err(error.to_string()),
             }
         }
-        self.inner.raft.initialize(members).await.map_err(|e| e.to_string())
+        if !self.promised().begin(&set) {
+            return Err("this server has promised itself to other servers meanwhile".to_owned());
+        }
+        let begun = self.inner.raft.initialize(members).await.map_err(|e| e.to_string());
+        self.promised().is_begun = false;
+        begun
     }
 
     /// The region's authority; made here when there is none, for a token that is asked of a server that waits.
@@ -477,6 +508,25 @@ mod tests {
         // Nobody names anybody: the number decides, and one alone has no fellows.
         check(file(1, 3, &[]), &[file(2, 3, &[]), file(3, 5, &[]), file(4, 1, &[])], &["2"]);
         check(file(1, 1, &[]), &[file(2, 1, &[])], &[]);
+    }
+
+    #[test]
+    fn a_promise_stands_until_whoever_was_to_begin_gives_it_up() {
+        let set = |ids: &[&str]| -> BTreeMap<String, String> {
+            ids.iter().map(|id| ((*id).to_owned(), format!("{id}:4647"))).collect()
+        };
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let mut promise = Promise::default();
+        assert!(promise.give(&set(&["a", "b", "c"]), now));
+        assert!(promise.give(&set(&["a", "b", "c"]), later(1)));
+        // `a` may have begun and be out of reach.
+        assert!(!promise.give(&set(&["b", "d", "e"]), later(20)));
+        assert!(promise.give(&set(&["a", "b", "d"]), later(20)));
+        assert!(!promise.begin(&set(&["a", "b", "c"])));
+        assert!(promise.give(&set(&["b", "d", "e"]), later(81)));
+        assert!(promise.begin(&set(&["b", "d", "e"])));
+        assert!(!promise.give(&set(&["b", "c", "e"]), later(1000)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::edge_calls::EdgeConnections;
 use crate::error::Error;
+use crate::event_buffer::{EventBuffer, Subscription};
 use crate::forward::ForwardHandler;
 use crate::links::{Addresses, Links};
 use crate::peer_calls::AskError;
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) number: u64,
     pub(crate) raft: RaftNode,
     pub(crate) waiters: Waiters,
+    events: Option<EventBuffer>,
     pub(crate) edges: EdgeConnections,
     pub(crate) heard: leader_loop::Heard,
     pub(crate) membership: Membership,
@@ -143,7 +145,11 @@ impl Server {
         let addresses = Addresses::default();
         let links = |protocol| Links::new(endpoint.clone(), region.clone(), protocol, addresses.clone());
         let fatal = Fatal(Arc::new(Mutex::new(Some(Box::new(fatal)))));
-        let raft_settings = drover_raft::Settings::new(dir.join("raft"), home.number, info.rpc_advertise.to_string());
+        let raft_settings = drover_raft::Settings {
+            log: settings.raft_log,
+            pace: settings.raft_pace,
+            ..drover_raft::Settings::new(dir.join("raft"), home.number, info.rpc_advertise.to_string())
+        };
         let raft_fatal = fatal.clone();
         let raft_peers = Arc::new(RaftLinks(links(Protocol::Raft)));
         let raft = RaftNode::start(raft_settings, raft_peers, move |reason| raft_fatal.call(reason)).await?;
@@ -169,6 +175,7 @@ impl Server {
             number: home.number,
             raft,
             waiters: Waiters::default(),
+            events: settings.event_buffer.map(EventBuffer::new),
             edges: EdgeConnections::default(),
             heard: leader_loop::Heard::default(),
             membership,
@@ -287,7 +294,7 @@ impl Server {
                 Err(Error::NoLeader) => {}
                 result => return result,
             }
-            match self.ask_leader(&ToPeer::ReadIndex, Duration::ZERO).await {
+            match self.ask_leader_within(&ToPeer::ReadIndex, Duration::ZERO, wait.left()).await {
                 Ok(FromPeer::ReadIndex { index }) => return self.applied(index).await,
                 Ok(_) => return Err(peer_service::unexpected()),
                 Err(error @ AskError::Refused(_)) if !error.is_about_leader() => return Err(error.into()),
@@ -322,6 +329,11 @@ impl Server {
     /// Takes a place in the queue for a change. Take it before the state is read.
     pub fn wait_for(&self, watch: &Watch) -> Waiter {
         self.inner.waiters.wait_for(watch)
+    }
+
+    /// Follows what happens from the entry at that index on; nothing where the event stream is off.
+    pub fn subscribe(&self, index: u64) -> Option<Subscription> {
+        self.inner.events.as_ref().map(|events| events.subscribe(index))
     }
 
     /// Commits a command; gives its index and answer. A refusal is an error.
@@ -461,6 +473,11 @@ impl LeaderWait {
         self.leadership.mark_unchanged();
     }
 
+    /// The time that is left.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Waits for another leader, or a little; an error when that took too long in all.
     async fn for_change(&mut self) -> Result<(), Error> {
         let now = Instant::now();
@@ -561,9 +578,18 @@ async fn wake_waiters(server: Server) {
     let mut events = server.inner.raft.events();
     loop {
         match events.recv().await {
-            Ok(events) => server.inner.waiters.wake(&events),
+            Ok(entry) => {
+                if let Some(events) = &server.inner.events {
+                    // Without changes it is a state that came whole.
+                    if entry.changes.is_empty() { events.reset() } else { events.push(&entry) }
+                }
+                server.inner.waiters.wake(&entry);
+            }
             // Too far behind to know what changed: everybody looks.
-            Err(RecvError::Lagged(_)) => server.inner.waiters.wake(&drover_state::Events::default()),
+            Err(RecvError::Lagged(_)) => {
+                server.inner.events.iter().for_each(EventBuffer::reset);
+                server.inner.waiters.wake(&drover_state::Events::default());
+            }
             Err(RecvError::Closed) => return,
         }
     }

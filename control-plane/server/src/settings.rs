@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use drover_raft::{LogLength, Pace};
 use drover_state::autopilot::AutopilotConfig;
 
 use crate::kept_snapshots::KeptSnapshots;
@@ -41,9 +42,18 @@ pub struct Settings {
     pub autopilot: AutopilotConfig,
     /// The snapshots that the server keeps by itself.
     pub kept_snapshots: KeptSnapshots,
+    /// How many log entries the event stream keeps for those who come late; none for no event stream.
+    pub event_buffer: Option<usize>,
+    /// How long the region's log gets.
+    pub raft_log: LogLength,
+    /// How fast the region's servers miss each other; the same on all of them.
+    pub raft_pace: Pace,
     /// The version of the program.
     pub version: String,
 }
+
+/// How many log entries the event stream keeps when nothing else is said.
+pub const EVENT_BUFFER_DEFAULT: usize = 100;
 
 /// How a server finds others.
 #[derive(Clone, Debug)]
@@ -83,7 +93,10 @@ impl Settings {
             join: JoinSettings::default(),
             join_token: None,
             autopilot: AutopilotConfig::default(),
+            event_buffer: Some(EVENT_BUFFER_DEFAULT),
             kept_snapshots: KeptSnapshots::default(),
+            raft_log: LogLength::default(),
+            raft_pace: Pace::default(),
             version: String::new(),
         }
     }

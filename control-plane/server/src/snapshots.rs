@@ -1,7 +1,7 @@
 //! Snapshots for operators: the state saved on any server, and a file's state brought into the region by its leader.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use drover_protocol::edge::RpcError;
 use drover_protocol::server::{FromPeer, SERVER_BYTES_MAX, ToPeer};
 use drover_raft::RestoreError;
 pub use drover_raft::{SNAPSHOT_BYTES_MAX, SnapshotError, SnapshotInfo, copy_snapshot, file_digest, read_snapshot};
+pub use drover_state::State;
 use drover_transport::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
@@ -63,6 +64,11 @@ impl SavedSnapshot {
     /// It can't be read.
     pub async fn piece(&self, offset: u64) -> io::Result<Bytes> {
         piece(self.file.clone(), offset).await
+    }
+
+    /// The file, for those who copy it whole.
+    pub(crate) fn file(&self) -> Arc<File> {
+        self.file.clone()
     }
 }
 
@@ -254,8 +260,6 @@ pub(crate) fn write_file(saved: &File, path: &std::path::Path) -> io::Result<()>
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     let written = copy_snapshot(saved, &mut file).and_then(|_| {
-        file.flush()?;
-        file.rewind()?;
         file.sync_all()?;
         std::fs::rename(&new, path)
     });
@@ -265,11 +269,4 @@ pub(crate) fn write_file(saved: &File, path: &std::path::Path) -> io::Result<()>
     }
     written?;
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-}
-
-impl SavedSnapshot {
-    /// The file, for those who copy it whole.
-    pub(crate) fn file(&self) -> Arc<File> {
-        self.file.clone()
-    }
 }

@@ -152,7 +152,7 @@ mod tests {
         let waiters = Waiters::default();
         let key = JobKey::new("default", "web");
         let waiter = waiters.wait_for(&Watch::Job(key.clone()));
-        waiters.wake(&Events { index: 1, changes: vec![Change::Job(key)] });
+        waiters.wake(&Events { index: 1, changes: vec![Change::Job(key)], ..Events::default() });
         assert!(waiter.changed(Instant::now()).await);
     }
 
@@ -160,7 +160,7 @@ mod tests {
     async fn other_keys_do_not_wake() {
         let waiters = Waiters::default();
         let waiter = waiters.wait_for(&Watch::Job(JobKey::new("default", "web")));
-        waiters.wake(&Events { index: 1, changes: vec![Change::Job(JobKey::new("default", "other"))] });
+        waiters.wake(&Events { index: 1, changes: vec![Change::Job(JobKey::new("default", "other"))], ..Events::default() });
         assert!(!waiter.changed(Instant::now()).await);
     }
 
@@ -173,7 +173,7 @@ mod tests {
         assert!(waiters.by_key.lock().unwrap().len() <= KEYS_MAX + 1);
         let (node, job) = (NodeId::default(), JobKey::new("default", "web"));
         let change = Change::Alloc { id: id(KEYS_MAX), node, job, eval: None, desired: false };
-        waiters.wake(&Events { index: 1, changes: vec![change] });
+        waiters.wake(&Events { index: 1, changes: vec![change], ..Events::default() });
         assert!(late.changed(Instant::now()).await);
         drop(held);
     }

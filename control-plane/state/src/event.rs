@@ -2,13 +2,17 @@
 
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, Namespace, NodeId};
 
+use crate::note::Note;
+
 /// The changes of one log entry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Events {
     /// The raft index.
     pub index: u64,
     /// What changed, in order.
     pub changes: Vec<Change>,
+    /// What the event stream tells of it, in order.
+    pub notes: Vec<Note>,
 }
 
 /// One thing that changed.

@@ -8,6 +8,7 @@ pub mod command;
 pub mod event;
 pub mod join_token;
 mod namespaces;
+pub mod note;
 pub mod scaling;
 pub mod submission;
 pub mod summary;
@@ -27,6 +28,7 @@ pub use command::{
 };
 pub use event::{Change, Events};
 pub use image::DecodeError;
+pub use note::{Note, NoteKind, Subject};
 pub use snapshot::Snapshot;
 pub use state::{State, Table};
 pub use summary::{GroupSummary, JobSummary};

@@ -297,32 +297,63 @@ struct Reading {
     left: Option<u64>,
 }
 
+/// What a look at the file gives.
+enum Found {
+    Data(Vec<u8>),
+    Event(&'static str),
+    Nothing,
+}
+
 impl Reading {
     /// Sends its bytes; an error when nobody reads any more.
     async fn send(mut self, sender: &mut FrameSender, follow: bool) -> Result<(), ()> {
         let watch = follow.then(|| Watch::new(&self.file)).transpose().unwrap_or(None);
         loop {
-            while let Some(data) = self.next_piece() {
-                let chunk = LogChunk { data, file: self.name.clone(), offset: self.offset, event: String::new() };
-                sender.send_frame(&codec::encode(&chunk)).await.map_err(|_| ())?;
-            }
-            let Some(watch) = &watch else { return Ok(()) };
-            if let Some(event) = self.event() {
-                let is_over = event == DELETED;
-                let chunk = LogChunk { file: self.name.clone(), event: event.to_owned(), ..LogChunk::default() };
-                sender.send_frame(&codec::encode(&chunk)).await.map_err(|_| ())?;
-                if is_over {
-                    return Ok(());
+            // Not on the agent's one thread: the file may lie on a disk, or on another host, that does not answer.
+            let looked = tokio::task::spawn_blocking(move || {
+                let found = self.look();
+                (self, found)
+            });
+            let found;
+            (self, found) = looked.await.map_err(|_| ())?;
+            let chunk = match (found, &watch) {
+                (Found::Data(data), _) => {
+                    let chunk = LogChunk { data, file: self.name.clone(), offset: self.offset, event: String::new() };
+                    sender.send_frame(&codec::encode(&chunk)).await.map_err(|_| ())?;
+                    continue;
                 }
-                continue;
-            }
-            tokio::select! {
-                changed = watch.changed() => changed.map_err(|_| ())?,
-                _ = sender.reader_gone() => return Err(()),
-                () = tokio::time::sleep(SIGN_OF_LIFE) => {
-                    sender.send_frame(&codec::encode(&LogChunk::default())).await.map_err(|_| ())?;
+                (_, None) => return Ok(()),
+                (Found::Event(event), Some(_)) => {
+                    LogChunk { file: self.name.clone(), event: event.to_owned(), ..LogChunk::default() }
                 }
+                (Found::Nothing, Some(watch)) => {
+                    self.wait(watch, sender).await?;
+                    continue;
+                }
+            };
+            sender.send_frame(&codec::encode(&chunk)).await.map_err(|_| ())?;
+            if chunk.event == DELETED {
+                return Ok(());
             }
+        }
+    }
+
+    /// Waits until there may be something new.
+    async fn wait(&self, watch: &Watch, sender: &mut FrameSender) -> Result<(), ()> {
+        tokio::select! {
+            changed = watch.changed() => changed.map_err(|_| ()),
+            _ = sender.reader_gone() => Err(()),
+            () = tokio::time::sleep(SIGN_OF_LIFE) => {
+                sender.send_frame(&codec::encode(&LogChunk::default())).await.map_err(|_| ())
+            }
+        }
+    }
+
+    /// What there is to tell.
+    fn look(&mut self) -> Found {
+        match self.next_piece() {
+            Some(data) => Found::Data(data),
+            None => self.event().map_or(Found::Nothing, Found::Event),
         }
     }
 

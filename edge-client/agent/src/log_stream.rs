@@ -30,7 +30,9 @@ pub async fn send(sender: &mut FrameSender, dir: &Path, asked: &ReadLogs) {
             None
         }
     };
-    let mut place = files.place(asked.offset, asked.from_end).unwrap_or_default();
+    let (all, offset, from_end) = (files.clone(), asked.offset, asked.from_end);
+    let Ok(place) = tokio::task::spawn_blocking(move || all.place(offset, from_end)).await else { return };
+    let mut place = place.unwrap_or_default();
     loop {
         match send_rest(sender, &files, &mut place).await {
             Ok(()) => {}
@@ -57,7 +59,10 @@ pub async fn send(sender: &mut FrameSender, dir: &Path, asked: &ReadLogs) {
 /// Sends what is there. An error means that nobody reads, or that the log can't be read.
 async fn send_rest(sender: &mut FrameSender, files: &LogFiles, place: &mut LogPlace) -> Result<(), ()> {
     loop {
-        match files.read(*place, READ_MAX) {
+        // Not on the agent's one thread: the disk may not answer.
+        let (all, from) = (files.clone(), *place);
+        let read = tokio::task::spawn_blocking(move || all.read(from, READ_MAX));
+        match read.await.map_err(|_| ())? {
             Ok(Some(piece)) => {
                 *place = piece.end;
                 let chunk = LogChunk {

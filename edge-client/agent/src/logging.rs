@@ -1,11 +1,12 @@
 //! The log of an agent, for both binaries: one line per event on standard output, for people or as JSON. What is said
 //! before the banner is out is held back until [`open`].
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use drover_agent_config::settings::LogLevel;
 use drover_model::Timestamp;
@@ -20,6 +21,9 @@ static LEVEL: AtomicU8 = AtomicU8::new(0);
 
 /// The most bytes held back before the banner is out.
 const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// A library says one thing at most once in this time: it warns of each packet to a server that is away.
+const LIBRARY_REPEAT: Duration = Duration::from_secs(10);
 
 /// Lines held back; none once the log is open.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(Some(Vec::new()));
@@ -52,7 +56,7 @@ fn write_out(bytes: &[u8]) {
 pub fn start(level: LogLevel, json: bool) {
     set_level(level);
     // A second start in one process keeps the first log.
-    let _ = tracing::subscriber::set_global_default(Registry::default().with(Lines { json }));
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(Lines { json, repeats: Mutex::default() }));
 }
 
 /// Logs this much from now on.
@@ -72,6 +76,31 @@ fn word(level: &Level) -> (&'static str, LogLevel) {
 
 struct Lines {
     json: bool,
+    /// What libraries have said; as long as the list of places in their source that warn.
+    repeats: Mutex<BTreeMap<Place, Repeat>>,
+}
+
+/// A place in the source of a library: its module and line.
+type Place = (&'static str, u32);
+
+struct Repeat {
+    written: Instant,
+    left_out: u64,
+}
+
+/// How many lines from this place were left out since the last one that was written; none when this one is left out too.
+fn repeated(repeats: &mut BTreeMap<Place, Repeat>, place: Place, now: Instant) -> Option<u64> {
+    match repeats.get_mut(&place) {
+        Some(known) if now.duration_since(known.written) < LIBRARY_REPEAT => {
+            known.left_out += 1;
+            None
+        }
+        known => {
+            let left_out = known.map_or(0, |known| known.left_out);
+            repeats.insert(place, Repeat { written: now, left_out: 0 });
+            Some(left_out)
+        }
+    }
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -85,6 +114,15 @@ impl<S: Subscriber> Layer<S> for Lines {
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
+        if own.is_none() {
+            let place = (event.metadata().target(), event.metadata().line().unwrap_or(0));
+            let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+            match repeated(&mut repeats, place, Instant::now()) {
+                None => return,
+                Some(0) => {}
+                Some(left_out) => drop(fields.others.insert("left_out".to_owned(), left_out.into())),
+            }
+        }
         let source = own.unwrap_or(target).replace("::", ".");
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = i64::try_from(since.as_millis()).unwrap_or(0);
@@ -152,5 +190,19 @@ impl Visit for Fields {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_says_one_thing_once_in_a_while_and_how_often_it_wanted_to() {
+        let (mut repeats, start) = (BTreeMap::new(), Instant::now());
+        let mut say = |line, millis| repeated(&mut repeats, ("openraft", line), start + Duration::from_millis(millis));
+        assert_eq!([say(7, 0), say(7, 50), say(7, 9_999)], [Some(0), None, None]);
+        assert_eq!(say(8, 60), Some(0));
+        assert_eq!([say(7, 10_000), say(7, 10_050), say(7, 20_000)], [Some(2), None, Some(1)]);
     }
 }

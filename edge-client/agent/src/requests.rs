@@ -102,7 +102,7 @@ impl Requests {
                 done(async { task_calls::signal(&self.edge, &*self.alloc(alloc_id)?, &task, &signal).await }.await)
             }
             Ok(ToEdge::NodeStats) => FromEdge::NodeStats(Box::new(self.node_stats.read(&self.edge))),
-            Ok(ToEdge::ReadLogs(asked)) => match self.check_logs(&asked) {
+            Ok(ToEdge::ReadLogs(asked)) => match self.check_logs(&asked).await {
                 Err(error) => FromEdge::Refused(error),
                 Ok(dir) => {
                     let (mut sender, _receiver) = stream.split();
@@ -119,7 +119,7 @@ impl Requests {
     }
 
     /// The alloc's directory, if there is such a log.
-    fn check_logs(&self, asked: &ReadLogs) -> Result<AllocDir, RpcError> {
+    async fn check_logs(&self, asked: &ReadLogs) -> Result<AllocDir, RpcError> {
         let alloc = self.alloc(asked.alloc_id)?;
         let wanted = alloc.wanted();
         if wanted.group().is_none_or(|group| group.task(&asked.task).is_none()) {
@@ -130,7 +130,8 @@ impl Requests {
         }
         let dir = AllocDir::new(&self.edge.allocs_dir, asked.alloc_id);
         let files = LogFiles::new(&dir.logs(), &asked.task, &asked.stream);
-        if files.list().is_empty() && !alloc.running().contains_key(&asked.task) {
+        let is_empty = tokio::task::spawn_blocking(move || files.list().is_empty()).await.unwrap_or(true);
+        if is_empty && !alloc.running().contains_key(&asked.task) {
             let message = format!("task {:?} not started yet. No logs available", asked.task);
             return Err(RpcError::NotFound { message });
         }

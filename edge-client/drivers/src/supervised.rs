@@ -40,6 +40,11 @@ const UNKNOWN_EXIT: &str = "exit code unknown";
 const REVIVALS_MAX: u32 = 5;
 /// The wait before the second try, doubled with each further one.
 const REVIVAL_WAIT: Duration = Duration::from_millis(200);
+/// One that is lost sooner than this after it came hardly lived.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// So many of them in a row are followed without a wait; the waits after that are doubled that often at the most.
+const SHORT_LIVES_FREE: u32 = 3;
+const SHORT_LIVES_DOUBLED: u32 = 5;
 /// How long a request waits for the next supervisor.
 const CLIENT_WAIT: Duration = Duration::from_secs(20);
 
@@ -317,10 +322,14 @@ impl Shared {
 
     /// Hears of exits, of one supervisor after another, until none is wanted or none can be had.
     fn listen(&self, mut events: EventStream) {
+        let mut short_lives = 0u32;
         loop {
+            let since = Instant::now();
             while let Ok(exited) = events.next() {
                 self.exits.deliver(&exited.task_id, exit_of(&exited.exit));
             }
+            short_lives = if since.elapsed() < SHORT_LIFE { short_lives.saturating_add(1) } else { 0 };
+            std::thread::sleep(wait_after(short_lives));
             match self.revive() {
                 Some(next) => events = next,
                 None => break,
@@ -367,6 +376,14 @@ impl Shared {
         drop(link);
         self.changed.notify_all();
         Ok(events)
+    }
+}
+
+/// The wait before the next supervisor when so many in a row have hardly lived: something ends each of them.
+fn wait_after(short_lives: u32) -> Duration {
+    match short_lives.checked_sub(SHORT_LIVES_FREE) {
+        None | Some(0) => Duration::ZERO,
+        Some(more) => REVIVAL_WAIT * 2u32.pow(more.min(SHORT_LIVES_DOUBLED)),
     }
 }
 
@@ -473,4 +490,21 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn supervisors_that_keep_ending_are_not_started_in_a_loop() {
+        let check = |short_lives: u32, millis: u64| {
+            assert_eq!(wait_after(short_lives), Duration::from_millis(millis), "{short_lives}");
+        };
+        check(0, 0);
+        check(3, 0);
+        check(4, 400);
+        check(8, 6400);
+        check(u32::MAX, 6400);
+    }
 }

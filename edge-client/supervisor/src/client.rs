@@ -462,9 +462,15 @@ fn keep(options: &StartOptions) -> Result<(), ClientError> {
     std::thread::Builder::new()
         .name("keeper".to_owned())
         .stack_size(128 << 10)
-        .spawn(move || keeper.read(&stream, buffer))
+        .spawn({
+            let keeper = Arc::clone(&keeper);
+            move || keeper.read(&stream, buffer)
+        })
         .map(drop)
-        .map_err(|source| io("keep copies of", &options.socket, source))
+        .map_err(|source| {
+            keeper.end();
+            io("keep copies of", &options.socket, source)
+        })
 }
 
 /// One starter at a time per socket.

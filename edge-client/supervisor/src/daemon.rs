@@ -37,8 +37,9 @@ const GREETING_MAX: Duration = Duration::from_secs(5);
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long a shutdown may take to end all tasks.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
-/// Pause between attempts to clear what a failed start left.
+/// First and longest pause between attempts to clear what a failed start or a process that does not die has left.
 const GRAVE_PAUSE: Duration = Duration::from_millis(10);
+const GRAVE_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// One buffer for all reading.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Most lines the supervisor writes to its own log in its life.
@@ -62,6 +63,13 @@ struct Grave {
     name: String,
     cgroup: TaskCgroup,
     next_try: Instant,
+    pause: Duration,
+}
+
+impl Grave {
+    fn new(name: String, cgroup: TaskCgroup, next_try: Instant) -> Grave {
+        Grave { name, cgroup, next_try, pause: GRAVE_PAUSE }
+    }
 }
 
 /// The supervisor is ending.
@@ -199,12 +207,12 @@ impl Daemon {
             let name = cgroup.name();
             if !self.tasks.values().any(|task| task.name == name && task.cgroup.is_some()) {
                 // By its name: a task that is started again must not be put into the cgroup that is being ended.
-                self.graves.push(Grave { name, cgroup, next_try: now });
+                self.graves.push(Grave::new(name, cgroup, now));
             }
         }
         let until = Instant::now() + Duration::from_secs(3);
         while !self.graves.is_empty() && Instant::now() < until {
-            self.step_graves(Instant::now() + GRAVE_PAUSE);
+            self.try_graves(Instant::now(), true);
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -344,7 +352,7 @@ impl Daemon {
         for number in self.ending.clone() {
             self.step_ending(number, now);
         }
-        self.step_graves(now);
+        self.try_graves(now, false);
         self.step_spare(now);
         let silent: Vec<u64> = self
             .connections
@@ -369,12 +377,15 @@ impl Daemon {
         }
     }
 
-    fn step_graves(&mut self, now: Instant) {
+    /// Ends and removes what is due, or all of it.
+    fn try_graves(&mut self, now: Instant, all: bool) {
         self.graves.retain_mut(|grave| {
-            if grave.next_try > now {
+            if grave.next_try > now && !all {
                 return true;
             }
-            grave.next_try = now + GRAVE_PAUSE;
+            grave.next_try = now + grave.pause;
+            // One that the kernel does not let go of may stay for as long as a disk is away.
+            grave.pause = (grave.pause * 2).min(GRAVE_PAUSE_MAX);
             if !grave.cgroup.is_empty() {
                 grave.cgroup.kill_round();
             }
@@ -384,10 +395,10 @@ impl Daemon {
 
     /// Leaves nothing behind, then tells who asked.
     fn clean_up(&mut self) {
-        // First the name: whoever comes now starts a supervisor of its own.
-        let _ = std::fs::remove_file(&self.options.socket);
         let _ = std::fs::remove_dir_all(&self.containers_dir);
         let _ = std::fs::remove_dir_all(&self.records_dir);
+        // The name after the directories, which the next one makes anew: whoever comes now starts a supervisor of its own.
+        let _ = std::fs::remove_file(&self.options.socket);
         // A child that was just killed may need a moment.
         let until = Instant::now() + Duration::from_secs(1);
         while !self.cgroups.leave() && Instant::now() < until {

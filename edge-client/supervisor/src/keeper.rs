@@ -126,6 +126,11 @@ impl Keeper {
                 false => {}
             }
         }
+        self.end();
+    }
+
+    /// A thread has read to the end, or could not be had.
+    pub(crate) fn end(&self) {
         self.lock().readers -= 1;
         self.idle.notify_all();
     }

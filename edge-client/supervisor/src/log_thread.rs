@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fs::{Mode, OFlags};
@@ -22,6 +24,8 @@ use crate::record::RecordFile;
 
 /// Jobs under way to the thread; further ones wait at the daemon, at most a few per task.
 const JOBS_MAX: usize = 256;
+/// More than this wait only where the disk does not answer: nothing is begun that would add to them.
+const OVERDUE_MAX: usize = 1024;
 /// A pipe holds at most this much (the kernel's default bound for plain users), so draining moves no more.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
 /// The thread's stack, in bytes.
@@ -70,6 +74,18 @@ pub(crate) struct LogThread {
     wake: Arc<OwnedFd>,
     done: Receiver<Done>,
     told: Arc<OwnedFd>,
+    /// How many jobs have gone to the thread.
+    asked: u64,
+    progress: Arc<Progress>,
+}
+
+/// How far the thread is.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Jobs that are over.
+    over: AtomicU64,
+    /// It waits for something to do.
+    is_idle: AtomicBool,
 }
 
 impl LogThread {
@@ -84,6 +100,7 @@ impl LogThread {
         let records_dir = rustix::fs::open(records_dir, flags, Mode::empty()).map_err(text("open records"))?;
         let (jobs, jobs_rx) = sync_channel(JOBS_MAX);
         let (done_tx, done) = sync_channel(JOBS_MAX);
+        let progress = Arc::<Progress>::default();
         let thread = Worker {
             epoll,
             wake: Arc::clone(&wake),
@@ -95,13 +112,14 @@ impl LogThread {
             places: Vec::with_capacity(logs_max),
             untold: Vec::with_capacity(logs_max),
             buffer: vec![0; BUFFER_BYTES],
+            progress: Arc::clone(&progress),
         };
         std::thread::Builder::new()
             .name("drover-logs".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || thread.run())
             .map_err(|err| format!("start the thread of logs: {err}"))?;
-        Ok(LogThread { jobs, backlog: VecDeque::new(), wake, done, told })
+        Ok(LogThread { jobs, backlog: VecDeque::new(), wake, done, told, asked: 0, progress })
     }
 
     /// Readable when something has come back.
@@ -113,6 +131,27 @@ impl LogThread {
     pub(crate) fn ask(&mut self, job: Job) {
         self.backlog.push_back(job);
         self.flush();
+    }
+
+    /// So much waits that nothing more is to be begun.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.backlog.len() >= OVERDUE_MAX
+    }
+
+    /// Waits until everything that was asked is done and the thread is at nothing. False when that takes longer.
+    pub(crate) fn settle(&mut self, longest: Duration) -> bool {
+        let until = Instant::now() + longest;
+        loop {
+            self.flush();
+            let is_over = self.backlog.is_empty() && self.progress.over.load(Ordering::Acquire) == self.asked;
+            if is_over && self.progress.is_idle.load(Ordering::Acquire) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// What has come back.
@@ -127,7 +166,10 @@ impl LogThread {
         let mut has_sent = false;
         while let Some(job) = self.backlog.pop_front() {
             match self.jobs.try_send(job) {
-                Ok(()) => has_sent = true,
+                Ok(()) => {
+                    self.asked += 1;
+                    has_sent = true;
+                }
                 Err(TrySendError::Full(job)) => {
                     self.backlog.push_front(job);
                     break;
@@ -152,6 +194,7 @@ struct Worker {
     places: Vec<Option<Box<LogPipe>>>,
     untold: Vec<Done>,
     buffer: Vec<u8>,
+    progress: Arc<Progress>,
 }
 
 impl Worker {
@@ -160,7 +203,10 @@ impl Worker {
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 32];
         loop {
             let timeout = (!self.untold.is_empty()).then_some(&RETELL);
-            let count = match epoll::wait(&self.epoll, &mut events, timeout) {
+            self.progress.is_idle.store(true, Ordering::Release);
+            let waited = epoll::wait(&self.epoll, &mut events, timeout);
+            self.progress.is_idle.store(false, Ordering::Release);
+            let count = match waited {
                 Ok(count) => count,
                 Err(rustix::io::Errno::INTR) => 0,
                 Err(_) => return,
@@ -175,6 +221,7 @@ impl Worker {
             }
             while let Ok(job) = self.jobs.try_recv() {
                 self.take_up(job);
+                self.progress.over.fetch_add(1, Ordering::Release);
                 // One that stalls holds up what comes later, not what is done already.
                 self.tell();
             }
@@ -256,5 +303,30 @@ impl Worker {
         if has_told {
             let _ = rustix::io::write(&self.told, &1u64.to_ne_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_is_settled_and_what_waits_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut logs = LogThread::start(dir.path(), 8).unwrap();
+        let record = |n: usize| {
+            let name = std::ffi::CString::new(format!("r{n}")).unwrap();
+            Job::Record(Box::new(RecordFile { name, data: Some(b"x".to_vec()) }))
+        };
+        for n in 0..100 {
+            logs.ask(record(n));
+        }
+        assert!(!logs.is_overdue());
+        // The thread gives back at most as many as there is room for, so what came back must be taken meanwhile.
+        while !logs.settle(Duration::from_millis(20)) {
+            while logs.take().is_some() {}
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 100);
+        assert!(logs.settle(Duration::ZERO));
     }
 }

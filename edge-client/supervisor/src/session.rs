@@ -31,6 +31,10 @@ pub(crate) struct Session {
     /// None when it has started.
     pub(crate) report: Option<Report>,
     pub(crate) is_contained: bool,
+    /// The task that it runs in.
+    pub(crate) task_id: String,
+    /// Whoever asked for it is gone: it ends as soon as its process is known.
+    pub(crate) is_left: bool,
 }
 
 /// The inside of a contained task.
@@ -87,7 +91,9 @@ pub(crate) fn begin(
     task.check()?;
     let (report, reporter) = report_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
     match sys::fork().map_err(|err| format!("fork: {}", errno_text(&err)))? {
-        Forked::Parent(child) => Ok(Session { child, report: Some(report), is_contained }),
+        Forked::Parent(child) => {
+            Ok(Session { child, report: Some(report), is_contained, task_id: task.id, is_left: false })
+        }
         Forked::Child => {
             sys::reset_signals();
             let command = SessionCommand { task, user, stdio, inherited, is_terminal: spec.is_terminal };

@@ -144,16 +144,28 @@ impl Task {
     pub(crate) fn kill_round(&self) {
         match (&self.cgroup, &self.phase) {
             (Some(cgroup), _) => cgroup.kill_round(),
-            // A running task is not reaped yet, so its number still names its own session.
+            // A running task is not reaped yet, so its number still names its own session; one that is nobody's child of ours may be.
             (None, Phase::Running) => {
-                if let Some(pid) = self.pid() {
-                    descendants::kill(pid);
+                if let Some(started) = &self.started
+                    && (self.pidfd.is_none() || hold(started).is_some())
+                {
+                    descendants::kill(started.pid);
                 }
             }
             (None, Phase::Starting(starting)) => {
                 let _ = sys::kill(starting.child, libc::SIGKILL);
             }
             (None, Phase::Ending(_) | Phase::Exited(_)) => {}
+        }
+    }
+
+    /// Where there is no cgroup: ends what the main process of an adopted task has left behind. Somebody else may have reaped
+    /// that, so its number may be another's by now. Not while anything of its session is left, which is what is looked for.
+    pub(crate) fn kill_what_main_left(&self) {
+        if let (None, Some(started)) = (&self.cgroup, &self.started)
+            && [0, started.start_ticks].contains(&start_ticks(started.pid))
+        {
+            descendants::kill(started.pid);
         }
     }
 

@@ -10,6 +10,7 @@
 //! follows on standard error. With two binaries the runs take turns, so that a slow minute of the disk hits both. The
 //! limit probe runs before and after: a figure counts as a multiple of it, not alone.
 
+mod cluster;
 mod figure;
 mod limits;
 mod measures;

@@ -1,5 +1,9 @@
 //! Tests with real processes: agents, clients, tasks. What they share is here.
 
 pub mod cli;
+pub mod dice;
+pub mod history;
 pub mod jobs;
+pub mod region;
 pub mod room;
+pub mod writers;

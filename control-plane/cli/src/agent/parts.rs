@@ -164,6 +164,12 @@ impl Parts {
                 interval: settings.server.kept_snapshots.interval,
                 count: settings.server.kept_snapshots.count,
             },
+            event_buffer: settings.server.events.is_on.then_some(settings.server.events.buffer),
+            raft_log: drover_server::LogLength::of(
+                settings.server.raft.snapshot_threshold,
+                settings.server.raft.trailing_logs,
+            ),
+            raft_pace: drover_server::Pace::new(settings.server.raft.multiplier),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let fatal = move |reason| {

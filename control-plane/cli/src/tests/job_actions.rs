@@ -156,6 +156,35 @@ fn scaling() {
 }
 
 #[test]
+fn scaling_policies() {
+    let policy = |job: &str, first: &str| {
+        let target = j!({ "Namespace": "default", "Job": job, "Group": "g" });
+        let id = format!("{first}9148848-1111-4222-8333-444444444444");
+        j!({ "ID": id, "Enabled": true, "Type": "horizontal", "Target": target, "Min": 1, "Max": 3, "Policy": null })
+    };
+    let (web, api) = (policy("web", "d"), policy("api", "e"));
+    let one = format!("GET /v1/scaling/policy/{}", web["ID"].as_str().unwrap());
+    let answers =
+        [("GET /v1/scaling/policies", json(j!([web, api]))), (one.as_str(), json(web.clone()))].map(|(a, b)| (a, vec![b]));
+    let agent = Agent::start(&answers);
+    agent.run("scaling policy list").printed(
+        "ID        Enabled  Type        Target\ne9148848  true     horizontal  Namespace:default,Job:api,Group:g\nd9148848  true     horizontal  Namespace:default,Job:web,Group:g",
+    );
+    agent.run("scaling policy list -job web -type horizontal -t '{{len .}}'").printed("2");
+    assert_eq!(agent.asked()[1], "GET /v1/scaling/policies?job=web&type=horizontal");
+    agent.run("scaling policy info d9148848-1111-4222-8333-444444444444").printed(
+        "ID      = d9148848\nEnabled = true\nTarget  = Namespace:default,Job:web,Group:g\nMin     = 1\nMax     = 3\n\nPolicy:\n<empty>",
+    );
+    agent.run("scaling policy info d").failed("Identifier must contain at least two characters.");
+    let ran = agent.run("scaling policy info 91");
+    assert!(ran.stderr.starts_with("Prefix matched multiple scaling policies\n\nID "), "{}", ran.stderr);
+    let none = Agent::start(&[("GET /v1/scaling/policies", vec![json(j!([]))])]);
+    none.run("scaling policy list").printed("No policies found");
+    none.run("scaling policy info d914")
+        .failed("Error querying scaling policy: no scaling policies with prefix or ID \"d914\" found");
+}
+
+#[test]
 fn dispatching() {
     let mut convert = stub("convert");
     convert["ParameterizedJob"] = j!(true);

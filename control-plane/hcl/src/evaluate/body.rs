@@ -15,7 +15,11 @@ const ARGUMENTS: [&str; 3] = ["for_each", "iterator", "labels"];
 impl Evaluator<'_> {
     /// Evaluates a body; what fails is missing from the result and noted.
     pub fn body(&mut self, tree: &BodyTree, is_opaque: bool) -> Body {
-        let mut body = Body { span: tree.span, ..Body::default() };
+        let mut body = Body {
+            attributes: Vec::with_capacity(tree.attributes.len()),
+            blocks: Vec::with_capacity(tree.blocks.len()),
+            span: tree.span,
+        };
         for attribute in &tree.attributes {
             let value_span = attribute.value.span;
             let before = self.problems.len();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Evaluator, Failed, Outcome};
-use crate::functions::{self, Context, Fault};
+use crate::functions::{Context, Fault};
 use crate::source::Span;
 use crate::suggest::near;
 use crate::syntax::tree::{CallTree, Expr, ExprKind};
@@ -46,8 +46,8 @@ impl Evaluator<'_> {
     }
 
     fn call_function(&mut self, call: &CallTree, span: Span) -> Outcome {
-        let Some(function) = functions::find(&call.name) else {
-            let suggestion = near(&call.name, functions::names().chain(LAZY))
+        let Some(function) = self.scope.functions.find(&call.name) else {
+            let suggestion = near(&call.name, self.scope.functions.names().chain(LAZY))
                 .map_or(String::new(), |near| format!(" Did you mean \"{near}\"?"));
             let detail = format!("There is no function named \"{}\".{suggestion}", call.name);
             return self.fail_at(call.name_span, "Call to unknown function", detail);

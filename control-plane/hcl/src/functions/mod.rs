@@ -138,7 +138,7 @@ const fn open(name: &'static str, parameters: &'static [Parameter], rest: Parame
     Function { name, parameters, rest: Some(rest), run }
 }
 
-const FAMILIES: [&[Function]; 15] = [
+static FAMILIES: [&[Function]; 15] = [
     text::FUNCTIONS,
     format::FUNCTIONS,
     collection::FUNCTIONS,
@@ -156,14 +156,25 @@ const FAMILIES: [&[Function]; 15] = [
     file::FUNCTIONS,
 ];
 
-/// The function of that name.
-pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    FAMILIES.iter().copied().flatten().find(|function| function.name == name)
-}
+/// The functions that a text may call. A program that reads settings alone links none of them.
+#[derive(Clone, Copy, Default)]
+pub struct Functions(&'static [&'static [Function]]);
 
-/// All names.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().copied().flatten().map(|function| function.name)
+impl Functions {
+    /// Every function of the job language.
+    pub fn all() -> Functions {
+        Functions(&FAMILIES)
+    }
+
+    /// The function of that name.
+    pub(crate) fn find(self, name: &str) -> Option<&'static Function> {
+        self.0.iter().copied().flatten().find(|function| function.name == name)
+    }
+
+    /// All names.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().copied().flatten().map(|function| function.name)
+    }
 }
 
 /// The text at a place; a parameter of kind text has made sure of it.

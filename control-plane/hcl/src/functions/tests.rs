@@ -16,7 +16,7 @@ fn check(expression: &str, expected: &str) {
 
 #[test]
 fn names_are_unique() {
-    let mut all: Vec<&str> = names().collect();
+    let mut all: Vec<&str> = Functions::all().names().collect();
     all.sort_unstable();
     let count = all.len();
     all.dedup();

@@ -8,6 +8,7 @@ use super::Inputs;
 use super::validation::validate;
 use super::variable::Variable;
 use crate::evaluate::Evaluator;
+use crate::functions::Functions;
 use crate::meter::Meter;
 use crate::problem::{Place, Problem, hinted};
 use crate::scope::{Limits, Scope};
@@ -150,7 +151,7 @@ impl Found {
 
     fn constant(&self, source: &Source) -> Result<(Value, Span), Vec<Problem>> {
         let expr = syntax::read_expression(source, self.limits)?;
-        let scope = Scope { limits: self.limits, ..Scope::default() };
+        let scope = Scope { limits: self.limits, functions: Functions::all(), ..Scope::default() };
         let mut evaluator = Evaluator::constant(source, &scope);
         match evaluator.evaluate(&expr) {
             Ok(value) => Ok((value, expr.span)),
@@ -208,7 +209,7 @@ impl Found {
 
     fn hcl_entries(&mut self, file: &Source) -> Result<Vec<(String, Value, Span)>, Vec<Problem>> {
         let tree = syntax::read_body(file, self.limits)?;
-        let scope = Scope { limits: self.limits, ..Scope::default() };
+        let scope = Scope { limits: self.limits, functions: Functions::all(), ..Scope::default() };
         let mut evaluator = Evaluator::constant(file, &scope);
         for block in &tree.blocks {
             let name = block.labels.first().map_or("<name>", |label| label.text.as_str());

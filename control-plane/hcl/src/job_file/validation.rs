@@ -3,6 +3,7 @@
 use super::given::Given;
 use super::variable::Variable;
 use crate::evaluate::Evaluator;
+use crate::functions::Functions;
 use crate::meter::Meter;
 use crate::problem::Problem;
 use crate::scope::{Limits, Scope};
@@ -23,7 +24,8 @@ pub(super) fn validate(
         return Vec::new();
     }
     let own = Value::Object([(variable.name.clone(), given.value.clone())].into());
-    let scope = Scope { variables: [("var".to_string(), own)].into(), limits, ..Scope::default() };
+    let scope =
+        Scope { variables: [("var".to_string(), own)].into(), limits, functions: Functions::all(), ..Scope::default() };
     let mut evaluator = Evaluator::new(source, &scope).with_meter(*meter);
     for rule in &variable.validations {
         check(&mut evaluator, variable, given, rule);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::evaluate::{Evaluator, type_constraint};
+use crate::functions::Functions;
 use crate::problem::{Problem, hinted};
 use crate::scope::{Limits, Scope};
 use crate::source::{Source, Span};
@@ -29,7 +30,7 @@ pub(super) fn declared<'t>(
     blocks: &'t [BlockTree],
     limits: Limits,
 ) -> (Vec<Variable<'t>>, Vec<Problem>) {
-    let scope = Scope { limits, ..Scope::default() };
+    let scope = Scope { limits, functions: Functions::all(), ..Scope::default() };
     let mut reader =
         Reader { evaluator: Evaluator::constant(source, &scope), variables: Vec::new(), names: BTreeSet::new() };
     for block in blocks {

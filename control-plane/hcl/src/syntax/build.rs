@@ -26,25 +26,30 @@ pub(super) struct Builder<'s> {
 
 impl Builder<'_> {
     pub fn body(&mut self, body: &Body, span: Span) -> BodyTree {
-        let mut tree = BodyTree { span, ..BodyTree::default() };
-        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+        let mut tree = BodyTree {
+            attributes: Vec::with_capacity(body.attributes().count()),
+            blocks: Vec::with_capacity(body.blocks().count()),
+            span,
+        };
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        let source = self.source;
         for structure in body.iter() {
             match structure {
                 Structure::Attribute(attribute) => {
                     let name_span = span_of(attribute.key.span());
-                    let name = self.source.slice(name_span).to_string();
+                    let name = source.slice(name_span);
                     let value = self.expression(&attribute.value);
                     let span = name_span.to(span_of(attribute.value.span()));
-                    if let Some(first) = seen.get(&name) {
+                    if let Some(first) = seen.get(name) {
                         let detail = format!(
                             "The argument \"{name}\" was already set at {}. Each argument may be set only once.",
-                            self.source.range(*first)
+                            source.range(*first)
                         );
                         self.problems.push(Problem::new(name_span, "Attribute redefined", detail));
                         continue;
                     }
-                    seen.insert(name.clone(), name_span);
-                    tree.attributes.push(AttributeTree { name, name_span, value, span });
+                    seen.insert(name, name_span);
+                    tree.attributes.push(AttributeTree { name: name.to_string(), name_span, value, span });
                 }
                 Structure::Block(block) => tree.blocks.push(self.block(block)),
             }

@@ -18,6 +18,11 @@ fn paths_find_their_row() {
     check("/v1/job/a/b/allocations", "/v1/job/*job_id/allocations", &["a/b"]);
     check("/v1/job/x/nosuch", "/v1/job/*job_id", &["x/nosuch"]);
     check("/v1/job/plan", "/v1/job/*job_id", &["plan"]);
+    check("/v1/job/a/b/dispatch", "/v1/job/*job_id/dispatch", &["a/b"]);
+    check("/v1/job/a/b/dispatch/payload", "/v1/job/*job_id/dispatch/payload", &["a/b"]);
+    check("/v1/job/a/periodic/force", "/v1/job/*job_id/periodic/force", &["a"]);
+    check("/v1/job/a/versions/good/tag", "/v1/job/*job_id/versions/:tag_name/tag", &["a", "good"]);
+    check("/v1/job/a/versions/good/more/tag", "/v1/job/*job_id/tag", &["a/versions/good/more"]);
     check("/v1/job/a/plan", "/v1/job/*job_id/plan", &["a"]);
     check("/v1/deployment/allocations/x", "/v1/deployment/allocations/:deployment_id", &["x"]);
     check("/v1/deployment/x", "/v1/deployment/:deployment_id", &["x"]);
@@ -31,11 +36,7 @@ fn what_is_not_answered_has_no_row() {
         "/v1/nosuch",
         "/v1/jobs/",
         "/v1/job/",
-        "/v1/job/web/scale",
-        "/v1/job/a/b/dispatch",
-        "/v1/job/web/dispatch/payload",
-        "/v1/job/web/periodic/force",
-        "/v1/job/web/versions/good/tag",
+        "/v1/job",
         "/v1/allocation/x/services",
         "/v1/node/x/drain",
     ] {

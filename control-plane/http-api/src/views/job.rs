@@ -66,7 +66,7 @@ impl<'a> JobListStub<'a> {
             name: &job.name,
             namespace: &job.namespace,
             node_pool: &job.node_pool,
-            parameterized_job: job.parameterized_job.is_some(),
+            parameterized_job: job.parameterized_job.is_some() && !job.dispatched,
             parent_id: &job.parent_id,
             periodic: job.periodic.is_some(),
             priority: job.priority,

@@ -1,6 +1,7 @@
 //! What is asked of edges, where no edge is needed to refuse it.
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -42,6 +43,13 @@ async fn what_no_edge_is_needed_for_is_refused_in_words() {
     check("GET", "/v1/client/stats", "", 400, "No local Node and node_id not provided").await;
     let node = format!("/v1/client/stats?node_id={NOBODY}");
     check("GET", &node, "", 404, &format!("Unknown node {NOBODY}")).await;
+    let page = "GET /v1/client/allocation/x/exec HTTP/1.1\r\nHost: localhost:4646\r\nOrigin: http://evil.example\r\n\
+                Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n\r\n";
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(page.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 403", "a page of somebody else's may not run commands");
     running.stop().await;
 }
 

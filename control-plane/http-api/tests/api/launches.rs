@@ -80,6 +80,10 @@ async fn a_parameterized_job_is_dispatched() {
     let (payload, dispatched, parent) = (&shown["Payload"], &shown["Dispatched"], &shown["ParentID"]);
     assert_eq!((payload, dispatched, parent), (&json!("aGVsbG8="), &json!(true), &json!("par")));
     assert_eq!((&shown["Priority"], &shown["DispatchIdempotencyToken"]), (&json!(70), &json!("abc")));
+    let lines = json!({ "Payload": "aGVs\r\nbG8=", "Meta": { "who": "me" } });
+    let answer = running.put("/v1/job/par/dispatch", lines).await.json();
+    let shown = running.get(&format!("/v1/job/{}", answer["DispatchedJobID"].as_str().unwrap())).await.json();
+    assert_eq!(shown["Payload"], "aGVsbG8=");
     let again = running.put("/v1/job/par/dispatch?idempotency_token=abc", body).await.json();
     assert_eq!(again["DispatchedJobID"], json!(child));
     assert_eq!((&again["EvalID"], &again["EvalCreateIndex"]), (&json!(""), &json!(0)));
@@ -94,5 +98,25 @@ async fn a_parameterized_job_is_dispatched() {
     check("/v1/job/par/dispatch", json!({ "JobID": "zz" }), 400, "Job ID does not match").await;
     check("/v1/job/par/dispatch", json!({ "Payload": "!!!" }), 400, "illegal base64 data at input byte 0").await;
     check("/v1/job/zz/dispatch", json!({}), 500, "parameterized job not found").await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_dispatched_and_periodic_launches_once_it_is_dispatched() {
+    let running = start().await;
+    let mut both = periodic("* * * * * * *");
+    both["ParameterizedJob"] = json!({ "Payload": "optional" });
+    running.register(both).await;
+    let forced = running.put("/v1/job/per/periodic/force", json!({})).await;
+    assert_eq!(forced.status, 500);
+    assert!(forced.body.contains("can't force run non-tracked job \"per\""), "{}", forced.body);
+    let dispatched = running.put("/v1/job/per/dispatch", json!({})).await.json();
+    assert_eq!((&dispatched["EvalID"], &dispatched["EvalCreateIndex"]), (&json!(""), &json!(0)));
+    let child = dispatched["DispatchedJobID"].as_str().unwrap().to_owned();
+    let summary = format!("/v1/job/{child}/summary");
+    running.until(&summary, |summary| summary["Children"]["Pending"].as_u64().is_some_and(|count| count > 0)).await;
+    // The first one launched nothing but the job that was dispatched.
+    let summary = running.get("/v1/job/per/summary").await.json();
+    assert_eq!(summary["Children"], json!({ "Dead": 0, "Pending": 0, "Running": 1 }));
     running.stop().await;
 }

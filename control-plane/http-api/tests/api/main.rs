@@ -4,13 +4,16 @@
 
 mod calls;
 mod client;
+mod events;
 mod jobs;
 mod launches;
 mod limits;
+mod namespaces;
 mod regions;
 mod lists;
 mod relay;
 mod rollouts;
 mod shapes;
+mod snapshots;
 mod support;
 mod tls;

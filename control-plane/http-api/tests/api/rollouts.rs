@@ -128,6 +128,8 @@ async fn versions_have_names() {
     check(running.put("/v1/job/web/versions/a/b/tag", json!({})).await, 404, "invalid job tag endpoint");
     check(running.get("/v1/job/web/versions?diffs=true&diff_tag=zz").await, 500, "tag \"zz\" not found");
     check(running.get("/v1/job/web/versions?diffs=true&diff_version=77").await, 500, "version 77 not found");
+    let text = "version must be zero when tagging latest, got: 1";
+    check(tag("new", json!({ "Latest": true, "Version": 1 })).await, 500, text);
     assert_eq!(tag("new", json!({ "Latest": true })).await.status, 200);
     assert_eq!(running.get("/v1/job/web").await.json()["VersionTag"]["Name"], "new");
     let gone = running.ask("DELETE", "/v1/job/web/versions/good/tag", "").await.json();
@@ -164,6 +166,24 @@ async fn counts_change_within_their_policy_and_leave_a_trace() {
     let unknown = running.put("/v1/job/zz/scale", json!({ "Count": 1, "Target": at("g") })).await;
     assert_eq!((unknown.status, unknown.body.as_str()), (404, "job \"zz\" not found"));
 
+    let policies = running.get("/v1/scaling/policies?job=web").await.json();
+    let id = policies[0]["ID"].as_str().unwrap().to_owned();
+    assert_eq!(policies[0]["Target"], json!({ "Namespace": "default", "Job": "web", "Group": "g" }));
+    assert_eq!((&policies[0]["Type"], policies.as_array().unwrap().len()), (&json!("horizontal"), 1));
+    for none in ["job=zz", "type=zz", "prefix=zz", "namespace=zz"] {
+        assert_eq!(running.get(&format!("/v1/scaling/policies?{none}")).await.json(), json!([]), "{none}");
+    }
+    let policy = running.get(&format!("/v1/scaling/policy/{id}")).await;
+    assert_eq!((&policy.json()["Min"], &policy.json()["Max"]), (&json!(1), &json!(5)));
+    assert_eq!(policy.index(), policy.json()["ModifyIndex"].as_u64().unwrap());
+    let shown = running.get("/v1/job/web").await.json();
+    assert_eq!(shown["TaskGroups"][0]["Scaling"]["ID"], json!(id));
+    let found = running.put("/v1/search", json!({ "Prefix": &id[..8], "Context": "scaling_policy" })).await.json();
+    assert_eq!(found["Matches"]["scaling_policy"], json!([id]));
+
+    let stale = scale(json!({ "Count": 2, "Target": at("g"), "JobModifyIndex": 1 })).await;
+    assert_eq!(stale.status, 500);
+    assert!(stale.body.starts_with("Enforcing job modify index 1: job exists with conflicting"), "{}", stale.body);
     let noted = scale(json!({ "Target": at("g"), "Message": "note", "Error": true })).await.json();
     assert_eq!((&noted["EvalID"], &noted["EvalCreateIndex"]), (&json!(""), &json!(0)));
     let scaled =

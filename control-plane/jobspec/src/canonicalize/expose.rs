@@ -5,17 +5,18 @@ use serde_json::{Map, Value, json};
 
 use super::connect::{add_port, name_of};
 use super::objects;
+use super::settle::{set, take};
 use crate::check::connect::network_mode;
 use crate::duration;
 
 /// Adds the paths. The error says why one can't be worked out.
 pub fn add(job: &mut Map<String, Value>) -> Result<(), String> {
     for group in job.get_mut("TaskGroups").into_iter().flat_map(objects) {
-        let mut services = group.remove("Services").unwrap_or_default();
+        let mut services = take(group, "Services");
         let result = objects(&mut services)
             .filter(|service| service["Connect"]["SidecarService"].is_object())
             .try_for_each(|service| of_service(service, group));
-        group.insert("Services".to_owned(), services);
+        set(group, "Services", services);
         result?;
     }
     Ok(())

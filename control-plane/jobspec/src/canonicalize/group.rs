@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::settle::{merged, settle};
+use super::settle::{default, merged, set, settle, take};
 use super::{objects, service, task};
 use crate::shapes::group::GROUP;
 
@@ -21,11 +21,11 @@ pub fn fill(group: &mut Map<String, Value>, job: &Map<String, Value>) {
     for service in group.get_mut("Services").into_iter().flat_map(objects) {
         service::fill(service, job, &name, None);
     }
-    let mut tasks = group.remove("Tasks").unwrap_or_default();
+    let mut tasks = take(group, "Tasks");
     for task in objects(&mut tasks) {
         task::fill(task, group, job);
     }
-    group.insert("Tasks".to_owned(), tasks);
+    set(group, "Tasks", tasks);
     settle(group, &GROUP);
     service::close(group, job);
 }
@@ -33,30 +33,31 @@ pub fn fill(group: &mut Map<String, Value>, job: &Map<String, Value>) {
 fn count(group: &mut Map<String, Value>) {
     if group["Count"].is_null() {
         let least = group["Scaling"]["Min"].as_i64();
-        group.insert("Count".to_owned(), json!(least.unwrap_or(1)));
+        set(group, "Count", least.unwrap_or(1));
     }
     let count = group["Count"].clone();
     if let Some(Value::Object(scaling)) = group.get_mut("Scaling")
         && scaling["Min"].is_null()
     {
-        scaling.insert("Min".to_owned(), count);
+        set(scaling, "Min", count);
     }
 }
 
 fn scaling_target(group: &mut Map<String, Value>, job: &Map<String, Value>) {
-    let target = json!({ "Namespace": job["Namespace"], "Job": job["ID"], "Group": group["Name"] });
+    let name = group["Name"].clone();
     if let Some(Value::Object(scaling)) = group.get_mut("Scaling") {
-        scaling.insert("Target".to_owned(), target);
-        super::settle::default(scaling, "Type", "horizontal");
+        let target = json!({ "Namespace": job["Namespace"], "Job": job["ID"], "Group": name });
+        set(scaling, "Target", target);
+        default(scaling, "Type", "horizontal");
     }
 }
 
 fn policies(group: &mut Map<String, Value>, job: &Map<String, Value>, kind: &str) {
-    let restart = merged(&[&group["RestartPolicy"]], &restart_defaults(kind));
-    group.insert("RestartPolicy".to_owned(), restart);
+    let restart = merged(&[&group["RestartPolicy"]], restart_defaults(kind));
+    set(group, "RestartPolicy", restart);
     let inherit = |key: &str, outer: &str, defaults: Value, always: bool, group: &Map<String, Value>| {
         let (inner, outer) = (&group[key], &job[outer]);
-        if always || !inner.is_null() || !outer.is_null() { merged(&[inner, outer], &defaults) } else { Value::Null }
+        if always || !inner.is_null() || !outer.is_null() { merged(&[inner, outer], defaults) } else { Value::Null }
     };
     let is_service = kind == "service";
     let is_left_out = group["Update"].is_null() && is_empty_update(&job["Update"]);
@@ -65,12 +66,12 @@ fn policies(group: &mut Map<String, Value>, job: &Map<String, Value>, kind: &str
     } else {
         inherit("Update", "Update", update_defaults(), is_service || kind == "system", group)
     };
-    group.insert("Update".to_owned(), update);
+    set(group, "Update", update);
     let reschedules = !matches!(kind, "system" | "sysbatch");
     let reschedule = inherit("ReschedulePolicy", "Reschedule", reschedule_defaults(kind), reschedules, group);
-    group.insert("ReschedulePolicy".to_owned(), reschedule);
+    set(group, "ReschedulePolicy", reschedule);
     let migrate = inherit("Migrate", "Migrate", migrate_defaults(), is_service, group);
-    group.insert("Migrate".to_owned(), migrate);
+    set(group, "Migrate", migrate);
 }
 
 /// True for a job's block that says zero everywhere, as stored jobs of types without updates have it.
@@ -127,7 +128,7 @@ fn migrate_defaults() -> Value {
 /// A volume of an unknown type is lost without a word, as it ever was.
 fn volumes(group: &mut Map<String, Value>) {
     if group["Volumes"].as_object().is_some_and(Map::is_empty) {
-        group.insert("Volumes".to_owned(), Value::Null);
+        set(group, "Volumes", Value::Null);
     }
     if let Some(Value::Object(volumes)) = group.get_mut("Volumes") {
         volumes.retain(|_, volume| matches!(volume["Type"].as_str(), Some("host" | "csi")));

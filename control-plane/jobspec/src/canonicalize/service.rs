@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::objects;
-use super::settle::{default, is_unset, merged};
+use super::settle::{default, is_unset, merged, set, take};
 
 /// Fills a service of a group, or of a task when one is named.
 pub fn fill(service: &mut Map<String, Value>, job: &Map<String, Value>, group: &str, task: Option<&str>) {
@@ -20,7 +20,7 @@ pub fn fill(service: &mut Map<String, Value>, job: &Map<String, Value>, group: &
         .replace("${TASKGROUP}", group)
         .replace("${TASK}", task_word)
         .replace("${BASE}", &format!("{id}-{group}-{task_word}"));
-    service.insert("Name".to_owned(), json!(name));
+    set(service, "Name", name.as_str());
     if let Some(task) = task {
         default(service, "TaskName", task);
     }
@@ -82,7 +82,7 @@ fn checks(service: &mut Map<String, Value>, is_of_task: bool, name: &str) {
         default(check, "Name", format!("service: {name:?} check"));
         default(check, "OnUpdate", on_update.clone());
         if is_of_task || is_unset(check, "TaskName") {
-            check.insert("TaskName".to_owned(), task.clone());
+            set(check, "TaskName", task.clone());
         }
         for key in ["SuccessBeforePassing", "FailuresBeforeCritical", "FailuresBeforeWarning"] {
             if check[key].as_i64().is_some_and(|count| count < 0) {
@@ -106,16 +106,16 @@ fn check_restart(mut inner: Value, outer: &Value) -> Value {
         }
     }
     let defaults = json!({ "Limit": 0, "Grace": 1_000_000_000, "IgnoreWarnings": false });
-    merged(&[&inner, outer], &defaults)
+    merged(&[&inner, outer], defaults)
 }
 
 /// What a stored service has beyond the table's keys: where it is announced.
 pub fn close(group: &mut Map<String, Value>, job: &Map<String, Value>) {
-    let mut tasks = group.remove("Tasks").unwrap_or_default();
+    let mut tasks = take(group, "Tasks");
     let of_tasks = objects(&mut tasks).filter_map(|task| task.get_mut("Services")).flat_map(objects);
     for service in group.get_mut("Services").into_iter().flat_map(objects).chain(of_tasks) {
         let namespace = if service["Provider"] == "nomad" { job["Namespace"].clone() } else { json!("default") };
         service.insert("Namespace".to_owned(), namespace);
     }
-    group.insert("Tasks".to_owned(), tasks);
+    set(group, "Tasks", tasks);
 }

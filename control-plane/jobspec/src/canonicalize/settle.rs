@@ -9,63 +9,63 @@ pub fn settle(body: &mut Map<String, Value>, shape: &Shape) {
     for field in shape.fields.iter().filter(|field| !field.json.is_empty()) {
         if field.stored == Stored::Gone {
             body.remove(field.json);
-            continue;
+        } else if let Some(value) = body.get_mut(field.json) {
+            settle_value(value, field);
+        } else {
+            let mut value = Value::Null;
+            settle_value(&mut value, field);
+            body.insert(field.json.to_owned(), value);
         }
-        let value = body.remove(field.json).unwrap_or_default();
-        body.insert(field.json.to_owned(), settled(value, field));
     }
 }
 
-fn settled(value: Value, field: &Field) -> Value {
-    let value = match (field.stored, value) {
-        (Stored::Dropped, _) => match field.kind {
-            Kind::Duration => Value::Null,
-            _ => field.zero(),
-        },
-        (Stored::Zero, Value::Null) => match field.kind {
-            Kind::One(shape) => Value::Object(shape.empty()),
-            _ => field.zero(),
-        },
-        (Stored::Text(text) | Stored::TextOrEmpty(text), Value::Null) => json!(text),
-        (Stored::TextOrEmpty(text), Value::String(written)) if written.is_empty() => json!(text),
-        (Stored::Int(number), Value::Null) => json!(number),
-        (Stored::Bool(value), Value::Null) => json!(value),
-        (Stored::EmptyList, Value::Null) => json!([]),
-        (Stored::EmptyMap, Value::Null) => json!({}),
-        (Stored::EmptyList | Stored::EmptyMap, value) => value,
-        (Stored::KeepEmpty, value) => value,
-        (_, value) => without_empty(value, field.kind),
-    };
+fn settle_value(value: &mut Value, field: &Field) {
+    match (field.stored, &*value) {
+        (Stored::Dropped, _) => {
+            *value = match field.kind {
+                Kind::Duration => Value::Null,
+                _ => field.zero(),
+            }
+        }
+        (Stored::Zero, Value::Null) => {
+            *value = match field.kind {
+                Kind::One(shape) => Value::Object(shape.empty()),
+                _ => field.zero(),
+            }
+        }
+        (Stored::Text(text) | Stored::TextOrEmpty(text), Value::Null) => *value = json!(text),
+        (Stored::TextOrEmpty(text), Value::String(written)) if written.is_empty() => *value = json!(text),
+        (Stored::Int(number), Value::Null) => *value = json!(number),
+        (Stored::Bool(default), Value::Null) => *value = json!(default),
+        (Stored::EmptyList, Value::Null) => *value = json!([]),
+        (Stored::EmptyMap, Value::Null) => *value = json!({}),
+        (Stored::EmptyList | Stored::EmptyMap | Stored::KeepEmpty, _) => {}
+        (_, _) => without_empty(value, field.kind),
+    }
     match (field.kind, value) {
-        (Kind::One(shape), Value::Object(mut body)) => {
-            settle(&mut body, shape);
-            Value::Object(body)
-        }
-        (Kind::Many(shape), Value::Array(mut items)) => {
+        (Kind::One(shape), Value::Object(body)) => settle(body, shape),
+        (Kind::Many(shape), Value::Array(items)) => {
             items.iter_mut().filter_map(Value::as_object_mut).for_each(|body| settle(body, shape));
-            Value::Array(items)
         }
-        (Kind::Named(shape), Value::Object(mut map)) => {
+        (Kind::Named(shape), Value::Object(map)) => {
             map.values_mut().filter_map(Value::as_object_mut).for_each(|body| settle(body, shape));
-            Value::Object(map)
         }
-        (_, value) => value,
+        (_, _) => {}
     }
 }
 
 /// Nothing listed is the same as no list.
-fn without_empty(value: Value, kind: Kind) -> Value {
-    match (kind, value) {
-        (Kind::One(_) | Kind::Json, value) => value,
-        (_, Value::Array(items)) if items.is_empty() => Value::Null,
-        (_, Value::Object(map)) if map.is_empty() => Value::Null,
-        (Kind::ListMapBlock, Value::Object(mut map)) => {
+fn without_empty(value: &mut Value, kind: Kind) {
+    match (kind, &mut *value) {
+        (Kind::One(_) | Kind::Json, _) => {}
+        (_, Value::Array(items)) if items.is_empty() => *value = Value::Null,
+        (_, Value::Object(map)) if map.is_empty() => *value = Value::Null,
+        (Kind::ListMapBlock, Value::Object(map)) => {
             for values in map.values_mut().filter(|values| values.as_array().is_some_and(Vec::is_empty)) {
                 *values = Value::Null;
             }
-            Value::Object(map)
         }
-        (_, value) => value,
+        (_, _) => {}
     }
 }
 
@@ -78,21 +78,34 @@ pub fn is_unset(body: &Map<String, Value>, key: &str) -> bool {
     }
 }
 
-/// Sets what [`is_unset`].
-pub fn default(body: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
-    if is_unset(body, key) {
-        body.insert(key.to_owned(), value.into());
+/// Sets a key; one that is there already keeps its place in the tree.
+pub fn set(body: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    match body.get_mut(key) {
+        Some(slot) => *slot = value.into(),
+        None => {
+            body.insert(key.to_owned(), value.into());
+        }
     }
 }
 
-/// Each field from the innermost level that sets it; the last level is the defaults and names all fields.
-pub fn merged(levels: &[&Value], defaults: &Value) -> Value {
-    let Value::Object(defaults) = defaults else {
-        return Value::Null;
-    };
-    let field = |key: &String, default: &Value| {
-        let written = levels.iter().map(|level| &level[key.as_str()]).find(|value| !value.is_null());
-        (key.clone(), written.unwrap_or(default).clone())
-    };
-    Value::Object(defaults.iter().map(|(key, default)| field(key, default)).collect())
+/// Takes a value out to work on it beside its block; null stands in until it is [`set`] again.
+pub fn take(body: &mut Map<String, Value>, key: &str) -> Value {
+    body.get_mut(key).map(Value::take).unwrap_or_default()
+}
+
+/// Sets what [`is_unset`].
+pub fn default(body: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    if is_unset(body, key) {
+        set(body, key, value);
+    }
+}
+
+/// Each field from the innermost level that sets it; the defaults are the last level and name all fields.
+pub fn merged(levels: &[&Value], mut defaults: Value) -> Value {
+    for (key, value) in defaults.as_object_mut().into_iter().flatten() {
+        if let Some(written) = levels.iter().map(|level| &level[key.as_str()]).find(|value| !value.is_null()) {
+            value.clone_from(written);
+        }
+    }
+    defaults
 }

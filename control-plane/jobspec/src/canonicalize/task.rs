@@ -2,20 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::group::restart_defaults;
-use super::settle::{default, merged};
+use super::settle::{default, merged, set, take};
 use super::{objects, service};
 
 /// Fills a task of a group whose policies are settled.
 pub fn fill(task: &mut Map<String, Value>, group: &Map<String, Value>, job: &Map<String, Value>) {
-    let kind = job["Type"].as_str().unwrap_or_default();
-    let restart = merged(&[&task["RestartPolicy"], &group["RestartPolicy"]], &restart_defaults(kind));
-    task.insert("RestartPolicy".to_owned(), restart);
+    // The group's policy is complete already.
+    let restart = merged(&[&task["RestartPolicy"]], group["RestartPolicy"].clone());
+    set(task, "RestartPolicy", restart);
     if task["KillTimeout"] == 0 {
-        task.insert("KillTimeout".to_owned(), Value::Null);
+        set(task, "KillTimeout", Value::Null);
     }
     if task["Schedule"].is_object() && task["Schedule"]["Cron"].is_null() {
-        task.insert("Schedule".to_owned(), Value::Null);
+        set(task, "Schedule", Value::Null);
     }
     identities(task);
     resources(task);
@@ -30,16 +29,16 @@ pub fn fill(task: &mut Map<String, Value>, group: &Map<String, Value>, job: &Map
     {
         plugin.insert("HealthTimeout".to_owned(), json!(30_000_000_000_i64));
     }
-    let target =
-        json!({ "Namespace": job["Namespace"], "Job": job["ID"], "Group": group["Name"], "Task": task["Name"] });
+    let name = task["Name"].clone();
     for scaling in task.get_mut("ScalingPolicies").into_iter().flat_map(objects) {
         default(scaling, "Type", "horizontal");
-        scaling.insert("Target".to_owned(), target.clone());
+        let target = json!({ "Namespace": job["Namespace"], "Job": job["ID"], "Group": group["Name"], "Task": name });
+        set(scaling, "Target", target);
     }
-    let name = task["Name"].as_str().unwrap_or_default().to_owned();
+    let name = name.as_str().unwrap_or_default();
     let group_name = group["Name"].as_str().unwrap_or_default();
     for service in task.get_mut("Services").into_iter().flat_map(objects) {
-        service::fill(service, job, group_name, Some(&name));
+        service::fill(service, job, group_name, Some(name));
     }
 }
 
@@ -55,14 +54,14 @@ fn identities(task: &mut Map<String, Value>) {
     }
     if let (Some(place), Some(Value::Array(identities))) = (found, task.get_mut("Identities")) {
         let identity = identities.remove(place);
-        task.insert("Identity".to_owned(), identity);
+        set(task, "Identity", identity);
     }
-    let mut identity = match task.remove("Identity") {
-        Some(Value::Object(identity)) => identity,
+    let mut identity = match take(task, "Identity") {
+        Value::Object(identity) => identity,
         _ => crate::shapes::task::IDENTITY.empty(),
     };
     settle_identity(&mut identity);
-    task.insert("Identity".to_owned(), Value::Object(identity));
+    set(task, "Identity", identity);
 }
 
 const DEFAULT_IDENTITY: &str = "default";
@@ -70,7 +69,7 @@ const DEFAULT_IDENTITY: &str = "default";
 fn settle_identity(identity: &mut Map<String, Value>) {
     default(identity, "Name", DEFAULT_IDENTITY);
     if identity["Name"] == DEFAULT_IDENTITY {
-        identity.insert("Audience".to_owned(), json!(["nomadproject.io"]));
+        set(identity, "Audience", json!(["nomadproject.io"]));
     }
     upper_case(identity, "ChangeSignal");
 }
@@ -78,13 +77,13 @@ fn settle_identity(identity: &mut Map<String, Value>) {
 /// A share of MHz is the default only where whole cores were not asked for.
 pub fn resources(task: &mut Map<String, Value>) {
     if task["Resources"].is_null() {
-        task.insert("Resources".to_owned(), Value::Object(crate::shapes::task::RESOURCES.empty()));
+        set(task, "Resources", crate::shapes::task::RESOURCES.empty());
     }
     if let Some(Value::Object(resources)) = task.get_mut("Resources")
         && resources["CPU"].is_null()
     {
         let mhz = if resources["Cores"].is_null() { 100 } else { 0 };
-        resources.insert("CPU".to_owned(), json!(mhz));
+        set(resources, "CPU", mhz);
     }
 }
 

@@ -53,3 +53,14 @@ fn policies_name_their_limits() {
     );
     check("shutdown_delay = \"-1s\"", &["ShutdownDelay must be a positive value"]);
 }
+
+#[test]
+fn cron_specs_are_bounded() {
+    let job = |count: usize| {
+        let specs = vec!["\"@daily\""; count].join(", ");
+        let groups = "group \"g\" {\n task \"t\" {\n driver = \"raw_exec\"\n config {\n command = \"x\"\n}\n}\n}\n";
+        format!("job \"a\" {{\n type = \"batch\"\n periodic {{\n crons = [{specs}]\n}}\n{groups}}}\n")
+    };
+    assert_eq!(refusals(&job(64)), [""; 0]);
+    assert!(refusals(&job(65)).concat().contains("Too many cron specs: 65, at most 64 are taken"));
+}

@@ -34,6 +34,18 @@ fn a_silent_node_is_down_once() {
 }
 
 #[test]
+fn a_server_that_stood_still_gives_the_time_back() {
+    let mut region = Region::new();
+    region.register(job("web", 1));
+    region.place(vec![alloc(1, "web")]);
+    let mut heartbeats = Heartbeats::new(&region.snapshot(), at(0));
+    heartbeats.heard(node_id(1), at(0));
+    heartbeats.put_off(Duration::from_secs(1000));
+    assert_eq!(heartbeats.step(&region.snapshot(), at(1009), at(1)), []);
+    assert_eq!(heartbeats.step(&region.snapshot(), at(1031), at(1)).len(), 1);
+}
+
+#[test]
 fn nodes_that_come_and_go_are_followed() {
     let mut region = Region::new();
     let mut heartbeats = Heartbeats::new(&region.snapshot(), at(0));

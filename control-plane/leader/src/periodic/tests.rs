@@ -93,6 +93,14 @@ fn a_new_version_counts_from_its_registration() {
 }
 
 #[test]
+fn a_dispatched_job_launches_by_the_clock() {
+    let parameterized = Some(json!({ "Payload": "optional" }));
+    let job = Job { parameterized_job: parameterized, dispatched: true, ..periodic("* * * * *", false) };
+    let region = region(job);
+    assert_eq!(child(&step(&region, 60)[0]), (Some("per/periodic-60"), at(60)));
+}
+
+#[test]
 fn what_does_not_launch() {
     let check = |change: &dyn Fn(&mut Job)| {
         let mut job = periodic("* * * * *", false);
@@ -103,6 +111,8 @@ fn what_does_not_launch() {
     check(&|job| job.periodic = Some(json!({ "Enabled": true, "Specs": ["zz"] })));
     check(&|job| job.periodic = Some(json!({ "Enabled": true, "Specs": ["* * * * *"], "TimeZone": "Nope/X" })));
     check(&|job| job.periodic = None);
+    // It is to be dispatched; what a dispatch makes of it launches.
+    check(&|job| job.parameterized_job = Some(json!({ "Payload": "optional" })));
     let mut region = region(periodic("* * * * *", false));
     region.stop("per");
     assert_eq!(step(&region, 600), []);

@@ -189,3 +189,29 @@ fn a_read_on_any_server_sees_what_was_acknowledged_before_it() {
         region.end().await;
     });
 }
+
+#[test]
+fn a_server_that_hears_no_leader_knows_of_none() {
+    runtime().block_on(async {
+        let region = Region::formed(3, 8).await;
+        region.write(1).await;
+        let leader = region.leader().await;
+        let alone = region.others(leader)[0];
+        let node = &region.nodes[&alone];
+        let mut leadership = node.leadership();
+        within("it knows", leadership.wait_for(|now| now.leader.is_some())).await.unwrap();
+        region.net.cut(&[alone], &region.others(alone));
+        within("it knows no more", leadership.wait_for(|now| now.leader.is_none())).await.unwrap();
+        assert!(node.last_contact().unwrap() > Duration::from_millis(500));
+        assert_eq!(region.nodes[&leader].leadership().borrow().leader.as_ref().map(|(id, _)| *id), Some(leader));
+        region.net.heal();
+        within("it knows again", leadership.wait_for(|now| now.leader.is_some())).await.unwrap();
+
+        // A leader whose quorum is silent would lead, and that is all it knows.
+        let leader = region.leader().await;
+        region.net.cut(&[leader], &region.others(leader));
+        let mut leadership = region.nodes[&leader].leadership();
+        within("it leads no more", leadership.wait_for(|now| now.leader.is_none())).await.unwrap();
+        region.end().await;
+    });
+}

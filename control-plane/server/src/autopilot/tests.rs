@@ -124,7 +124,12 @@ fn the_dead_are_forgotten_while_a_majority_stays() {
     let mut world = World::of(5);
     for of in [1, 2, 3] {
         world.members[of].status = MemberStatus::Failed;
+        world.log[of].contact = Some(Contact { ago: SECOND * 5, last_index: 100 });
     }
+    assert_eq!(world.step(), [], "an ordinary restart");
+    world.now = Timestamp(0).plus(SECOND * 29);
+    assert_eq!(world.step(), []);
+    world.now = Timestamp(0).plus(SECOND * 30);
     // Two of five: a third removal could take an entry's majority away.
     assert_eq!(world.step(), [2, 3].map(|of| Action::Remove { number: number(of) }));
     world.config.cleanup_dead_servers = false;
@@ -133,6 +138,18 @@ fn the_dead_are_forgotten_while_a_majority_stays() {
     assert_eq!(world.step(), [Action::Remove { number: number(2) }]);
     world.config.min_quorum = 5;
     assert_eq!(world.step(), []);
+}
+
+#[test]
+fn one_that_gossip_has_lost_and_the_log_hears_is_not_dead() {
+    let mut world = World::of(3);
+    world.members[1].status = MemberStatus::Failed;
+    for seconds in 0..100 {
+        world.now = Timestamp(0).plus(SECOND * seconds);
+        assert_eq!(world.step(), []);
+    }
+    world.log[1].contact = None;
+    assert_eq!(world.step(), [Action::Remove { number: number(2) }]);
 }
 
 #[test]

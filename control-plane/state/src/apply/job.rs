@@ -62,6 +62,7 @@ impl Applying<'_> {
 
     /// Writes a job as a new version unless it asks for the same; gives its job modify index and version.
     pub(super) fn put_registered(&mut self, mut job: Job, existing: Option<&Job>, at: Timestamp) -> (u64, u64) {
+        self.settle_policies(&mut job, existing);
         if let Some(existing) = existing
             && existing.same_request(&job)
         {
@@ -113,6 +114,9 @@ impl Applying<'_> {
     pub(super) fn forget_job(&mut self, key: &JobKey) {
         if let Some(parent) = self.state.jobs.get(key).and_then(|job| job.parent_key()) {
             self.touch_summary(parent);
+        }
+        if let Some(job) = self.state.jobs.get(key) {
+            self.forgotten.insert(key.clone(), job.clone());
         }
         self.state.remove_job(key);
         self.jobs.insert(key.clone());

@@ -20,7 +20,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use drover_model::alloc::Alloc;
@@ -28,10 +28,11 @@ use drover_model::deployment::Deployment;
 use drover_model::eval::Eval;
 use drover_model::job::Job;
 use drover_model::node::Node;
-use drover_model::{JobKey, Timestamp};
+use drover_model::{JobKey, NodeId, Timestamp};
 
 use crate::command::{Answer, Command, Refusal};
 use crate::event::{Change, Events};
+use crate::note::{Cause, Note, Subject};
 use crate::state::{State, Table};
 
 /// Applies the command that stands at `index` in the log.
@@ -44,11 +45,18 @@ pub fn apply(state: &mut State, index: u64, command: Command) -> (Answer, Events
         seen: BTreeSet::new(),
         jobs: BTreeSet::new(),
         shrunk: BTreeSet::new(),
+        forgotten: BTreeMap::new(),
+    };
+    let cause = Cause::of(&command, applying.state);
+    let reporter = match &command {
+        Command::UpdateAllocs { node_id, .. } => Some(*node_id),
+        _ => None,
     };
     let answer = applying.command(command).unwrap_or_else(Answer::Refused);
     applying.settle_jobs();
+    let notes = cause.map(|cause| applying.notes(cause, reporter)).unwrap_or_default();
     let changes = applying.changes;
-    (answer, Events { index, changes })
+    (answer, Events { index, changes, notes })
 }
 
 /// A command being applied.
@@ -61,6 +69,8 @@ struct Applying<'a> {
     jobs: BTreeSet<JobKey>,
     /// Jobs of which old versions may not be needed any more.
     shrunk: BTreeSet<JobKey>,
+    /// Jobs that were forgotten, as they were last.
+    forgotten: BTreeMap<JobKey, Arc<Job>>,
 }
 
 impl Applying<'_> {
@@ -127,6 +137,30 @@ impl Applying<'_> {
             }
         }
         Ok(Answer::Done)
+    }
+
+    /// What is told of the changes; `reporter` is the node whose allocs a report was about.
+    fn notes(&self, cause: Cause, reporter: Option<NodeId>) -> Vec<Note> {
+        let state = &*self.state;
+        let subject = |change: &Change| match change {
+            // What changed of a job may be its summary or an old version alone.
+            Change::Job(key) => match (state.jobs.get(key), self.forgotten.get(key)) {
+                (Some(job), _) => Some(Subject::Job(job.clone())).filter(|_| job.modify_index == self.index),
+                (None, forgotten) => forgotten.cloned().map(Subject::ForgottenJob),
+            },
+            Change::Node(id) => state.nodes.get(id).cloned().map(Subject::Node),
+            Change::Eval { id, .. } => state.evals.get(id).cloned().map(Subject::Eval),
+            Change::Alloc { id, .. } => state.allocs.get(id).cloned().map(Subject::Alloc),
+            Change::Deployment { id, .. } => state.deployments.get(id).cloned().map(Subject::Deployment),
+            Change::JoinTokens | Change::Namespace(_) => None,
+        };
+        let reporter = reporter.filter(|_| !self.changes.is_empty()).and_then(|id| state.nodes.get(&id)).cloned();
+        let subjects = self.changes.iter().filter_map(subject).chain(reporter.map(Subject::Node));
+        let note = |subject| {
+            let kind = if matches!(subject, Subject::Eval(_)) { cause.evals } else { cause.main };
+            Note { kind, subject }
+        };
+        subjects.map(note).collect()
     }
 
     fn changed(&mut self, table: Table, change: Change) {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use drover_model::JobKey;
 use drover_model::job::Job;
+use serde_json::{Value, json};
 
 use super::job::check_enforced;
 use super::{Applying, not_found};
 use crate::command::{Answer, Refusal, ScaleJob};
 use crate::event::Change;
-use crate::scaling::{SCALING_EVENTS_MAX, ScalingEvent};
+use crate::scaling::{SCALING_EVENTS_MAX, ScalingEvent, policy_id};
 use crate::state::Table;
 
 impl Applying<'_> {
@@ -40,6 +41,27 @@ impl Applying<'_> {
         Ok(Answer::Job { job_modify_index, version })
     }
 
+    /// Gives the scaling policies of a job their ids and indexes: one that stays as it is keeps them.
+    pub(super) fn settle_policies(&self, job: &mut Job, existing: Option<&Job>) {
+        let key = job.key();
+        for group in &mut job.task_groups {
+            let old = existing.and_then(|existing| existing.group(&group.name)?.scaling.as_ref());
+            let Some(policy) = &mut group.scaling else { continue };
+            if let Some(old) = old.filter(|old| bare(old) == bare(policy)) {
+                *policy = old.clone();
+                continue;
+            }
+            let Value::Object(policy) = policy else { continue };
+            let create_index = old.and_then(|old| old.get("CreateIndex")?.as_u64()).unwrap_or(self.index);
+            let (namespace, id) = (key.namespace.as_str(), key.id.as_str());
+            let target = json!({ "Namespace": namespace, "Job": id, "Group": group.name });
+            policy.insert("ID".to_owned(), policy_id(&key, &group.name).into());
+            policy.insert("CreateIndex".to_owned(), create_index.into());
+            policy.insert("ModifyIndex".to_owned(), self.index.into());
+            policy.insert("Target".to_owned(), target);
+        }
+    }
+
     fn note_scaling(&mut self, key: JobKey, group: &str, event: ScalingEvent) {
         let job = self.state.jobs.get(&key).cloned();
         let events = Arc::make_mut(self.state.scaling.entry(key.clone()).or_default());
@@ -50,4 +72,15 @@ impl Applying<'_> {
         of_group.truncate(SCALING_EVENTS_MAX);
         self.changed(Table::Jobs, Change::Job(key));
     }
+}
+
+/// A policy without what is kept about it here.
+fn bare(policy: &Value) -> Value {
+    let mut policy = policy.clone();
+    if let Value::Object(policy) = &mut policy {
+        for key in ["ID", "CreateIndex", "ModifyIndex", "Target"] {
+            policy.remove(key);
+        }
+    }
+    policy
 }

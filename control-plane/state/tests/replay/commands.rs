@@ -363,6 +363,7 @@ impl Commands {
                 eval: self.maybe(Self::eval),
                 enforce_index: if self.chance(6) { Some(self.below(3)) } else { None },
                 preserve_counts: self.chance(5),
+                preserve_resources: self.chance(5),
                 submission: self.maybe(|_| Submission { source: "job {}".to_owned(), ..Submission::default() }),
                 needs_namespace: self.chance(3),
                 at,

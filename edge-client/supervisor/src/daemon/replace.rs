@@ -25,6 +25,8 @@ const STATE_VERSION: u16 = 1;
 const STATE_BYTES_MAX: u64 = 256 << 20;
 /// How long the other program may take for its trial.
 const TRIAL_MAX: Duration = Duration::from_secs(2);
+/// How long the thread of the logs may take for what it is at.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// What a program says that can go on.
 pub(super) const TRIAL_WORD: &str = "drover-supervisor can go on with tasks:";
 
@@ -71,7 +73,7 @@ impl Handover {
 impl Daemon {
     /// Becomes that program. Comes back only with the reason why not.
     pub(super) fn replace(&mut self, program: &Path) -> Refusal {
-        if !self.starting.is_empty() || self.closing.is_some() {
+        if !self.starting.is_empty() || self.closing.is_some() || self.has_beginning_session() {
             return Refusal::TooMany("things going on at once".to_owned());
         }
         match self.try_to_replace(program) {
@@ -97,6 +99,10 @@ impl Daemon {
         file.write_all(&bytes).map_err(text("write the state"))?;
         let memfd = OwnedFd::from(file);
         self.trial(program, &memfd)?;
+        // The kernel ends the thread of the logs before it executes anything: one that is stuck in a disk would hold up all else.
+        if !self.logs.settle(SETTLE_MAX) {
+            return Err("logs wait for a disk which does not answer".to_owned());
+        }
 
         // Sessions and the spare would be nobody's; copies are asked for anew by whoever keeps them.
         self.end_sessions();
@@ -163,6 +169,8 @@ impl Daemon {
         };
         let mut said = String::new();
         if let Some(stdout) = child.stdout.take() {
+            // It has ended, so everything it had to say is there; what it has left behind may hold the pipe for ever.
+            let _ = rustix::io::ioctl_fionbio(&stdout, true);
             let _ = stdout.take(1024).read_to_string(&mut said);
         }
         match status.success() && said.starts_with(TRIAL_WORD) {

@@ -7,8 +7,8 @@ use rustix::event::epoll::{self, EventFlags};
 use super::{Daemon, Source, watch};
 use crate::protocol::{Refusal, SessionNews, SessionSpec};
 use crate::report::Outcome;
-use crate::session;
-use crate::sys::{self, RawExit};
+use crate::{descendants, session};
+use crate::sys::RawExit;
 use crate::task::Phase;
 
 /// Most sessions at a time.
@@ -54,6 +54,13 @@ impl Daemon {
         };
         let _ = epoll::delete(&self.epoll, report.fd());
         session.report = None;
+        if session.is_left {
+            if let Outcome::Contained(pid) = outcome {
+                descendants::kill(pid);
+            }
+            self.sessions.remove(&number);
+            return;
+        }
         match outcome {
             Outcome::Failed(text) => {
                 self.sessions.remove(&number);
@@ -88,14 +95,30 @@ impl Daemon {
 
     /// Whoever asked for it has gone.
     pub(super) fn session_left(&mut self, number: u64) {
-        if let Some(session) = self.sessions.remove(&number) {
-            if let Some(report) = &session.report {
-                let _ = epoll::delete(&self.epoll, report.fd());
-            }
-            // It leads a session and with it a group of processes; not reaped yet, so the number is its own.
-            let _ = sys::kill(-session.child, libc::SIGKILL);
-            let _ = sys::kill(session.child, libc::SIGKILL);
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        if session.is_contained && session.report.is_some() {
+            // Its helper may be gone already, and the command's own number is in the report that is on its way.
+            session.is_left = true;
+            return;
         }
+        if let Some(report) = &session.report {
+            let _ = epoll::delete(&self.epoll, report.fd());
+        }
+        // It leads a session, in which a shell makes a group of processes for each job; not reaped yet, so the number is its own.
+        descendants::kill(session.child);
+        self.sessions.remove(&number);
+    }
+
+    /// Their task has ended, and there is no cgroup by which they would have ended with it.
+    pub(super) fn end_sessions_of(&self, task_id: &str) {
+        for session in self.sessions.values().filter(|session| session.task_id == task_id) {
+            descendants::kill(session.child);
+        }
+    }
+
+    /// A command is on its way into a task.
+    pub(super) fn has_beginning_session(&self) -> bool {
+        self.sessions.values().any(|session| session.report.is_some())
     }
 
     /// Ends all of them.

@@ -142,6 +142,7 @@ impl Daemon {
                     task.pidfd = Some(held);
                 }
                 None => {
+                    task.kill_what_main_left();
                     task.pidfd = pidfd;
                     task.main_process_ended(None, SystemTime::now(), now);
                 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::epoll::{self, EventFlags};
 
-use super::{Daemon, GRAVE_PAUSE, Grave, Source, watch};
+use super::{Daemon, Grave, Source, watch};
 use crate::cgroup::{TaskCgroup, escape};
 use crate::cgroup_files::errno_text;
 use crate::container::{ContainerPlan, remove_files, start_contained};
@@ -50,6 +50,9 @@ impl Daemon {
         }
         if self.tasks.len() >= self.tasks_max {
             return Err(Refusal::TooMany("tasks".to_owned()));
+        }
+        if self.logs.is_overdue() {
+            return Err(Refusal::TooMany("logs that wait for a disk which does not answer".to_owned()));
         }
         let name = escape(&spec.id);
         self.wait_for_grave(&name);
@@ -284,6 +287,7 @@ impl Daemon {
                 && task.cgroup.is_none()
             {
                 descendants::kill(pid);
+                self.end_sessions_of(&task.id);
             }
             let Some(exit) = sys::reap(pid) else { return };
             if self.session_ended(pid, exit) {
@@ -346,13 +350,12 @@ impl Daemon {
             let _ = epoll::delete(&self.epoll, pidfd);
         }
         if matches!(task.phase, Phase::Running) {
-            // Somebody else may have reaped it: its number must not be another's by now.
-            if let (None, Some(started)) = (&task.cgroup, &task.started)
-                && [0, started.start_ticks].contains(&start_ticks(started.pid))
-            {
-                descendants::kill(started.pid);
-            }
+            task.kill_what_main_left();
             task.main_process_ended(None, SystemTime::now(), Instant::now());
+            if task.cgroup.is_none() {
+                let task_id = task.id.clone();
+                self.end_sessions_of(&task_id);
+            }
             self.ending.insert(number);
         }
     }
@@ -394,7 +397,7 @@ impl Daemon {
             } else if cgroup.remove() {
                 return;
             }
-            self.graves.push(Grave { name, cgroup, next_try: Instant::now() + Duration::from_millis(2) });
+            self.graves.push(Grave::new(name, cgroup, Instant::now() + Duration::from_millis(2)));
         }
     }
 
@@ -403,7 +406,7 @@ impl Daemon {
         let until = Instant::now() + GRAVE_WAIT_MAX;
         while self.graves.iter().any(|grave| grave.name == name) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
-            self.step_graves(Instant::now() + GRAVE_PAUSE);
+            self.try_graves(Instant::now(), true);
         }
     }
 

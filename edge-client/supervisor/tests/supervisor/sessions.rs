@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     ("a_command_runs_inside_a_container", a_command_runs_inside_a_container),
     ("a_command_has_a_terminal", a_command_has_a_terminal),
     ("a_session_ends_with_who_asked_for_it", a_session_ends_with_who_asked_for_it),
+    ("a_session_ends_with_its_task", a_session_ends_with_its_task),
 ];
 
 fn spec(bed: &Bed, task: &str, script: &str) -> SessionSpec {
@@ -151,13 +152,39 @@ fn a_session_ends_with_who_asked_for_it() {
     bed.client().start_task(bed.script("t", "sleep 1000")).unwrap();
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
     let (mut out, stdout) = pipe();
-    let spec = spec(&bed, "t", "echo $$; trap '' HUP; while :; do sleep 0.05; done");
+    // With a job in the background, which a shell puts into a group of its own.
+    let spec = spec(&bed, "t", "trap '' HUP; set -m; sleep 1000 & echo $$ $!; while :; do sleep 0.05; done");
     let session = bed.client().session(&spec, [null.as_fd(), stdout.as_fd(), null.as_fd()]).unwrap();
-    let mut line = [0; 16];
-    let length = out.read(&mut line).unwrap();
-    let pid: i32 = std::str::from_utf8(&line[..length]).unwrap().trim().parse().unwrap();
-    assert!(is_alive(pid));
+    let pids = pids(&mut out);
+    assert!(pids.len() == 2 && pids.iter().all(|pid| is_alive(*pid)), "{pids:?}");
     drop(session);
-    until("it has ended", || (!is_alive(pid)).then_some(()));
+    until("all of it has ended", || (!pids.iter().any(|pid| is_alive(*pid))).then_some(()));
     assert!(bed.client().list().unwrap().len() == 1);
+}
+
+/// The process numbers in one line.
+fn pids(out: &mut File) -> Vec<i32> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let mut chunk = [0; 64];
+        let length = out.read(&mut chunk).unwrap();
+        assert!(length > 0, "nothing was said");
+        line.extend_from_slice(&chunk[..length]);
+    }
+    String::from_utf8(line).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Also where no cgroup holds them together.
+fn a_session_ends_with_its_task() {
+    let bed = Bed::new();
+    bed.client().start_task(bed.script("t", "sleep 1000")).unwrap();
+    let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+    let (mut out, stdout) = pipe();
+    let spec = spec(&bed, "t", "trap '' HUP TERM; sleep 1000 & echo $$ $!; while :; do sleep 0.05; done");
+    let mut session = bed.client().session(&spec, [null.as_fd(), stdout.as_fd(), null.as_fd()]).unwrap();
+    let pids = pids(&mut out);
+    bed.client().kill_all("t").unwrap();
+    assert_eq!(session.wait().unwrap(), (137, 9));
+    until("all of it has ended", || (!pids.iter().any(|pid| is_alive(*pid))).then_some(()));
+    bed.exit("t");
 }

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = &[
     ("tasks_outlive_their_supervisor", tasks_outlive_their_supervisor),
     ("tasks_outlive_agent_and_supervisor", tasks_outlive_agent_and_supervisor),
     ("an_end_that_nobody_saw_is_told", an_end_that_nobody_saw_is_told),
+    ("what_a_dead_task_left_is_ended", what_a_dead_task_left_is_ended),
     ("last_words_are_kept_for_the_next_supervisor", last_words_are_kept_for_the_next_supervisor),
     ("a_supervisor_becomes_another_program", a_supervisor_becomes_another_program),
     ("a_broken_program_leaves_the_old_one", a_broken_program_leaves_the_old_one),
@@ -199,6 +200,21 @@ fn last_words_are_kept_for_the_next_supervisor() {
     assert_eq!(bed.status("writer").unwrap().state, TaskState::Running);
 }
 
+/// Also where no cgroup holds it together.
+fn what_a_dead_task_left_is_ended() {
+    let mut bed = kept();
+    let script = format!("sleep 1000 & echo $! > {0}/new; mv {0}/new {0}/left; wait", bed.dir.path().display());
+    let pid = bed.client().start_task(bed.script("t", &script)).unwrap().pid;
+    let left = until("it has a child", || std::fs::read_to_string(bed.path("left")).ok());
+    let left: i32 = left.trim().parse().unwrap();
+    kill_supervisor(&bed);
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    assert!(is_alive(left));
+    bed.reconnect();
+    bed.exit("t");
+    until("its child has ended", || (!is_alive(left)).then_some(()));
+}
+
 fn a_supervisor_becomes_another_program() {
     let mut bed = kept();
     let tasks = start_tasks(&bed);
@@ -237,6 +253,12 @@ fn a_broken_program_leaves_the_old_one() {
     set_mode(0o755);
     let refused = bed.client().replace(&broken).unwrap_err().to_string();
     assert!(refused.ends_with("it takes too long"), "{refused}");
+    // One that leaves something behind which holds on to its output.
+    std::fs::write(&broken, format!("#!/bin/sh\nsleep 1000 &\necho $! > {}\n", bed.path("left").display())).unwrap();
+    let refused = bed.client().replace(&broken).unwrap_err().to_string();
+    assert!(refused.contains("it does not read the state"), "{refused}");
+    let left: i32 = std::fs::read_to_string(bed.path("left")).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(left).unwrap(), Signal::KILL).unwrap();
     assert_running(&bed, &tasks);
     let exits = end_and_check(&bed, &tasks);
     assert!(exits.iter().all(|exit| exit.exit_code == 7), "{exits:?}");

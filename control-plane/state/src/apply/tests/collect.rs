@@ -32,6 +32,19 @@ fn what_has_not_ended_is_kept() {
 }
 
 #[test]
+fn a_job_with_a_named_version_stays() {
+    let mut region = Region::new();
+    region.register(job("web", 1));
+    let at = region.now();
+    let tag = crate::TagJobVersion { key: key("web"), name: "good".to_owned(), ..Default::default() };
+    region.run(Command::TagJobVersion { tag: Box::new(tag), at });
+    region.run(Command::DeregisterJob { key: key("web"), purge: false, eval: None, at });
+    assert_eq!(collect(&mut region)[2], 1);
+    region.run(Command::UntagJobVersion { key: key("web"), name: "good".to_owned() });
+    assert_eq!(collect(&mut region)[2], 0);
+}
+
+#[test]
 fn a_node_goes_when_it_is_down_and_empty() {
     let mut region = Region::new();
     region.register(job("web", 1));

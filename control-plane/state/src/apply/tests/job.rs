@@ -1,6 +1,7 @@
 //! What commands do to the noun of this file: job.
 
 use drover_model::job::{JobStatus, JobType};
+use drover_model::task::Task;
 
 use super::*;
 use crate::Refusal;
@@ -109,6 +110,57 @@ fn six_versions_are_kept_and_those_in_use() {
         Command::Collect { evals: vec![], allocs: vec![alloc_id(1)], deployments: vec![], jobs: vec![], nodes: vec![] };
     region.run(collect);
     assert_eq!(versions(&region).len(), JOB_VERSIONS_MAX);
+}
+
+#[test]
+fn the_newest_stable_version_is_forgotten_last() {
+    let mut region = Region::new();
+    for count in 0..3 {
+        region.register(job("web", count));
+    }
+    for version in [0, 1] {
+        region.run(Command::SetJobStability { key: key("web"), version, stable: true });
+    }
+    for count in 3..20 {
+        region.register(job("web", count));
+    }
+    let versions: Vec<u64> = region.state.job_versions(&key("web")).iter().map(|job| job.version).collect();
+    assert_eq!(versions, [19, 18, 17, 16, 15, 1]);
+}
+
+#[test]
+fn a_text_that_came_late_is_kept_and_one_that_is_there_stays() {
+    let mut region = Region::new();
+    let mut register = |source: Option<&str>| {
+        let submission = source.map(|source| Submission { source: source.to_owned(), ..Submission::default() });
+        let job = Arc::new(job("web", 1));
+        region.run(Command::RegisterJob(Box::new(RegisterJob { job, submission, ..RegisterJob::default() })));
+        region.state.submission(&key("web"), 0).map(|kept| kept.source.clone())
+    };
+    assert_eq!(register(None), None);
+    assert_eq!(register(Some("a")).as_deref(), Some("a"));
+    assert_eq!(register(Some("b")).as_deref(), Some("a"));
+}
+
+#[test]
+fn resources_are_kept_when_asked() {
+    let with = |cpu: i64, names: &[&str]| {
+        let task = |name: &&str| {
+            let mut task = Task { name: (*name).to_owned(), ..Task::default() };
+            task.resources.cpu_mhz = cpu;
+            task
+        };
+        let mut job = job("web", 1);
+        job.task_groups[0].tasks = names.iter().map(task).collect();
+        job
+    };
+    let mut region = Region::new();
+    region.register(with(100, &["a"]));
+    let job = Arc::new(with(700, &["a", "b"]));
+    let register = RegisterJob { job, preserve_resources: true, ..RegisterJob::default() };
+    region.run(Command::RegisterJob(Box::new(register)));
+    let tasks = &region.job("web").task_groups[0].tasks;
+    assert_eq!([tasks[0].resources.cpu_mhz, tasks[1].resources.cpu_mhz], [100, 700]);
 }
 
 #[test]

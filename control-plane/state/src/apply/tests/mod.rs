@@ -8,7 +8,9 @@ mod job;
 mod join_token;
 mod namespace;
 mod node;
+mod note;
 mod plan;
+mod scaling;
 
 use std::sync::Arc;
 

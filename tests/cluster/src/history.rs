@@ -1,0 +1,242 @@
+//! Clients that compare and set registers and remember what they were told, for a check of their history.
+//!
+//! A register is a job: its metadata is the value, `EnforceIndex` the comparison. Every value is written once, so an index stands
+//! for a value.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use drover_api_client::{Client, Error, QueryOptions};
+use drover_harness::linear::{self, Act, Operation};
+use drover_harness::wait_for;
+use serde_json::{Value, json};
+
+use crate::dice::Dice;
+use crate::region::{Place, Region, WHOLE_MAX};
+use crate::writers::small_job;
+
+/// The rest after a call that failed at once.
+const REST: Duration = Duration::from_millis(10);
+/// Values begin with the client's number times this.
+const VALUES_PER_CLIENT: u64 = 1 << 32;
+
+/// Registers and what was done to them, while a region suffers.
+pub struct History {
+    name: String,
+    registers: usize,
+    /// How many operations it shall hold.
+    wanted: usize,
+    done: AtomicUsize,
+    begin: Instant,
+    operations: Mutex<BTreeMap<usize, Vec<Operation>>>,
+    problems: Mutex<Vec<String>>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Operations in it.
+    pub operations: usize,
+    /// Those nobody knows the outcome of.
+    pub unknown: usize,
+    /// Reads that asked for no more than what the server has.
+    pub stale_reads: usize,
+}
+
+impl History {
+    /// Makes the registers; their first value is 0.
+    ///
+    /// # Panics
+    /// They can't be made.
+    pub fn new(name: &str, registers: usize, wanted: usize, region: &Region) -> Self {
+        let history = Self {
+            name: name.to_owned(),
+            registers,
+            wanted,
+            done: AtomicUsize::new(0),
+            begin: Instant::now(),
+            operations: Mutex::default(),
+            problems: Mutex::default(),
+        };
+        let place = region.places()[0].clone();
+        let make = || {
+            let client = place.client();
+            for register in 0..registers {
+                let id = history.id(register);
+                let body = json!({ "Job": small_job(&id, "0") });
+                // Sent again it changes nothing.
+                let write = || client.write::<Value>("/v1/jobs", &body, &QueryOptions::default());
+                wait_for("a register", WHOLE_MAX, || write().map_err(|error| error.to_string()));
+            }
+        };
+        std::thread::scope(|scope| scope.spawn(make).join().expect("the registers are made"));
+        history
+    }
+
+    fn id(&self, register: usize) -> String {
+        format!("{}-r{register}", self.name)
+    }
+
+    /// Operations so far.
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// It holds what it shall hold.
+    pub fn is_full(&self) -> bool {
+        self.done() >= self.wanted
+    }
+
+    /// Waits until that many more operations are done, or it is full, or the time is over: a region may suffer so much that nothing
+    /// is done.
+    pub fn wait_for_more(&self, more: usize, limit: Duration) {
+        let (before, end) = (self.done(), Instant::now() + limit);
+        wait_for("operations", WHOLE_MAX, || {
+            let is_enough = self.done() >= before + more || self.is_full() || Instant::now() > end;
+            if is_enough { Ok(()) } else { Err("fewer") }
+        });
+    }
+
+    /// Runs `per_server` clients of every server, and one that reads stale, until it is full; `faults` runs beside them.
+    ///
+    /// # Panics
+    /// The history has no order, or a stale read went back.
+    pub fn run(&self, region: &mut Region, per_server: usize, seed: &mut Dice, faults: impl FnOnce(&mut Region)) -> Found {
+        let places: Vec<Place> = region.places().to_vec();
+        let stale_reads = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for (number, place) in places.iter().enumerate() {
+                for client in 0..per_server {
+                    let seed = seed.roll(usize::MAX) as u64;
+                    scope.spawn(move || self.client((number * per_server + client) as u64, place, Dice::new(seed)));
+                }
+                let stale_reads = &stale_reads;
+                scope.spawn(move || self.stale_reader(place, stale_reads));
+            }
+            faults(region);
+        });
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(problems.is_empty(), "{problems:#?}");
+        let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        for (register, operations) in &*operations {
+            if let Err(violation) = linear::check(0, operations) {
+                let mut near = operations.clone();
+                near.sort_by_key(|operation| operation.called);
+                let stuck = violation.stuck.called;
+                let window = Duration::from_secs(2);
+                near.retain(|one| one.returned + window > stuck && one.called < stuck + window);
+                panic!("register {register} of {}: {violation:?}\n{near:#?}", self.name);
+            }
+        }
+        let unknown = |one: &&Operation| matches!(one.act, Act::Unknown { .. });
+        Found {
+            operations: operations.values().map(Vec::len).sum(),
+            unknown: operations.values().flatten().filter(unknown).count(),
+            stale_reads: stale_reads.load(Ordering::SeqCst),
+        }
+    }
+
+    fn note(&self, register: usize, called: Duration, act: Act) {
+        let operation = Operation { called, returned: self.begin.elapsed(), act };
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner).entry(register).or_default().push(operation);
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn problem(&self, text: String) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    fn client(&self, number: u64, place: &Place, mut dice: Dice) {
+        let api = place.client();
+        let mut next = (number + 1) * VALUES_PER_CLIENT;
+        // By register: what this client saw last, and its index.
+        let mut seen: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+        while !self.is_full() {
+            let register = dice.roll(self.registers);
+            let called = self.begin.elapsed();
+            // What was seen is compared once: whoever changed the register or lost has to look again.
+            if let Some((from, index)) = seen.remove(&register) {
+                next += 1;
+                let act = match swap(&api, &self.id(register), index, next) {
+                    Swap::Done(index) => {
+                        seen.insert(register, (next, index));
+                        Act::Swapped { from, to: next }
+                    }
+                    Swap::Kept => Act::Kept { from },
+                    Swap::Unknown => Act::Unknown { from, to: next },
+                };
+                let is_unknown = matches!(act, Act::Unknown { .. });
+                self.note(register, called, act);
+                if is_unknown {
+                    std::thread::sleep(REST);
+                }
+                continue;
+            }
+            match read(&api, &self.id(register), false) {
+                Ok((value, index, _)) => {
+                    self.note(register, called, Act::Read(value));
+                    seen.insert(register, (value, index));
+                }
+                Err(Error::Refused { status: 404, body }) => self.problem(format!("register {register} is gone: {body}")),
+                // It says nothing about the register.
+                Err(_) => std::thread::sleep(REST),
+            }
+        }
+    }
+
+    /// What one process shows never gets older: neither a register's index nor that of the whole state.
+    fn stale_reader(&self, place: &Place, count: &AtomicUsize) {
+        let api = place.client();
+        let mut floor: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+        let (mut life, mut turn) = (place.lives(), 0);
+        while !self.is_full() {
+            let now = place.lives();
+            if now != life {
+                // The next process has what is on its disk until it hears more.
+                (life, floor) = (now, BTreeMap::new());
+            }
+            turn += 1;
+            let register = turn % self.registers;
+            let Ok((value, index, state_index)) = read(&api, &self.id(register), true) else {
+                std::thread::sleep(REST);
+                continue;
+            };
+            if place.lives() != life {
+                continue;
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+            let (old, old_state) = floor.insert(register, (index, state_index)).unwrap_or_default();
+            if index < old || state_index < old_state {
+                self.problem(format!(
+                    "a stale read of register {register} went back: {old} to {index} ({value}), state {old_state} to {state_index}"
+                ));
+            }
+        }
+    }
+}
+
+enum Swap {
+    Done(u64),
+    Kept,
+    Unknown,
+}
+
+fn swap(api: &Client, id: &str, index: u64, value: u64) -> Swap {
+    let body = json!({ "Job": small_job(id, &value.to_string()), "EnforceIndex": true, "JobModifyIndex": index });
+    match api.write::<Value>("/v1/jobs", &body, &QueryOptions::default()) {
+        Ok(answer) => answer.value["JobModifyIndex"].as_u64().map_or(Swap::Unknown, Swap::Done),
+        Err(Error::Refused { body, .. }) if body.contains("Enforcing job modify index") => Swap::Kept,
+        // Even "no leader" may stand for more than one attempt.
+        Err(_) => Swap::Unknown,
+    }
+}
+
+/// Value, its index, and the index of the answer.
+fn read(api: &Client, id: &str, stale: bool) -> Result<(u64, u64, u64), Error> {
+    let options = QueryOptions { stale, ..QueryOptions::default() };
+    let answer = api.read::<Value>(&format!("/v1/job/{id}"), &options)?;
+    let value = answer.value["Meta"]["note"].as_str().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+    Ok((value, answer.value["JobModifyIndex"].as_u64().unwrap_or_default(), answer.meta.index))
+}
