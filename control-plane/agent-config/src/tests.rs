@@ -158,7 +158,10 @@ fn how_the_log_is_kept_and_how_fast_servers_miss_each_other() {
     let raft = settings.server.raft;
     assert_eq!((raft.multiplier, raft.snapshot_threshold, raft.trailing_logs), (5, Some(4000), Some(2000)));
     assert_eq!(settings.unacted, [""; 0]);
-    assert_eq!(loads("server { raft_multiplier = 0 }").server.raft, crate::settings::RaftSettings::default());
+    assert_eq!(
+        loads("server {\n enabled = true\n raft_multiplier = 0\n}").server.raft,
+        crate::settings::RaftSettings::default()
+    );
 }
 
 #[test]

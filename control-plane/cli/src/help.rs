@@ -57,6 +57,7 @@ fn group_summary(group: &str) -> &'static str {
         "job" => "Run, change, stop and look at jobs",
         "job periodic" => "Launch periodic jobs",
         "job tag" => "Name versions of jobs",
+        "namespace" => "Keep jobs apart, and say what they may use",
         "node" => "Look at nodes: the machines that run tasks",
         "node join-token" => "Let new clients join",
         "operator" => "Look after the region",

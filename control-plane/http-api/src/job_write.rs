@@ -118,14 +118,8 @@ pub(crate) async fn register(mut call: Call) -> Result<Reply, Problem> {
     let Canonical { job, mut warnings } =
         checked(job, &server.info().region, &surroundings(server).await?).map_err(Problem::of_refusal)?;
     let submission = submission(&fields, &mut warnings)?;
-    let request = RegisterRequest {
-        job,
-        enforce_index,
-        preserve_counts,
-        preserve_resources,
-        eval_priority,
-        submission,
-    };
+    let request =
+        RegisterRequest { job, enforce_index, preserve_counts, preserve_resources, eval_priority, submission };
     let written = server.register_job(request).await.map_err(Problem::of_write)?;
     call.written(&JobRegistered::new(&written, warnings_text(&warnings)), written.index)
 }

@@ -113,7 +113,8 @@ pub fn page<P: Place, T>(
     let start = match options.next_token.as_str() {
         "" => 0,
         token => {
-            let first = P::parse(token, reverse).ok_or_else(|| Problem::Invalid("next_token is not valid".to_owned()))?;
+            let first =
+                P::parse(token, reverse).ok_or_else(|| Problem::Invalid("next_token is not valid".to_owned()))?;
             items.partition_point(|(place, _)| if reverse { *place > first } else { *place < first })
         }
     };

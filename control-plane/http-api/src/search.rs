@@ -92,8 +92,10 @@ fn find(call: &Call, reading: &Reading, kind: &str, prefix: &str) -> Vec<String>
         }
         "scaling_policy" => {
             let policies = scaling_policies::all(snapshot);
-            let mut ids: Vec<_> =
-                policies.filter(|policy| in_namespace(policy.job.namespace.as_str())).map(|policy| policy.id()).collect();
+            let mut ids: Vec<_> = policies
+                .filter(|policy| in_namespace(policy.job.namespace.as_str()))
+                .map(|policy| policy.id())
+                .collect();
             ids.sort_unstable();
             first(ids.into_iter(), &uuid)
         }

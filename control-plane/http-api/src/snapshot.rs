@@ -40,7 +40,8 @@ pub(crate) async fn save(call: Call) -> Result<Reply, Problem> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     // A reader that gets less knows that it was cut short.
     headers.insert(header::CONTENT_LENGTH, length.into());
-    headers.insert(DIGEST, HeaderValue::try_from(digest).map_err(|_| Problem::Failed("digest is no header".to_owned()))?);
+    headers
+        .insert(DIGEST, HeaderValue::try_from(digest).map_err(|_| Problem::Failed("digest is no header".to_owned()))?);
     Ok(reply)
 }
 

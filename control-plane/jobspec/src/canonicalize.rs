@@ -31,7 +31,8 @@ use crate::refusal::Refusal;
 use crate::shapes::job::JOB;
 use crate::surroundings::Surroundings;
 pub(crate) use settle::set;
-use settle::{default, is_unset, settle};
+use implied::Implied;
+use settle::{default, is_unset, settle, take};
 
 /// A job that is complete and was found good.
 #[derive(Clone, Debug)]
@@ -52,14 +53,7 @@ pub fn canonicalize(job: Value, surroundings: &Surroundings) -> Result<Canonical
     };
     check::request(&job)?;
     fill(&mut job, surroundings.region);
-    implied::partitions(&mut job);
-    let failed = |step: &str| {
-        let step = step.to_owned();
-        move |reason: String| Refusal::Preparation(format!("error in job mutator {step}: {reason}"))
-    };
-    connect::add(&mut job).map_err(failed("connect"))?;
-    expose::add(&mut job).map_err(failed("expose-check"))?;
-    implied::add(&mut job, surroundings.implied);
+    prepare(&mut job, surroundings.implied)?;
     let problems = check::problems(&job, surroundings);
     if !problems.is_empty() {
         return Err(Refusal::Problems(problems));
@@ -67,6 +61,23 @@ pub fn canonicalize(job: Value, surroundings: &Surroundings) -> Result<Canonical
     let warnings = check::warnings::all(&job);
     let job = serde_json::from_value(Value::Object(job)).map_err(|e| Refusal::Problems(vec![e.to_string()]))?;
     Ok(Canonical { job, warnings })
+}
+
+/// Gives each group what it asks for without naming it. A step that fails for any group comes before the next step's
+/// failure for another.
+fn prepare(job: &mut Map<String, Value>, which: Implied) -> Result<(), Refusal> {
+    let mut groups = take(job, "TaskGroups");
+    let (mut connected, mut exposed) = (Ok(()), Ok(()));
+    for group in objects(&mut groups) {
+        implied::partitions(group);
+        connected = connected.and_then(|()| connect::add(group, job));
+        exposed = exposed.and_then(|()| expose::add(group));
+        implied::add(group, which);
+    }
+    set(job, "TaskGroups", groups);
+    let failed = |step: &str, reason: String| Refusal::Preparation(format!("error in job mutator {step}: {reason}"));
+    connected.map_err(|reason| failed("connect", reason))?;
+    exposed.map_err(|reason| failed("expose-check", reason))
 }
 
 /// All defaults, without checks: what the API's parse call gives with `Canonicalize`.
@@ -90,13 +101,13 @@ pub fn fill(job: &mut Map<String, Value>, region: &str) {
     {
         periodic.insert("Specs".to_owned(), json!([]));
     }
-    let mut groups = job.remove("TaskGroups").unwrap_or_default();
+    let mut groups = take(job, "TaskGroups");
     for group in objects(&mut groups) {
         group::fill(group, job);
     }
     job_update(job);
     settle(job, &JOB);
-    job.insert("TaskGroups".to_owned(), groups);
+    set(job, "TaskGroups", groups);
     ui_links(job);
     for key in ["Reschedule", "Migrate"] {
         job.remove(key);

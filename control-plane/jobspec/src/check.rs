@@ -62,21 +62,66 @@ pub(crate) fn request(job: &Map<String, Value>) -> Result<(), Refusal> {
 /// Everything that is wrong with a job whose defaults are filled. The order is part of the interface too.
 pub(crate) fn problems(job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<String> {
     let mut problems = Vec::new();
-    problems.extend(connect::first_problem(job));
-    problems.extend(connect::first_expose_problem(job));
-    problems.extend(consul::vault(job, surroundings.vault_clusters));
-    problems.extend(consul::first_problem(job));
+    let found = Found::in_groups(job);
+    problems.extend(found.connect);
+    problems.extend(found.expose);
+    problems.extend(consul::vault(&found.vaults, surroundings.vault_clusters));
+    problems.extend(found.consul);
     problems.extend(unknown_places(job, surroundings));
-    body(job, surroundings, &mut problems);
+    body(job, surroundings, found.inside, &mut problems);
     limits(job, &mut problems);
-    let tasks = || items_of(job, "TaskGroups").flat_map(|group| items(group, "Tasks"));
-    if tasks().any(task::asks_for_numa) {
+    problems.extend(found.vault_identities);
+    if found.count > COUNT_MAX {
+        let count = found.count;
+        problems.push(format!("total count was greater than configured job_max_count: {count} > {COUNT_MAX}"));
+    }
+    if found.asks_for_numa {
         problems.push("numa scheduling requires Nomad Enterprise".to_owned());
     }
-    if tasks().any(|task| task["Schedule"].is_object()) {
+    if found.has_schedule {
         problems.push("task schedules requires Nomad Enterprise".to_owned());
     }
     problems
+}
+
+/// What is found in the groups, by the places that it has among the problems of the job. One walk finds all: a job
+/// of thousands of groups fits in no cache, and each walk over it costs as much as the checks themselves.
+#[derive(Default)]
+struct Found<'v> {
+    connect: Option<String>,
+    expose: Option<String>,
+    consul: Option<String>,
+    vaults: Vec<&'v Value>,
+    inside: Vec<String>,
+    vault_identities: Vec<String>,
+    count: i64,
+    asks_for_numa: bool,
+    has_schedule: bool,
+}
+
+impl<'v> Found<'v> {
+    fn in_groups(job: &'v Map<String, Value>) -> Found<'v> {
+        let mut found = Found::default();
+        let kind = text_of(job, "Type");
+        items_of(job, "TaskGroups").filter_map(Value::as_object).for_each(|group| found.look_at(group, kind));
+        found
+    }
+
+    fn look_at(&mut self, group: &'v Map<String, Value>, kind: &str) {
+        // Of these a job is told the first one alone.
+        self.connect = self.connect.take().or_else(|| connect::group_problem(group));
+        self.expose = self.expose.take().or_else(|| connect::expose_problem(group));
+        self.consul = self.consul.take().or_else(|| consul::group_problem(group));
+        let heading = format!("Task group {} validation failed: ", text_of(group, "Name"));
+        nested(&mut self.inside, heading, group::problems(group, kind));
+        self.count = self.count.saturating_add(int_of(group, "Count"));
+        for task in items_of(group, "Tasks") {
+            self.vaults.extend(Some(&task["Vault"]).filter(|vault| vault.is_object()));
+            self.vault_identities.extend(consul::vault_identity(task));
+            self.asks_for_numa |= task::asks_for_numa(task);
+            self.has_schedule |= task["Schedule"].is_object();
+        }
+    }
 }
 
 fn unknown_places(job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<String> {
@@ -91,7 +136,7 @@ fn unknown_places(job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<
     namespace.into_iter().chain(pool).collect()
 }
 
-fn body(job: &Map<String, Value>, surroundings: &Surroundings, problems: &mut Vec<String>) {
+fn body(job: &Map<String, Value>, surroundings: &Surroundings, in_groups: Vec<String>, problems: &mut Vec<String>) {
     let kind = text_of(job, "Type");
     names(job, problems);
     if !matches!(kind, "service" | "batch" | "system" | "sysbatch" | "_core") {
@@ -109,10 +154,7 @@ fn body(job: &Map<String, Value>, surroundings: &Surroundings, problems: &mut Ve
     constraint::spreads(job, kind, problems);
     descriptions(job, problems);
     group::names(&groups, kind, problems);
-    for group in groups.iter().filter_map(|group| group.as_object()) {
-        let heading = format!("Task group {} validation failed: ", text_of(group, "Name"));
-        nested(problems, heading, group::problems(group, kind));
-    }
+    problems.extend(in_groups);
     periodic::all(job, kind, surroundings.is_time_zone, problems);
     if items(&job["Multiregion"], "Regions").next().is_some() {
         problems.push("Multiregion jobs are unlicensed.".to_owned());
@@ -153,16 +195,6 @@ fn limits(job: &Map<String, Value>, problems: &mut Vec<String>) {
     }
     if !(1..=PRIORITY_MAX).contains(&int_of(job, "Priority")) {
         problems.push(format!("job priority must be between [1, {PRIORITY_MAX}]"));
-    }
-    for group in items_of(job, "TaskGroups") {
-        for task in items(group, "Tasks") {
-            problems.extend(consul::vault_identity(task));
-        }
-    }
-    let total =
-        items_of(job, "TaskGroups").fold(0_i64, |sum, group| sum.saturating_add(group["Count"].as_i64().unwrap_or(0)));
-    if total > COUNT_MAX {
-        problems.push(format!("total count was greater than configured job_max_count: {total} > {COUNT_MAX}"));
     }
 }
 

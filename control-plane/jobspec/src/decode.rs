@@ -26,9 +26,7 @@ impl<'a> Decoder<'a> {
 
     /// The JSON of one block.
     pub fn block(&mut self, block: &Block, shape: &Shape) -> Map<String, Value> {
-        let label = self.label(block, shape).map(|(key, text)| (key.to_owned(), json!(text)));
-        // Made in one go with all its keys, the map is a third smaller than one that grows by insertion.
-        let mut body: Map<String, Value> = shape.unset().chain(label).collect();
+        let mut body = shape.empty_named(self.label(block, shape));
         self.missing(block, shape);
         for attribute in &block.body.attributes {
             self.attribute(attribute, shape, &mut body);
@@ -46,7 +44,7 @@ impl<'a> Decoder<'a> {
         body
     }
 
-    fn label<'b>(&mut self, block: &'b Block, shape: &Shape) -> Option<(&'static str, &'b str)> {
+    fn label<'b>(&mut self, block: &'b Block, shape: &Shape) -> Option<&'b str> {
         match (shape.label, block.labels.as_slice()) {
             (None, []) => {}
             (None, [_, ..]) => self.no_label(block),
@@ -55,7 +53,7 @@ impl<'a> Decoder<'a> {
                 format!("Missing name for {}", block.kind),
                 format!("All {} blocks must have 1 labels (name).", block.kind),
             )),
-            (Some(key), [label]) => return Some((key, &label.text)),
+            (Some(_), [label]) => return Some(&label.text),
             (Some(_), [_, extra, ..]) => self.problems.push(Problem::new(
                 extra.span,
                 format!("Extraneous label for {}", block.kind),

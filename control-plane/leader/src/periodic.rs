@@ -42,7 +42,7 @@ pub struct Launches {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
     job_modify_index: u64,
-    from: Timestamp,
+    from: Option<Timestamp>,
     next: Option<Timestamp>,
 }
 
@@ -53,13 +53,13 @@ impl Launches {
         let mut commands = Vec::new();
         for job in snapshot.periodic_jobs().filter(|job| !job.stop) {
             let key = job.key();
-            let from = snapshot.last_launch(&key).map_or(job.submit_time, |last| last.max(job.submit_time));
+            let from = counted_from(snapshot.last_launch(&key), job.submit_time, now);
             let known =
                 jobs.remove(&key).filter(|known| (known.job_modify_index, known.from) == (job.job_modify_index, from));
             let known = known.unwrap_or_else(|| Known {
                 job_modify_index: job.job_modify_index,
                 from,
-                next: next_launch(job, from, zones).map(|(next, _)| next),
+                next: next_launch(job, from.unwrap_or(now), zones).map(|(next, _)| next),
             });
             if let Some(due) = known.next.filter(|next| *next <= now) {
                 let is_late = next_launch(job, due, zones).is_some_and(|(following, _)| following <= now);
@@ -73,6 +73,16 @@ impl Launches {
     /// When the next launch is due, as of the last step.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.jobs.values().filter_map(|known| known.next).min()
+    }
+}
+
+/// The time that launches count on from; none when it is yet to come: a clock was set back, or is another server's. Then
+/// they count from the first look, or nothing would be launched until that time has come again.
+fn counted_from(last_launch: Option<Timestamp>, submit_time: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    match last_launch {
+        Some(last) if last > now => None,
+        Some(last) => Some(last.max(submit_time)).filter(|from| *from <= now).or(Some(last)),
+        None => Some(submit_time).filter(|from| *from <= now),
     }
 }
 

@@ -70,7 +70,6 @@ pub const UNACTED: &[Unacted] = &[
     of_task("numa", Effect::LeftOut, |task| {
         task.resources.numa.as_ref().is_some_and(|numa| !matches!(numa["Affinity"].as_str(), None | Some("" | "none")))
     }),
-    of_task("dispatch_payload", Effect::LeftOut, |task| task.dispatch_payload.is_some()),
     of_task("schedule", Effect::FailsSetup, |task| task.schedule.is_some()),
     of_task("volume_mount", Effect::FailsSetup, |task| !task.volume_mounts.is_empty()),
     of_task("template", Effect::FailsSetup, |task| !task.templates.is_empty()),

@@ -15,7 +15,7 @@ use crate::types::{Metrics, TypeConfig};
 /// How long a change of members may take.
 const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the next leader may take.
-const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(3);
+const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(8);
 /// A learner this close behind the log is caught up.
 const CAUGHT_UP_ENTRIES: u64 = 1000;
 /// Servers of one region, at most.

@@ -39,10 +39,18 @@ const OPEN_WAIT_MAX: Duration = Duration::from_millis(500);
 const BELONG_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long an answer to entries may take: a follower syncs them first, and its disk may be slow.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The slowest way on which a long request still gets through: it gets more time by its length. Whether anybody is there at
+/// all is noticed by the connection.
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// How long a piece of a snapshot may wait to be taken.
 const PIECE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a follower may take to install what it has received: it decodes the whole state.
 const INSTALL_WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// How long the answer to a request of that length may take.
+fn answer_wait(bytes: usize) -> Duration {
+    ANSWER_WAIT_MAX + Duration::from_millis(bytes as u64 * 1000 / BYTES_PER_SECOND_MIN)
+}
 
 type StreamAppend<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
 
@@ -200,8 +208,14 @@ impl RaftNetworkV2<TypeConfig> for Target {
     {
         Box::pin(async move {
             let link = self.append_link().await.map_err(rpc_error)?;
-            let session =
-                Session { target: self, link: Some(link), input: Some(input), in_flight: 0, since: Instant::now() };
+            let session = Session {
+                target: self,
+                link: Some(link),
+                input: Some(input),
+                in_flight: 0,
+                since: Instant::now(),
+                wait: ANSWER_WAIT_MAX,
+            };
             let answers = futures_util::stream::unfold(Some(session), |session| async move {
                 let mut session = session?;
                 match session.next_answer().await {
@@ -278,6 +292,8 @@ struct Session<'s, S> {
     in_flight: usize,
     /// When something was last sent or answered.
     since: Instant,
+    /// How long the next answer may take: by the longest request that was sent since all were answered.
+    wait: Duration,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Session<'_, S> {
@@ -289,7 +305,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Session<'_, S> 
             if input.is_none() && self.in_flight == 0 {
                 return Ok(None);
             }
-            let deadline = self.since + ANSWER_WAIT_MAX;
+            let deadline = self.since + self.wait;
             let request = tokio::select! {
                 biased;
                 answer = receiver.receive(), if self.in_flight > 0 => {
@@ -304,21 +320,36 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Session<'_, S> 
                     None => std::future::pending().await,
                 } } => request,
                 () = tokio::time::sleep_until(deadline), if self.in_flight > 0 => {
-                    return Err(closed(format!("no answer in {ANSWER_WAIT_MAX:?}")));
+                    return Err(closed(format!("no answer in {:?}", self.wait)));
                 }
             };
             match request {
                 Some(request) => {
                     let frame = wire::encode(&Append::of(&request));
-                    let sent = timeout(ANSWER_WAIT_MAX, sender.send(frame)).await;
+                    let wait = answer_wait(frame.len());
+                    let sent = timeout(wait, sender.send(frame)).await;
                     sent.map_err(|_| closed("nobody takes the entries"))??;
                     if self.in_flight == 0 {
-                        self.since = Instant::now();
+                        (self.since, self.wait) = (Instant::now(), wait);
                     }
+                    self.wait = self.wait.max(wait);
                     self.in_flight += 1;
                 }
                 None => self.input = None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_command_gets_through_a_slow_link_before_it_is_given_up() {
+        assert_eq!(answer_wait(0), ANSWER_WAIT_MAX);
+        // At 10 Mbit/s.
+        let slow = Duration::from_secs(crate::node::COMMAND_BYTES_MAX as u64 * 8 / 10_000_000);
+        assert!(answer_wait(crate::node::COMMAND_BYTES_MAX) > slow);
     }
 }

@@ -190,7 +190,8 @@ impl RaftNode {
             .map_err(|source| StartError::ReadSnapshots { dir: snapshot_dir, source })?;
         recovery::apply(&settings, &mut log, &machine).await?;
         let published = machine.published();
-        let config = config(settings.log, settings.pace).validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        let config =
+            config(settings.log, settings.pace).validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
         let origin = Arc::new(Origin::open(log.clone()).map_err(open_log)?);
         let network = Network::new(peers, origin.clone());
         let raft = Raft::new(settings.node_id, Arc::new(config), network.clone(), log.clone(), machine.clone())

@@ -116,7 +116,8 @@ impl RaftNode {
     /// # Errors
     /// This server does not lead or has lost its quorum, or raft has stopped.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
-        let fresh = LinearizerOption::new(Some(self.settings().pace.lease_read_age_max()), false).with_wait_timeout(Duration::ZERO);
+        let fresh = LinearizerOption::new(Some(self.settings().pace.lease_read_age_max()), false)
+            .with_wait_timeout(Duration::ZERO);
         let asked = async {
             match self.raft().get_read_log_id(fresh).await {
                 Ok(read) => Ok(read),

@@ -169,8 +169,9 @@ impl Autopilot {
         for other in seen.log.iter().filter(|other| other.number != seen.leader) {
             let is_gone = match status(other.number) {
                 Some(MemberStatus::Left) => true,
-                Some(MemberStatus::Failed) => seen.config.cleanup_dead_servers && self.is_dead(other, seen),
-                _ => false,
+                // Gossip knows nothing of one whose name another has by now: it came back with an empty disk.
+                Some(MemberStatus::Failed) | None => seen.config.cleanup_dead_servers && self.is_dead(other, seen),
+                Some(MemberStatus::Alive | MemberStatus::Leaving) => false,
             };
             let is_safe = !other.is_voter
                 || (removed_voters < dead_max

@@ -220,7 +220,11 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
 /// The events of several entries as one, each change once: what follows from them is looked up in the newest state anyway.
 fn merged(pending: &[Arc<Events>]) -> Events {
     let changes: BTreeSet<&Change> = pending.iter().flat_map(|events| &events.changes).collect();
-    Events { index: pending.last().map_or(0, |events| events.index), changes: changes.into_iter().cloned().collect(), ..Events::default() }
+    Events {
+        index: pending.last().map_or(0, |events| events.index),
+        changes: changes.into_iter().cloned().collect(),
+        ..Events::default()
+    }
 }
 
 /// Commits plans, in several entries where they are too long for one.

@@ -15,7 +15,7 @@ use crate::host_file::{self, Fellow};
 use crate::joining::Joiner;
 use crate::links::number_of_text;
 use crate::server::Server;
-use crate::{authority, clock};
+use crate::{authority, chance, clock};
 
 /// How long a server looks for fellows before it says what it waits for.
 const SAY_AFTER: Duration = Duration::from_secs(2);
@@ -251,9 +251,15 @@ async fn join(server: Server) {
             return;
         }
         attempt += 1;
-        sleep(wait).await;
+        // Servers that lost the same one at the same time do not all come back at once.
+        sleep(spread(wait, chance::seed())).await;
         wait = (wait * 2).min(settings.interval.max(JOIN_RETRY_MIN));
     }
+}
+
+/// The wait and up to a quarter of it more, by a number.
+fn spread(wait: Duration, number: u64) -> Duration {
+    wait + wait / 4 * (number % 1024) as u32 / 1024
 }
 
 /// Forms the region with the others, or waits to be taken in.
@@ -527,6 +533,13 @@ mod tests {
         assert!(promise.give(&set(&["b", "d", "e"]), later(81)));
         assert!(promise.begin(&set(&["b", "d", "e"])));
         assert!(!promise.give(&set(&["b", "c", "e"]), later(1000)));
+    }
+
+    #[test]
+    fn waits_are_spread_and_bounded() {
+        let wait = Duration::from_secs(4);
+        assert_eq!((spread(wait, 0), spread(wait, 512)), (wait, Duration::from_millis(4500)));
+        assert!((0..5000).all(|number| (wait..Duration::from_secs(5)).contains(&spread(wait, number))));
     }
 
     #[test]

@@ -246,7 +246,9 @@ pub(crate) async fn serve_restore(server: &Server, len: u64, stream: &mut Stream
 fn refused(error: SnapshotError) -> Error {
     match error {
         SnapshotError::Io(error) => disk(error),
-        SnapshotError::State(source) => Error::Invalid(format!("snapshot holds no state that this drover reads: {source}")),
+        SnapshotError::State(source) => {
+            Error::Invalid(format!("snapshot holds no state that this drover reads: {source}"))
+        }
         other => Error::Invalid(other.to_string()),
     }
 }

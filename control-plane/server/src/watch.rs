@@ -160,7 +160,11 @@ mod tests {
     async fn other_keys_do_not_wake() {
         let waiters = Waiters::default();
         let waiter = waiters.wait_for(&Watch::Job(JobKey::new("default", "web")));
-        waiters.wake(&Events { index: 1, changes: vec![Change::Job(JobKey::new("default", "other"))], ..Events::default() });
+        waiters.wake(&Events {
+            index: 1,
+            changes: vec![Change::Job(JobKey::new("default", "other"))],
+            ..Events::default()
+        });
         assert!(!waiter.changed(Instant::now()).await);
     }
 

@@ -56,7 +56,8 @@ fn write_out(bytes: &[u8]) {
 pub fn start(level: LogLevel, json: bool) {
     set_level(level);
     // A second start in one process keeps the first log.
-    let _ = tracing::subscriber::set_global_default(Registry::default().with(Lines { json, repeats: Mutex::default() }));
+    let _ =
+        tracing::subscriber::set_global_default(Registry::default().with(Lines { json, repeats: Mutex::default() }));
 }
 
 /// Logs this much from now on.

@@ -33,6 +33,7 @@ pub fn start(edge: &Edge, wanted: &Wanted, name: &str) -> Result<TaskHandle, Sta
     let user = env.text(&task.user);
     hooks::user::prestart(&task.driver, &user)?;
     hooks::dirs::prestart(&dir, task, view)?;
+    hooks::dispatch_payload::prestart(&dir.of_task(name).task_dir.join("local"), &wanted.job, task)?;
     let config = env.config(&task.config).map_err(|problems| {
         let lines = std::iter::once("failed to parse config: ".to_owned()).chain(problems).collect();
         StartFailure::Validation(StartError::Config(lines).to_string())

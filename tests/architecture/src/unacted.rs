@@ -19,7 +19,6 @@ const READS: &[(&str, &[&str])] = &[
     ("resources network", &["resources.networks"]),
     ("action", &["task.actions"]),
     ("numa", &[".numa"]),
-    ("dispatch_payload", &[".dispatch_payload"]),
     ("schedule", &["task.schedule"]),
     ("volume_mount", &[".volume_mounts"]),
     ("template", &[".templates"]),

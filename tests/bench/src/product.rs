@@ -38,9 +38,14 @@ impl Product {
         Agent::spawn(&self.binary, self.adapt(config))
     }
 
+    /// It is ours.
+    pub fn is_drover(&self) -> bool {
+        self.name.starts_with("drover")
+    }
+
     /// What a peer needs to start on loopback, without looking for a cloud around it. drover needs none of it.
     fn adapt(&self, mut config: AgentConfig) -> AgentConfig {
-        if self.name.starts_with("drover") {
+        if self.is_drover() {
             return config;
         }
         config.more.push_str(

@@ -4,7 +4,7 @@
 //! for a value.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,10 @@ use crate::writers::small_job;
 
 /// The rest after a call that failed at once.
 const REST: Duration = Duration::from_millis(10);
+/// Between two stale reads of one server: they are cheap, and shall leave the machine to those that are not.
+const STALE_PACE: Duration = Duration::from_millis(10);
+/// The longest time until a history is full.
+const HISTORY_MAX: Duration = Duration::from_secs(900);
 /// Values begin with the client's number times this.
 const VALUES_PER_CLIENT: u64 = 1 << 32;
 
@@ -29,9 +33,19 @@ pub struct History {
     /// How many operations it shall hold.
     wanted: usize,
     done: AtomicUsize,
+    /// The clients shall end, full or not.
+    stop: AtomicBool,
     begin: Instant,
     operations: Mutex<BTreeMap<usize, Vec<Operation>>>,
     problems: Mutex<Vec<String>>,
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// What was found.
@@ -56,6 +70,7 @@ impl History {
             registers,
             wanted,
             done: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
             begin: Instant::now(),
             operations: Mutex::default(),
             problems: Mutex::default(),
@@ -85,8 +100,17 @@ impl History {
     }
 
     /// It holds what it shall hold.
+    ///
+    /// # Panics
+    /// It should long have been full.
     pub fn is_full(&self) -> bool {
-        self.done() >= self.wanted
+        let is_full = self.done() >= self.wanted;
+        assert!(is_full || self.begin.elapsed() < HISTORY_MAX, "{} of {} operations", self.done(), self.wanted);
+        is_full
+    }
+
+    fn is_over(&self) -> bool {
+        self.done() >= self.wanted || self.stop.load(Ordering::SeqCst)
     }
 
     /// Waits until that many more operations are done, or it is full, or the time is over: a region may suffer so much that nothing
@@ -103,7 +127,13 @@ impl History {
     ///
     /// # Panics
     /// The history has no order, or a stale read went back.
-    pub fn run(&self, region: &mut Region, per_server: usize, seed: &mut Dice, faults: impl FnOnce(&mut Region)) -> Found {
+    pub fn run(
+        &self,
+        region: &mut Region,
+        per_server: usize,
+        seed: &mut Dice,
+        faults: impl FnOnce(&mut Region),
+    ) -> Found {
         let places: Vec<Place> = region.places().to_vec();
         let stale_reads = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -115,6 +145,8 @@ impl History {
                 let stale_reads = &stale_reads;
                 scope.spawn(move || self.stale_reader(place, stale_reads));
             }
+            // Also when the faults end in a panic: the clients would go on for ever.
+            let _stop = StopAtEnd(&self.stop);
             faults(region);
         });
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,7 +185,7 @@ impl History {
         let mut next = (number + 1) * VALUES_PER_CLIENT;
         // By register: what this client saw last, and its index.
         let mut seen: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
-        while !self.is_full() {
+        while !self.is_over() {
             let register = dice.roll(self.registers);
             let called = self.begin.elapsed();
             // What was seen is compared once: whoever changed the register or lost has to look again.
@@ -179,7 +211,9 @@ impl History {
                     self.note(register, called, Act::Read(value));
                     seen.insert(register, (value, index));
                 }
-                Err(Error::Refused { status: 404, body }) => self.problem(format!("register {register} is gone: {body}")),
+                Err(Error::Refused { status: 404, body }) => {
+                    self.problem(format!("register {register} is gone: {body}"))
+                }
                 // It says nothing about the register.
                 Err(_) => std::thread::sleep(REST),
             }
@@ -191,18 +225,16 @@ impl History {
         let api = place.client();
         let mut floor: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
         let (mut life, mut turn) = (place.lives(), 0);
-        while !self.is_full() {
+        while !self.is_over() {
             let now = place.lives();
             if now != life {
                 // The next process has what is on its disk until it hears more.
                 (life, floor) = (now, BTreeMap::new());
             }
+            std::thread::sleep(STALE_PACE);
             turn += 1;
             let register = turn % self.registers;
-            let Ok((value, index, state_index)) = read(&api, &self.id(register), true) else {
-                std::thread::sleep(REST);
-                continue;
-            };
+            let Ok((value, index, state_index)) = read(&api, &self.id(register), true) else { continue };
             if place.lives() != life {
                 continue;
             }

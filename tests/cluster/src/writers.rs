@@ -166,5 +166,10 @@ pub fn read_back(region: &Region, written: &[Written]) {
             .collect();
         assert!(wrong.is_empty(), "server {number}: {} acknowledged writes: {wrong:#?}", wrong.len());
     }
-    println!("{} acknowledged writes read back from {} servers in {:?}", written.len(), region.count(), begin.elapsed());
+    println!(
+        "{} acknowledged writes read back from {} servers in {:?}",
+        written.len(),
+        region.count(),
+        begin.elapsed()
+    );
 }

@@ -86,7 +86,9 @@ fn cuts_of_every_kind_lose_nothing() {
     }
     let writers = Writers::start(&region);
     let mut dice = Dice::of_environment("cuts");
-    for kind in ["leader alone", "follower alone", "one pair", "leader is not heard", "leader hears nobody", "each alone"] {
+    for kind in
+        ["leader alone", "follower alone", "one pair", "leader is not heard", "leader hears nobody", "each alone"]
+    {
         writers.wait_for_more(STEADY, &region);
         let leader = region.wait_for_leader();
         let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();

@@ -18,7 +18,7 @@ const STEADY: usize = 60;
 
 #[test]
 fn histories_under_faults_are_linearizable() {
-    let histories = size("DROVER_HISTORIES", 4);
+    let histories = size("DROVER_HISTORIES", 2);
     let operations = size("DROVER_OPERATIONS", 2000);
     let mut dice = Dice::of_environment("histories");
     let mut region = Region::wired("history", 3);

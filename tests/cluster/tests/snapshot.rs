@@ -55,10 +55,8 @@ fn a_region_moves_by_a_file() {
     wait_for_status(&one, "late", "running", 1);
 
     // A new region of three takes it through a server that does not lead.
-    let agents: Vec<Agent> = AgentConfig::region("snapshot3", 3)
-        .into_iter()
-        .map(|config| Agent::spawn(&binary("drover"), config))
-        .collect();
+    let agents: Vec<Agent> =
+        AgentConfig::region("snapshot3", 3).into_iter().map(|config| Agent::spawn(&binary("drover"), config)).collect();
     agents.iter().for_each(Agent::wait_for_leader);
     let asked = follower(&agents);
     let damaged = dir.join("damaged.snap");

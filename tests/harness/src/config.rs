@@ -66,7 +66,8 @@ impl AgentConfig {
 
     /// The file's text, with its data below `data_dir`.
     pub fn text(&self, data_dir: &str) -> String {
-        let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files: _ } = self;
+        let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files: _ } =
+            self;
         let mut text = format!(
             "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"DEBUG\"\n\
              ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"

@@ -24,7 +24,8 @@ fn run(call: &mut Call) -> Outcome {
     let wanted = call.only_arg("<alloc-id>")?;
     let client = call.client()?;
     let alloc = resolve::alloc(&client, &wanted, &call.ui.clock)?.one()?;
-    let stopped = client.stop_alloc(&alloc.id, call.flags.is_on("no-shutdown-delay")).doing("stopping allocation")?.value;
+    let stopped =
+        client.stop_alloc(&alloc.id, call.flags.is_on("no-shutdown-delay")).doing("stopping allocation")?.value;
     if call.flags.is_on("detach") {
         call.ui.out(&stopped.eval_id);
         return Ok(0);

@@ -65,7 +65,9 @@ fn of_file(call: &mut Call, path: &str) -> Result<Value, Failure> {
         call.ui.error("Flags are ignored when a file is specified!");
     }
     let text = match path {
-        "-" => text_of(&mut call.ui.stdin).map_err(|problem| Failure::Error(format!("Failed to read stdin: {problem}"))),
+        "-" => {
+            text_of(&mut call.ui.stdin).map_err(|problem| Failure::Error(format!("Failed to read stdin: {problem}")))
+        }
         _ => std::fs::File::open(Path::new(path))
             .map_err(|error| error.to_string())
             .and_then(|mut file| text_of(&mut file))

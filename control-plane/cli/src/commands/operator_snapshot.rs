@@ -69,7 +69,8 @@ fn save(call: &mut Call) -> Outcome {
         return Err(broken("it is not what the server has sent: its digest differs".to_owned()));
     }
     file.as_file().sync_all().map_err(|error| broken(error.to_string()))?;
-    file.persist_noclobber(path).map_err(|error| Failure::Error(format!("Failed to finalize snapshot file: {error}")))?;
+    file.persist_noclobber(path)
+        .map_err(|error| Failure::Error(format!("Failed to finalize snapshot file: {error}")))?;
     call.ui.out(&format!("State file written to {name}"));
     Ok(0)
 }

@@ -43,12 +43,11 @@ pub const INFO: Command = Command {
 fn list(call: &mut Call) -> Outcome {
     call.no_args()?;
     call.check_data_flags()?;
-    let options = ["job", "type"].into_iter().fold(QueryOptions::default(), |options, name| {
-        match call.flags.text(name) {
+    let options =
+        ["job", "type"].into_iter().fold(QueryOptions::default(), |options, name| match call.flags.text(name) {
             "" => options,
             wanted => options.with(name, wanted),
-        }
-    });
+        });
     let answer = call.client()?.scaling_policies(&options).doing("listing scaling policies")?;
     if call.wants_data() {
         return call.print_data(&answer.raw);

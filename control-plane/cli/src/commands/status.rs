@@ -3,7 +3,7 @@
 use drover_api_client::{Client, QueryOptions};
 
 use crate::call::{Call, Failure, Outcome, fail};
-use crate::commands::{alloc_status, deployment_status, eval_status, job_status, node_status, resolve};
+use crate::commands::{alloc_status, deployment_status, eval_status, job_status, namespaces, node_status, resolve};
 use crate::flags::switch;
 use crate::grammar::Command;
 use crate::output::text::quote;
@@ -13,8 +13,8 @@ pub const COMMAND: Command = Command {
     path: "status",
     summary: "Show whatever has this id, or list all jobs",
     arguments: "[<id>]",
-    about: "Shows the job, allocation, node, evaluation or deployment whose id begins so; without an argument, lists \
-            all jobs.",
+    about: "Shows the job, allocation, node, evaluation, deployment or namespace whose id begins so; without an \
+            argument, lists all jobs.",
     flags: &[switch("verbose", "Full ids and absolute times.")],
     run,
     ..Command::BASE
@@ -27,14 +27,16 @@ enum Kind {
     Alloc,
     Deployment,
     Eval,
+    Namespace,
     Node,
 }
 
-const KINDS: [(Kind, &str); 5] = [
+const KINDS: [(Kind, &str); 6] = [
     (Kind::Alloc, "Allocs"),
     (Kind::Deployment, "Deployment"),
     (Kind::Eval, "Evals"),
     (Kind::Job, "Jobs"),
+    (Kind::Namespace, "Namespaces"),
     (Kind::Node, "Nodes"),
 ];
 
@@ -64,6 +66,7 @@ fn run(call: &mut Call) -> Outcome {
                 Kind::Alloc => alloc_status::show(call, &id),
                 Kind::Deployment => deployment_status::show(call, &id),
                 Kind::Eval => eval_status::show(call, &id),
+                Kind::Namespace => namespaces::show(call, &id),
                 Kind::Node => node_status::show(call, &id),
             }
         }
@@ -83,6 +86,11 @@ fn ids(client: &Client, kind: Kind, wanted: &str) -> Result<Vec<String>, Failure
         let jobs = client.jobs(&QueryOptions::prefix(wanted)).map_err(failed)?.value;
         return Ok(jobs.into_iter().map(|job| job.id).collect());
     }
+    if kind == Kind::Namespace {
+        // An agent that knows nothing of namespaces has none that could be meant.
+        let found = client.namespaces(&QueryOptions::prefix(wanted)).map(|answer| answer.value).unwrap_or_default();
+        return Ok(found.into_iter().map(|namespace| namespace.name).collect());
+    }
     // Only hexadecimal digits can begin an id of the other kinds.
     let is_hex = wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let Some(prefix) = resolve::even(wanted).ok().filter(|_| is_hex) else { return Ok(Vec::new()) };
@@ -94,6 +102,6 @@ fn ids(client: &Client, kind: Kind, wanted: &str) -> Result<Vec<String>, Failure
             client.deployments(&options).map_err(failed)?.value.into_iter().map(|deployment| deployment.id).collect()
         }
         Kind::Node => client.nodes(&options).map_err(failed)?.value.into_iter().map(|node| node.id).collect(),
-        Kind::Job => Vec::new(),
+        Kind::Job | Kind::Namespace => Vec::new(),
     })
 }

@@ -164,8 +164,8 @@ fn scaling_policies() {
     };
     let (web, api) = (policy("web", "d"), policy("api", "e"));
     let one = format!("GET /v1/scaling/policy/{}", web["ID"].as_str().unwrap());
-    let answers =
-        [("GET /v1/scaling/policies", json(j!([web, api]))), (one.as_str(), json(web.clone()))].map(|(a, b)| (a, vec![b]));
+    let answers = [("GET /v1/scaling/policies", json(j!([web, api]))), (one.as_str(), json(web.clone()))]
+        .map(|(a, b)| (a, vec![b]));
     let agent = Agent::start(&answers);
     agent.run("scaling policy list").printed(
         "ID        Enabled  Type        Target\ne9148848  true     horizontal  Namespace:default,Job:api,Group:g\nd9148848  true     horizontal  Namespace:default,Job:web,Group:g",

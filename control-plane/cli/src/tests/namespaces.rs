@@ -66,16 +66,22 @@ fn applies_by_name_and_by_file() {
     agent.run("namespace apply -description new dev").printed("Successfully applied namespace \"team\"!");
     let file = "name = \"dev\"\ncapabilities {\n  disabled_task_drivers = [\"exec\"]\n}\n";
     Line::new("namespace apply -").agent(&agent).stdin(file).run().printed("Successfully applied namespace \"dev\"!");
-    Line::new("namespace apply -json -").agent(&agent).stdin("{\"Name\":\"j\"}").run().printed(
-        "Successfully applied namespace \"j\"!",
-    );
+    Line::new("namespace apply -json -")
+        .agent(&agent)
+        .stdin("{\"Name\":\"j\"}")
+        .run()
+        .printed("Successfully applied namespace \"j\"!");
     let puts: Vec<String> = agent.asked().into_iter().filter(|line| line.starts_with("PUT")).collect();
     assert_eq!(puts[0], r#"PUT /v1/namespace {"Description":"Dev space","Name":"dev"}"#);
     assert!(puts[1].contains(r#""Description":"new""#) && puts[1].contains(r#""Meta":{"contact":"x"}"#), "{}", puts[1]);
     assert!(puts[2].contains(r#""DisabledTaskDrivers":["exec"]"#), "{}", puts[2]);
     let wrong = Line::new("namespace apply -").agent(&agent).stdin("colour = \"red\"").run();
     assert_eq!(wrong.status, 1);
-    assert!(wrong.stderr.starts_with("Error parsing namespace specification: Unsupported argument"), "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.starts_with("Error parsing namespace specification: stdin:1:1: Unsupported argument"),
+        "{}",
+        wrong.stderr
+    );
 }
 
 #[test]

@@ -69,7 +69,9 @@ fn what_is_no_whole_snapshot_is_not_sent() {
     let check = |bytes: &[u8], expected: &str| {
         std::fs::write(&other, bytes).unwrap();
         let name = other.to_str().unwrap();
-        agent.run(&format!("operator snapshot restore {name}")).failed(&format!("Failed to restore snapshot: {expected}"));
+        agent
+            .run(&format!("operator snapshot restore {name}"))
+            .failed(&format!("Failed to restore snapshot: {expected}"));
         let inspected = Line::new(&format!("operator snapshot inspect {name}")).run();
         inspected.failed(&format!("Error inspecting snapshot: {expected}"));
     };
@@ -109,6 +111,9 @@ fn a_snapshot_is_saved_whole_or_not_at_all() {
     assert_eq!(agent.asked(), ["GET /v1/operator/snapshot", "GET /v1/operator/snapshot?stale=true"]);
     std::fs::write(&name, "kept").unwrap();
     let ran = agent.run(&format!("operator snapshot save {name}"));
-    assert!(ran.status == 1 && ran.stderr.starts_with(&format!("Destination file already exists: \"{name}\"\n")), "{ran:?}");
+    assert!(
+        ran.status == 1 && ran.stderr.starts_with(&format!("Destination file already exists: \"{name}\"\n")),
+        "{ran:?}"
+    );
     assert_eq!(std::fs::read_to_string(&name).unwrap(), "kept");
 }

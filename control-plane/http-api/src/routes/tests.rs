@@ -31,15 +31,8 @@ fn paths_find_their_row() {
 
 #[test]
 fn what_is_not_answered_has_no_row() {
-    for path in [
-        "/",
-        "/v1/nosuch",
-        "/v1/jobs/",
-        "/v1/job/",
-        "/v1/job",
-        "/v1/allocation/x/services",
-        "/v1/node/x/drain",
-    ] {
+    for path in ["/", "/v1/nosuch", "/v1/jobs/", "/v1/job/", "/v1/job", "/v1/allocation/x/services", "/v1/node/x/drain"]
+    {
         assert_eq!(found(path), None, "{path}");
     }
 }

@@ -211,6 +211,7 @@ const CALLS: &[Case] = &[
     ("GET", "/v1/regions", "", 200, "[\"global\"]"),
     ("GET", "/v1/operator/raft/configuration", "", 200, "{\"Index\":0,\"Servers\":[{"),
     ("GET", "/v1/operator/scheduler/configuration", "", 200, "{\"Index\":1"),
+    ("PUT", "/v1/operator/snapshot", "", 500, "failed to restore from snapshot: "),
     ("DELETE", "/v1/operator/raft/peer", "", 400, "Must specify the peer's ID to remove"),
     ("PUT", "/v1/operator/raft/transfer-leadership", "", 400, "must specify id or address"),
     ("GET", "/v1/operator/autopilot/configuration", "", 200, "{\"CleanupDeadServers\":true"),
@@ -270,6 +271,10 @@ fn row_of(path: &str) -> String {
 fn every_row_has_a_call() {
     let called: BTreeSet<_> = CALLS.iter().map(|(method, path, ..)| (row_of(path), *method)).collect();
     for route in ROUTES {
+        // Its answer is no text: the tests of snapshots call it.
+        if (route.methods[0], route.pattern) == ("GET", "/v1/operator/snapshot") {
+            continue;
+        }
         let has_call = route.methods.iter().any(|method| called.contains(&(route.pattern.to_owned(), *method)));
         assert!(has_call, "{:?} {} has no call in this test", route.methods, route.pattern);
     }

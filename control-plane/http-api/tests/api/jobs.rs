@@ -181,3 +181,46 @@ async fn nodes_open_close_and_go() {
     assert_eq!(running.get(&path).await.status, 404);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_may_skip_delays_and_a_change_may_keep_resources() {
+    let running = start().await;
+    running.add_node().await;
+    running.register(job("web")).await;
+    running.until("/v1/job/web/allocations", |allocs| allocs.as_array().is_some_and(|allocs| allocs.len() == 2)).await;
+    let mut bigger = job("web");
+    bigger["TaskGroups"][0]["Tasks"][0]["Resources"]["CPU"] = json!(77);
+    bigger["Priority"] = json!(60);
+    let body = json!({ "Job": bigger, "PreserveResources": true });
+    assert_eq!(running.put("/v1/jobs", body).await.status, 200);
+    let shown = running.get("/v1/job/web").await.json();
+    assert_eq!((&shown["Priority"], &shown["TaskGroups"][0]["Tasks"][0]["Resources"]["CPU"]), (&json!(60), &json!(50)));
+
+    let allocs = running.get("/v1/job/web/allocations").await.json();
+    let path = |place: usize| format!("/v1/allocation/{}", allocs[place]["ID"].as_str().unwrap());
+    let stop = format!("{}/stop?no_shutdown_delay=true&reschedule=true", path(0));
+    assert_eq!(running.put(&stop, json!({})).await.status, 200);
+    let asked = running.get(&path(0)).await.json()["DesiredTransition"].clone();
+    assert_eq!(
+        (&asked["Migrate"], &asked["NoShutdownDelay"], &asked["Reschedule"]),
+        (&json!(true), &json!(true), &json!(true))
+    );
+    assert_eq!(running.ask("DELETE", "/v1/job/web?no_shutdown_delay=true", "").await.status, 200);
+    let asked = running.get(&path(1)).await.json()["DesiredTransition"].clone();
+    assert_eq!((&asked["NoShutdownDelay"], &asked["Migrate"]), (&json!(true), &Value::Null));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_reverted_has_to_prove_itself_again() {
+    let running = start().await;
+    running.register(job("web")).await;
+    running.put("/v1/job/web/stable", json!({ "JobID": "web", "JobVersion": 0, "Stable": true })).await;
+    let mut changed = job("web");
+    changed["Priority"] = json!(60);
+    running.register(changed).await;
+    running.put("/v1/job/web/revert", json!({ "JobID": "web", "JobVersion": 0 })).await;
+    let shown = running.get("/v1/job/web").await.json();
+    assert_eq!((&shown["Version"], &shown["Stable"], &shown["Priority"]), (&json!(2), &json!(false), &json!(50)));
+    running.stop().await;
+}

@@ -80,6 +80,11 @@ async fn a_parameterized_job_is_dispatched() {
     let (payload, dispatched, parent) = (&shown["Payload"], &shown["Dispatched"], &shown["ParentID"]);
     assert_eq!((payload, dispatched, parent), (&json!("aGVsbG8="), &json!(true), &json!("par")));
     assert_eq!((&shown["Priority"], &shown["DispatchIdempotencyToken"]), (&json!(70), &json!("abc")));
+    // What was dispatched launches nothing more, so lists do not call it parameterized.
+    let listed = running.get("/v1/jobs").await.json();
+    let is_parent =
+        |id: &str| listed.as_array().unwrap().iter().find(|job| job["ID"] == *id).unwrap()["ParameterizedJob"].clone();
+    assert_eq!((is_parent("par"), is_parent(&child)), (json!(true), json!(false)));
     let lines = json!({ "Payload": "aGVs\r\nbG8=", "Meta": { "who": "me" } });
     let answer = running.put("/v1/job/par/dispatch", lines).await.json();
     let shown = running.get(&format!("/v1/job/{}", answer["DispatchedJobID"].as_str().unwrap())).await.json();

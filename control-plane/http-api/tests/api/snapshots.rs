@@ -10,7 +10,8 @@ async fn call(running: &Running, method: &str, path: &str, body: &[u8]) -> (u16,
     let exchange = async {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(body).await.unwrap();
         let mut answer = Vec::new();
@@ -31,10 +32,10 @@ async fn a_new_region_takes_everything_over() {
     let old = start().await;
     old.add_node().await;
     old.register(job("web")).await;
-    let allocs = old.until("/v1/job/web/allocations", |allocs| allocs.as_array().is_some_and(|all| all.len() == 2)).await;
+    let allocs =
+        old.until("/v1/job/web/allocations", |allocs| allocs.as_array().is_some_and(|all| all.len() == 2)).await;
     old.until("/v1/job/web/deployments", |all| all.as_array().is_some_and(|all| all.len() == 1)).await;
-    let token = old.put("/v1/operator/join-token", serde_json::json!({})).await;
-    assert_eq!(token.status, 200, "{token:?}");
+    old.server.create_join_token(Default::default()).await.unwrap();
     let (status, head, file) = call(&old, "GET", PATH, b"").await;
     assert_eq!(status, 200);
     assert!(head.contains("content-type: application/octet-stream"), "{head}");
@@ -54,6 +55,11 @@ async fn a_new_region_takes_everything_over() {
 
     let new = start().await;
     new.register(job("other")).await;
+    // Nothing more changes by itself.
+    let is_blocked = |evals: &serde_json::Value| {
+        evals.as_array().is_some_and(|all| all.iter().any(|eval| eval["Status"] == "blocked"))
+    };
+    new.until("/v1/evaluations", is_blocked).await;
     let index = new.get("/v1/jobs").await.index();
     let jobs = format!("/v1/jobs?index={index}&wait=20s");
     let waiting = new.get(&jobs);
@@ -87,7 +93,7 @@ async fn a_new_region_takes_everything_over() {
 #[tokio::test]
 async fn what_is_no_whole_snapshot_is_refused_in_one_line() {
     let running = start().await;
-    running.register(job("web")).await;
+    running.server.create_join_token(Default::default()).await.unwrap();
     let (_, _, file) = call(&running, "GET", PATH, b"").await;
     let before = running.server.reading().snapshot.digest();
     let check = async |body: &[u8], expected: &str| {

@@ -11,21 +11,12 @@ use crate::shapes::task::TASK;
 pub const PROXY: &str = "connect-proxy";
 const NATIVE: &str = "connect-native";
 
-/// Adds what the services of each group ask for. The error says why that can't be worked out.
-pub fn add(job: &mut Map<String, Value>) -> Result<(), String> {
-    let mut groups = job.remove("TaskGroups").unwrap_or_default();
-    let mut result = Ok(());
-    for group in objects(&mut groups) {
-        // Without a network the checks have more to say.
-        if has_items(group, "Networks") {
-            result = result.and_then(|()| of_group(group, job));
-        }
+/// Adds what the services of a group ask for. The error says why that can't be worked out.
+pub fn add(group: &mut Map<String, Value>, job: &Map<String, Value>) -> Result<(), String> {
+    // Without a network the checks have more to say.
+    if !has_items(group, "Networks") {
+        return Ok(());
     }
-    job.insert("TaskGroups".to_owned(), groups);
-    result
-}
-
-fn of_group(group: &mut Map<String, Value>, job: &Map<String, Value>) -> Result<(), String> {
     let mut services = group.remove("Services").unwrap_or_default();
     let mut result = Ok(());
     for service in objects(&mut services) {

@@ -9,17 +9,14 @@ use super::settle::{set, take};
 use crate::check::connect::network_mode;
 use crate::duration;
 
-/// Adds the paths. The error says why one can't be worked out.
-pub fn add(job: &mut Map<String, Value>) -> Result<(), String> {
-    for group in job.get_mut("TaskGroups").into_iter().flat_map(objects) {
-        let mut services = take(group, "Services");
-        let result = objects(&mut services)
-            .filter(|service| service["Connect"]["SidecarService"].is_object())
-            .try_for_each(|service| of_service(service, group));
-        set(group, "Services", services);
-        result?;
-    }
-    Ok(())
+/// Adds the paths of a group's checks. The error says why one can't be worked out.
+pub fn add(group: &mut Map<String, Value>) -> Result<(), String> {
+    let mut services = take(group, "Services");
+    let result = objects(&mut services)
+        .filter(|service| service["Connect"]["SidecarService"].is_object())
+        .try_for_each(|service| of_service(service, group));
+    set(group, "Services", services);
+    result
 }
 
 fn of_service(service: &mut Map<String, Value>, group: &mut Map<String, Value>) -> Result<(), String> {

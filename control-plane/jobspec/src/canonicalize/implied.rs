@@ -25,38 +25,34 @@ enum Yields {
     ToSame,
 }
 
-/// Adds them to every group and task.
-pub fn add(job: &mut Map<String, Value>, which: Implied) {
-    for group in job.get_mut("TaskGroups").into_iter().flat_map(objects) {
-        if which == Implied::All {
-            vault(group);
-            secrets(group);
-        }
-        signals(group);
-        if which == Implied::All {
-            services(group);
-            networks(group);
-            identities(group);
-        }
+/// Adds them to a group and its tasks.
+pub fn add(group: &mut Map<String, Value>, which: Implied) {
+    if which == Implied::All {
+        vault(group);
+        secrets(group);
+    }
+    signals(group);
+    if which == Implied::All {
+        services(group);
+        networks(group);
+        identities(group);
     }
 }
 
-/// A Consul partition that a group or task names.
-pub fn partitions(job: &mut Map<String, Value>) {
+/// A Consul partition that a group or its tasks name.
+pub fn partitions(group: &mut Map<String, Value>) {
     let of = |body: &Map<String, Value>| {
         let consul = &body["Consul"];
         let partition = text(consul, "Partition");
         let left = super::connect::consul_attribute(text(consul, "Cluster"), "partition");
         (!partition.is_empty()).then(|| constraint(&left, "=", partition))
     };
-    for group in job.get_mut("TaskGroups").into_iter().flat_map(objects) {
-        for task in group.get_mut("Tasks").into_iter().flat_map(objects) {
-            let more = of(task);
-            append(task, Yields::ToSame, more);
-        }
-        let more = of(group);
-        append(group, Yields::ToSame, more);
+    for task in group.get_mut("Tasks").into_iter().flat_map(objects) {
+        let more = of(task);
+        append(task, Yields::ToSame, more);
     }
+    let more = of(group);
+    append(group, Yields::ToSame, more);
 }
 
 fn constraint(left: &str, operand: &str, right: &str) -> Value {

@@ -6,15 +6,23 @@ use crate::shape::{Field, Kind, Shape, Stored};
 
 /// Replaces every null that the shape has a default for, in the block and in those below.
 pub fn settle(body: &mut Map<String, Value>, shape: &Shape) {
-    for field in shape.fields.iter().filter(|field| !field.json.is_empty()) {
-        if field.stored == Stored::Gone {
-            body.remove(field.json);
-        } else if let Some(value) = body.get_mut(field.json) {
+    // By the block's keys: there are many more of them than fields that go or are missing.
+    let known = || shape.fields.iter().filter(|field| !field.json.is_empty());
+    let mut settled = 0;
+    for (key, value) in body.iter_mut() {
+        if let Some(field) = known().find(|field| field.json == key) {
             settle_value(value, field);
-        } else {
-            let mut value = Value::Null;
-            settle_value(&mut value, field);
-            body.insert(field.json.to_owned(), value);
+            settled += 1;
+        }
+    }
+    known().filter(|field| field.stored == Stored::Gone).for_each(|field| drop(body.remove(field.json)));
+    if settled < known().count() {
+        for field in known().filter(|field| field.stored != Stored::Gone) {
+            if !body.contains_key(field.json) {
+                let mut value = Value::Null;
+                settle_value(&mut value, field);
+                body.insert(field.json.to_owned(), value);
+            }
         }
     }
 }

@@ -8,14 +8,10 @@ use super::{flag, int, items, items_of, text, text_of};
 use crate::canonicalize::native_task;
 use crate::multierror::multierror;
 
-/// The first thing wrong with the Connect services of a job; one hides those behind it.
-pub fn first_problem(job: &Map<String, Value>) -> Option<String> {
-    let mut groups = items_of(job, "TaskGroups").filter_map(Value::as_object);
-    groups.find_map(|group| {
-        let each =
-            items_of(group, "Services").filter_map(Value::as_object).find_map(|service| of_service(service, group));
-        each.or_else(|| upstreams(group))
-    })
+/// The first thing wrong with the Connect services of a group; one hides those behind it.
+pub fn group_problem(group: &Map<String, Value>) -> Option<String> {
+    let mut services = items_of(group, "Services").filter_map(Value::as_object);
+    services.find_map(|service| of_service(service, group)).or_else(|| upstreams(group))
 }
 
 fn of_service(service: &Map<String, Value>, group: &Map<String, Value>) -> Option<String> {
@@ -120,33 +116,28 @@ fn transparent(proxy: &Value, group: &Map<String, Value>) -> Option<String> {
     Some(format!("Consul Connect transparent proxy port {label:?} must be numeric or one of network.port labels"))
 }
 
-/// The first thing wrong with checks that are exposed.
-pub fn first_expose_problem(job: &Map<String, Value>) -> Option<String> {
-    let mut groups = items_of(job, "TaskGroups").filter_map(Value::as_object);
-    groups.find_map(|group| {
-        let name = text_of(group, "Name");
-        let exposed = |service: &&Value| items(service, "Checks").any(|check| flag(check, "Expose"));
-        if items_of(group, "Services").any(|service| exposed(&service))
-            && let Err(problem) = network_mode(group, "connect expose check", false)
-        {
-            return Some(problem);
-        }
-        let of_check = |service: &Value| {
-            let check = items(service, "Checks").find(|check| flag(check, "Expose"))?;
-            Some(format!("{}->{}", text(service, "Name"), text(check, "Name")))
-        };
-        let of_group = items_of(group, "Services")
-            .filter(|service| !service["Connect"]["SidecarService"].is_object())
-            .find_map(of_check)
-            .map(|check| format!("exposed service check {name}->{check} requires use of sidecar_proxy"));
-        of_group.or_else(|| {
-            items_of(group, "Tasks").find_map(|task| {
-                let check = items(task, "Services").find_map(of_check)?;
-                Some(format!(
-                    "exposed service check {name}[{}]->{check} is not a task-group service",
-                    text(task, "Name")
-                ))
-            })
+/// The first thing wrong with the checks of a group that are exposed.
+pub fn expose_problem(group: &Map<String, Value>) -> Option<String> {
+    let name = text_of(group, "Name");
+    let exposed = |service: &Value| items(service, "Checks").any(|check| flag(check, "Expose"));
+    if items_of(group, "Services").any(exposed)
+        && let Err(problem) = network_mode(group, "connect expose check", false)
+    {
+        return Some(problem);
+    }
+    let of_check = |service: &Value| {
+        let check = items(service, "Checks").find(|check| flag(check, "Expose"))?;
+        Some(format!("{}->{}", text(service, "Name"), text(check, "Name")))
+    };
+    let of_group = items_of(group, "Services")
+        .filter(|service| !service["Connect"]["SidecarService"].is_object())
+        .find_map(of_check)
+        .map(|check| format!("exposed service check {name}->{check} requires use of sidecar_proxy"));
+    of_group.or_else(|| {
+        items_of(group, "Tasks").find_map(|task| {
+            let check = items(task, "Services").find_map(of_check)?;
+            let task = text(task, "Name");
+            Some(format!("exposed service check {name}[{task}]->{check} is not a task-group service"))
         })
     })
 }

@@ -6,45 +6,41 @@ use serde_json::{Map, Value};
 
 use super::{items, items_of, text};
 
-/// The first thing wrong with what a job wants of Consul.
-pub fn first_problem(job: &Map<String, Value>) -> Option<String> {
+/// The first thing wrong with what a group wants of Consul.
+pub fn group_problem(group: &Map<String, Value>) -> Option<String> {
     let is_other = |cluster: &str| cluster != "default";
     let other = || Some("non-default Consul cluster requires Nomad Enterprise".to_owned());
-    let of_services = |body: &Value| {
-        items(body, "Services")
-            .any(|service| text(service, "Provider") == "consul" && is_other(text(service, "Cluster")))
-    };
-    for group in items_of(job, "TaskGroups") {
-        let partition = text(&group["Consul"], "Partition");
-        if (group["Consul"].is_object() && is_other(text(&group["Consul"], "Cluster"))) || of_services(group) {
+    let is_elsewhere =
+        |service: &Value| text(service, "Provider") == "consul" && is_other(text(service, "Cluster"));
+    let outer = &group["Consul"];
+    let partition = text(outer, "Partition");
+    if (outer.is_object() && is_other(text(outer, "Cluster"))) || items_of(group, "Services").any(is_elsewhere) {
+        return other();
+    }
+    for task in items_of(group, "Tasks") {
+        if items(task, "Services").any(is_elsewhere) {
             return other();
         }
-        for task in items(group, "Tasks") {
-            if of_services(task) {
-                return other();
-            }
-            let consul = &task["Consul"];
-            if !consul.is_object() {
-                continue;
-            }
-            let own = text(consul, "Partition");
-            if !own.is_empty() && !partition.is_empty() && own != partition {
-                return Some(format!(
-                    "task.consul.partition {own:?} must match group.consul.partition {partition:?} if both are set"
-                ));
-            }
-            if is_other(text(consul, "Cluster")) {
-                return other();
-            }
+        let consul = &task["Consul"];
+        if !consul.is_object() {
+            continue;
+        }
+        let own = text(consul, "Partition");
+        if !own.is_empty() && !partition.is_empty() && own != partition {
+            return Some(format!(
+                "task.consul.partition {own:?} must match group.consul.partition {partition:?} if both are set"
+            ));
+        }
+        if is_other(text(consul, "Cluster")) {
+            return other();
         }
     }
     None
 }
 
-/// Why a job can't have a Vault token: its cluster is not set up, or it takes more than one of the free kind.
-pub fn vault(job: &Map<String, Value>, clusters: Option<&BTreeSet<String>>) -> Option<String> {
-    let tasks = items_of(job, "TaskGroups").flat_map(|group| items(group, "Tasks"));
-    let vaults: Vec<&Value> = tasks.map(|task| &task["Vault"]).filter(|vault| vault.is_object()).collect();
+/// Why a job with these `vault` blocks can't have a Vault token: its cluster is not set up, or it takes more than one
+/// of the free kind.
+pub fn vault(vaults: &[&Value], clusters: Option<&BTreeSet<String>>) -> Option<String> {
     let wanted = || vaults.iter().map(|vault| text(vault, "Cluster"));
     if let Some(unknown) = wanted().find(|cluster| clusters.is_some_and(|known| !known.contains(*cluster))) {
         return Some(format!("Vault {unknown:?} not enabled but used in the job"));
@@ -62,10 +58,11 @@ pub fn vault(job: &Map<String, Value>, clusters: Option<&BTreeSet<String>>) -> O
 
 /// Another cluster of Vault than the default one is reached with an identity of its own.
 pub fn vault_identity(task: &Value) -> Option<String> {
-    if !task["Vault"].is_object() {
+    let vault = &task["Vault"];
+    if !vault.is_object() {
         return None;
     }
-    let cluster = text(&task["Vault"], "Cluster");
+    let cluster = text(vault, "Cluster");
     let wanted = format!("vault_{cluster}");
     let has_identity = items(task, "Identities").any(|identity| text(identity, "Name") == wanted);
     (cluster != "default" && !has_identity).then(|| {

@@ -9,29 +9,29 @@ use crate::multierror::nested;
 
 /// All warnings of a job whose defaults are filled, one text each.
 pub fn all(job: &Map<String, Value>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let groups: Vec<&Map<String, Value>> = items_of(job, "TaskGroups").filter_map(Value::as_object).collect();
-    for group in &groups {
+    let (mut warnings, mut delays, mut of_vault, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut is_any_promoted, mut is_any_waiting) = (false, false);
+    // One walk, as for the problems; the order among the kinds of warnings is part of the interface.
+    for group in items_of(job, "TaskGroups").filter_map(Value::as_object) {
         nested(&mut warnings, format!("Group {:?} has warnings: ", text_of(group, "Name")), of_group(group));
+        shutdown_delays(group, &mut delays);
+        let update = &group["Update"];
+        let promotes = update["AutoPromote"] == true;
+        is_any_promoted |= promotes;
+        // Without canaries there is nothing to promote.
+        is_any_waiting |= !promotes && int(update, "Canary") != 0;
+        of_vault.extend(items_of(group, "Tasks").flat_map(consul::vault_warnings));
+        oversubscription(group, &mut memory);
     }
-    for group in &groups {
-        shutdown_delays(group, &mut warnings);
-    }
-    let updates = || groups.iter().map(|group| &group["Update"]).filter(|update| update.is_object());
-    let promotes = |update: &Value| update["AutoPromote"] == true;
-    // Without canaries there is nothing to promote.
-    if updates().any(promotes) && !updates().all(|update| promotes(update) || int(update, "Canary") == 0) {
+    warnings.extend(delays);
+    if is_any_promoted && is_any_waiting {
         warnings.push("auto_promote must be true for all groups to enable automatic promotion".to_owned());
     }
     if !text(&job["Periodic"], "Spec").is_empty() {
         warnings.push("cron is deprecated and may be removed in a future release. Use crons instead".to_owned());
     }
-    for task in groups.iter().flat_map(|group| items_of(group, "Tasks")) {
-        warnings.extend(consul::vault_warnings(task));
-    }
-    for group in &groups {
-        oversubscription(group, &mut warnings);
-    }
+    warnings.extend(of_vault);
+    warnings.extend(memory);
     warnings.iter_mut().for_each(|warning| warning.truncate(warning.trim_end().len()));
     warnings
 }

@@ -84,6 +84,34 @@ fn a_launch_that_would_overlap_is_left_out() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_silence_a_job() {
+    let mut region = region(periodic("* * * * *", false));
+    // Launched by a clock that was hours ahead.
+    let ahead = step(&region, 9000);
+    region.run(ahead[0].clone());
+    let mut launches = Launches::default();
+    let mut look = |region: &Region, seconds: u64| launches.step(&region.snapshot(), at(seconds), &zones);
+    assert_eq!(look(&region, 130), []);
+    let due = look(&region, 181);
+    assert_eq!(child(&due[0]), (Some("per/periodic-180"), at(180)));
+    region.run(due[0].clone());
+    assert_eq!(look(&region, 182), []);
+    assert_eq!(child(&look(&region, 240)[0]), (Some("per/periodic-240"), at(240)));
+
+    // Registered by such a clock.
+    let mut region = Region { seconds: 9000, ..Region::new() };
+    region.register(Job { submit_time: at(9000), ..periodic("* * * * *", false) });
+    let mut launches = Launches::default();
+    let mut look = |region: &Region, seconds: u64| launches.step(&region.snapshot(), at(seconds), &zones);
+    assert_eq!(look(&region, 130), []);
+    let due = look(&region, 181);
+    assert_eq!(child(&due[0]), (Some("per/periodic-180"), at(180)));
+    region.run(due[0].clone());
+    assert_eq!(look(&region, 182), []);
+    assert_eq!(child(&look(&region, 240)[0]), (Some("per/periodic-240"), at(240)));
+}
+
+#[test]
 fn a_new_version_counts_from_its_registration() {
     let mut region = region(periodic("* * * * *", false));
     region.seconds = 300;

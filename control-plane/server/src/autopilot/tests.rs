@@ -141,6 +141,21 @@ fn the_dead_are_forgotten_while_a_majority_stays() {
 }
 
 #[test]
+fn one_that_came_back_with_an_empty_disk_replaces_what_it_was() {
+    let mut world = World::of(3);
+    // The name is another server's now, and gossip keeps one server per name.
+    world.members[2] = Member { name: "s3".to_owned(), ..member(9, MemberStatus::Alive) };
+    world.log[2].contact = None;
+    assert_eq!(world.step(), [Action::Add { number: number(9), address: "127.0.0.1:1009".to_owned() }]);
+    world.log.push(in_log(9, false));
+    world.now = Timestamp(0).plus(SECOND * 30);
+    assert_eq!(world.step(), [Action::Remove { number: number(3) }]);
+    world.log.remove(2);
+    world.now = Timestamp(0).plus(SECOND * 40);
+    assert_eq!(world.step(), [Action::Promote { number: number(9) }]);
+}
+
+#[test]
 fn one_that_gossip_has_lost_and_the_log_hears_is_not_dead() {
     let mut world = World::of(3);
     world.members[1].status = MemberStatus::Failed;

@@ -1,7 +1,7 @@
 //! Jobs that jobs launch: by the clock, and by a dispatch.
 
-use drover_model::JobKey;
 use drover_model::job::Job;
+use drover_model::{JobKey, Timestamp};
 
 use super::{Applying, not_found};
 use crate::command::{Answer, LaunchJob, Refusal};
@@ -14,7 +14,7 @@ impl Applying<'_> {
             return Err(Refusal::Conflict { reason: format!("job {:?} is stopped", parent.id.as_str()) });
         }
         let Some(job) = job else {
-            self.note_launch(parent, launched_at);
+            self.note_launch(parent, launched_at, at);
             return Ok(Answer::Done);
         };
         let job = std::sync::Arc::unwrap_or_clone(job);
@@ -23,13 +23,13 @@ impl Applying<'_> {
             return Err(Refusal::Conflict { reason: "a launched job must name the job that launches it".to_owned() });
         }
         if let Some(twin) = self.twin(&parent, &job) {
-            self.note_launch(parent, launched_at);
+            self.note_launch(parent, launched_at, at);
             return Ok(Answer::Launched { key: twin.key(), create_index: twin.create_index, is_new: false });
         }
         self.put_registered(job, None, at);
         self.put_job_eval(eval, self.index, at);
         self.touch_summary(parent.clone());
-        self.note_launch(parent, launched_at);
+        self.note_launch(parent, launched_at, at);
         Ok(Answer::Launched { key, create_index: self.index, is_new: true })
     }
 
@@ -45,9 +45,10 @@ impl Applying<'_> {
         self.state.children_of(parent).find(|child| child.dispatch_idempotency_token == *token).cloned()
     }
 
-    /// Launches of a periodic job are counted from the last one. A dispatch has no such time.
-    fn note_launch(&mut self, parent: JobKey, launched_at: drover_model::Timestamp) {
-        let is_later = self.state.launches.get(&parent).is_none_or(|last| *last < launched_at);
+    /// Launches of a periodic job are counted from the last one. A dispatch has no such time. One that is yet to come
+    /// is of a clock that was wrong, and does not stay.
+    fn note_launch(&mut self, parent: JobKey, launched_at: Timestamp, at: Timestamp) {
+        let is_later = self.state.launches.get(&parent).is_none_or(|last| *last < launched_at || *last > at);
         if is_later && !launched_at.is_never() {
             self.state.launches.insert(parent, launched_at);
         }

@@ -1,5 +1,6 @@
 //! What is done around the start of a task, one step per file.
 
 pub mod dirs;
+pub mod dispatch_payload;
 pub mod unacted;
 pub mod user;

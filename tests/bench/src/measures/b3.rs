@@ -8,7 +8,6 @@ use anyhow::{Context, anyhow};
 
 use crate::cluster::{Cluster, Writing, client, common_writing};
 use crate::figure::Figure;
-use crate::limits;
 use crate::product::Product;
 
 /// Serial writes of one turn.
@@ -40,7 +39,6 @@ pub fn run(products: &[Product], runs: usize) -> anyhow::Result<Vec<Figure>> {
             }
         }
     }
-    figures.extend(limits::probe("b3, between"));
     for turn in 0..runs.min(TURNS_MAX) {
         for (product, cluster) in clusters.iter().enumerate() {
             let address = cluster.servers[cluster.leader()?].address();

@@ -56,6 +56,15 @@ mod tests {
     }
 
     #[test]
+    fn examples_ask_for_nothing_that_is_not_there() {
+        for (name, _, text) in TEMPLATES.iter().filter(|(name, _, _)| *name != CONNECT) {
+            let job = drover_jobspec::parse_hcl(&Source::new(*name, *text), &Inputs::default()).unwrap();
+            let job = drover_jobspec::canonicalize(job, &drover_jobspec::Surroundings::of("global")).unwrap().job;
+            assert_eq!(drover_model::unacted::warnings(&job), Vec::<String>::new(), "{name}");
+        }
+    }
+
+    #[test]
     fn comments_go_and_the_rest_stays() {
         let text = "# About\n\njob \"a\" {\n\n  # Why.\n  type = \"batch\" # stays\n\n  group \"g\" {}\n}\n";
         let expected = "job \"a\" {\n  type = \"batch\" # stays\n\n  group \"g\" {}\n}\n";

@@ -56,7 +56,8 @@ fn a_registration_that_asks_for_its_namespace_is_refused_without_it() {
     let mut region = Region::new();
     let register = |region: &mut Region| {
         let mut inside = Job { namespace: "team".into(), ..job("web", 1) };
-        inside.task_groups[0].tasks = vec![drover_model::task::Task { driver: "exec".to_owned(), ..Default::default() }];
+        inside.task_groups[0].tasks =
+            vec![drover_model::task::Task { driver: "exec".to_owned(), ..Default::default() }];
         let register = RegisterJob { job: Arc::new(inside), needs_namespace: true, ..RegisterJob::default() };
         region.run(Command::RegisterJob(Box::new(register))).0
     };
