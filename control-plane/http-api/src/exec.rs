@@ -75,7 +75,8 @@ pub(crate) async fn exec(mut call: Call) -> Result<Reply, Problem> {
         return Err(Problem::Forbidden("Forbidden".to_owned()));
     }
     let key = call.headers.get("sec-websocket-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
-    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|error| Problem::Failed(error.to_string()))?;
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .map_err(|error| Problem::Failed(error.to_string()))?;
     let mut reply = Response::new(Body::empty());
     switching(&mut reply);
     let headers = reply.headers_mut();

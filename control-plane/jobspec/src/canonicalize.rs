@@ -30,8 +30,8 @@ use crate::json::JsonError;
 use crate::refusal::Refusal;
 use crate::shapes::job::JOB;
 use crate::surroundings::Surroundings;
-pub(crate) use settle::set;
 use implied::Implied;
+pub(crate) use settle::set;
 use settle::{default, is_unset, settle, take};
 
 /// A job that is complete and was found good.

@@ -112,7 +112,8 @@ impl<'v> Found<'v> {
         self.connect = self.connect.take().or_else(|| connect::group_problem(group));
         self.expose = self.expose.take().or_else(|| connect::expose_problem(group));
         self.consul = self.consul.take().or_else(|| consul::group_problem(group));
-        let heading = format!("Task group {} validation failed: ", text_of(group, "Name"));
+        let name = text_of(group, "Name");
+        let heading = format_args!("Task group {name} validation failed: ");
         nested(&mut self.inside, heading, group::problems(group, kind));
         self.count = self.count.saturating_add(int_of(group, "Count"));
         for task in items_of(group, "Tasks") {

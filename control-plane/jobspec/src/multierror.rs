@@ -1,5 +1,7 @@
 //! How many errors become one text, in the layout that people and tools know.
 
+use std::fmt::Display;
+
 /// `2 errors occurred:` and a starred line per text; it ends in an empty line, as nesting needs.
 pub fn multierror(texts: &[String]) -> String {
     let heading = match texts.len() {
@@ -11,9 +13,9 @@ pub fn multierror(texts: &[String]) -> String {
 }
 
 /// The texts of a part under the name of that part; nothing when the part is good.
-pub(crate) fn nested(problems: &mut Vec<String>, heading: impl AsRef<str>, inner: Vec<String>) {
+pub(crate) fn nested(problems: &mut Vec<String>, heading: impl Display, inner: Vec<String>) {
     if !inner.is_empty() {
-        problems.push(format!("{}{}", heading.as_ref(), multierror(&inner)));
+        problems.push(format!("{heading}{}", multierror(&inner)));
     }
 }
 

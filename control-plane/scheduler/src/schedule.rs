@@ -152,11 +152,9 @@ impl Work<'_> {
             ..eval.clone()
         };
         done.plan_annotations = plan.annotations.clone();
-        let going_on = || {
-            let current = job.filter(|job| !job.stop).and_then(|job| rollout::current(snapshot, job));
-            current.filter(|deployment| deployment.status.is_active()).map(|deployment| deployment.id)
-        };
-        done.deployment_id = plan.deployment.as_ref().map(|deployment| deployment.id).or_else(going_on);
+        // Also one that has ended: whoever registers the same job again is shown what became of its version.
+        let latest = || job.filter(|job| !job.stop).and_then(|job| rollout::current(snapshot, job));
+        done.deployment_id = plan.deployment.as_ref().or_else(latest).map(|deployment| deployment.id);
         if placed.waits {
             let waiting = |id: EvalId, eval: &Eval| Eval {
                 id,

@@ -60,13 +60,10 @@ fn policies(group: &mut Map<String, Value>, job: &Map<String, Value>, kind: &str
         if always || !inner.is_null() || !outer.is_null() { merged(&[inner, outer], defaults) } else { Value::Null }
     };
     let is_service = kind == "service";
-    let is_left_out = group["Update"].is_null() && is_empty_update(&job["Update"]);
-    let update = if is_left_out {
-        Value::Null
-    } else {
-        inherit("Update", "Update", update_defaults(), is_service || kind == "system", group)
-    };
-    set(group, "Update", update);
+    let update = inherit("Update", "Update", update_defaults(), is_service || kind == "system", group);
+    // A job's block that says zero everywhere is how stored jobs of types without updates have it.
+    let is_left_out = group["Update"].is_null() && job["Update"].is_object() && says_zero(&update);
+    set(group, "Update", if is_left_out { Value::Null } else { update });
     let reschedules = !matches!(kind, "system" | "sysbatch");
     let reschedule = inherit("ReschedulePolicy", "Reschedule", reschedule_defaults(kind), reschedules, group);
     set(group, "ReschedulePolicy", reschedule);
@@ -74,14 +71,9 @@ fn policies(group: &mut Map<String, Value>, job: &Map<String, Value>, kind: &str
     set(group, "Migrate", migrate);
 }
 
-/// True for a job's block that says zero everywhere, as stored jobs of types without updates have it.
-fn is_empty_update(update: &Value) -> bool {
-    let defaults = update_defaults();
-    let says_zero = |(key, default): (&String, &Value)| match &update[key.as_str()] {
-        Value::Null => matches!(default, Value::Bool(false)) || *default == 0,
-        written => *written == 0 || *written == "" || *written == false,
-    };
-    update.is_object() && defaults.as_object().is_some_and(|defaults| defaults.iter().all(says_zero))
+fn says_zero(update: &Value) -> bool {
+    let is_zero = |value: &Value| *value == 0 || *value == "" || *value == false;
+    update.as_object().is_some_and(|update| update.values().all(is_zero))
 }
 
 /// Restart policy while unset.

@@ -44,8 +44,8 @@ pub fn partitions(group: &mut Map<String, Value>) {
     let of = |body: &Map<String, Value>| {
         let consul = &body["Consul"];
         let partition = text(consul, "Partition");
-        let left = super::connect::consul_attribute(text(consul, "Cluster"), "partition");
-        (!partition.is_empty()).then(|| constraint(&left, "=", partition))
+        let left = || super::connect::consul_attribute(text(consul, "Cluster"), "partition");
+        (!partition.is_empty()).then(|| constraint(&left(), "=", partition))
     };
     for task in group.get_mut("Tasks").into_iter().flat_map(objects) {
         let more = of(task);

@@ -10,8 +10,7 @@ use super::{items, items_of, text};
 pub fn group_problem(group: &Map<String, Value>) -> Option<String> {
     let is_other = |cluster: &str| cluster != "default";
     let other = || Some("non-default Consul cluster requires Nomad Enterprise".to_owned());
-    let is_elsewhere =
-        |service: &Value| text(service, "Provider") == "consul" && is_other(text(service, "Cluster"));
+    let is_elsewhere = |service: &Value| text(service, "Provider") == "consul" && is_other(text(service, "Cluster"));
     let outer = &group["Consul"];
     let partition = text(outer, "Partition");
     if (outer.is_object() && is_other(text(outer, "Cluster"))) || items_of(group, "Services").any(is_elsewhere) {

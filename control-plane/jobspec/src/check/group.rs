@@ -66,7 +66,8 @@ pub fn problems(group: &Map<String, Value>, kind: &str) -> Vec<String> {
         nested(&mut problems, "Task group scaling policy validation failed: ", inner);
     }
     for task in &tasks {
-        let heading = format!("Task {} validation failed: ", text_of(task, "Name"));
+        let name = text_of(task, "Name");
+        let heading = format_args!("Task {name} validation failed: ");
         nested(&mut problems, heading, task::problems(task, group, kind));
     }
     problems

@@ -13,7 +13,7 @@ pub fn all(job: &Map<String, Value>) -> Vec<String> {
     let (mut is_any_promoted, mut is_any_waiting) = (false, false);
     // One walk, as for the problems; the order among the kinds of warnings is part of the interface.
     for group in items_of(job, "TaskGroups").filter_map(Value::as_object) {
-        nested(&mut warnings, format!("Group {:?} has warnings: ", text_of(group, "Name")), of_group(group));
+        nested(&mut warnings, format_args!("Group {:?} has warnings: ", text_of(group, "Name")), of_group(group));
         shutdown_delays(group, &mut delays);
         let update = &group["Update"];
         let promotes = update["AutoPromote"] == true;
@@ -94,7 +94,7 @@ fn of_group(group: &Map<String, Value>) -> Vec<String> {
     }
     items_of(group, "Services").for_each(|service| of_service(service, &mut warnings));
     for task in items_of(group, "Tasks") {
-        nested(&mut warnings, format!("Task {:?} has warnings: ", text(task, "Name")), of_task(task));
+        nested(&mut warnings, format_args!("Task {:?} has warnings: ", text(task, "Name")), of_task(task));
     }
     warnings
 }

@@ -7,9 +7,9 @@ use rustix::event::epoll::{self, EventFlags};
 use super::{Daemon, Source, watch};
 use crate::protocol::{Refusal, SessionNews, SessionSpec};
 use crate::report::Outcome;
-use crate::{descendants, session};
 use crate::sys::RawExit;
 use crate::task::Phase;
+use crate::{descendants, session};
 
 /// Most sessions at a time.
 const SESSIONS_MAX: usize = 64;
