@@ -62,7 +62,16 @@ async fn dispatch(api: Api, request: Request) -> Result<Reply, Problem> {
     };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let call = Call { api, method: parts.method, params, query, headers: parts.headers, peer, body: Mutex::new(body), upgrade };
+    let call = Call {
+        api,
+        method: parts.method,
+        params,
+        query,
+        headers: parts.headers,
+        peer,
+        body: Mutex::new(body),
+        upgrade,
+    };
     let mut reply = (row.handler)(call).await.unwrap_or_else(Problem::into_response);
     if let Some(origin) = origin.filter(|_| shared) {
         share(reply.headers_mut(), origin);

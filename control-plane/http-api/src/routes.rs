@@ -9,8 +9,9 @@ use crate::call::Call;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::{
-    agent, allocs, client_files, client_tasks, deployments, evals, events, exec, job_launch, job_plan, job_scale, job_statuses, job_tags, job_text, job_write,
-    jobs, join_tokens, logs, namespaces, nodes, operator, scaling_policies, search, snapshot, stats,
+    agent, allocs, client_files, client_tasks, deployments, evals, events, exec, job_launch, job_plan, job_scale,
+    job_statuses, job_tags, job_text, job_write, jobs, join_tokens, logs, namespaces, nodes, operator,
+    scaling_policies, search, snapshot, stats,
 };
 
 /// What a handler gives.

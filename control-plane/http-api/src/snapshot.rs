@@ -87,6 +87,6 @@ pub(crate) async fn restore(mut call: Call) -> Result<Reply, Problem> {
     // A caller that hangs up must not stop a restore half way.
     let restored = tokio::spawn(async move { server.restore_snapshot(incoming).await });
     let restored = restored.await.map_err(|error| failed(&error.to_string()))?;
-    restored.map_err(|error| failed(&Problem::from(error).text()))?;
+    restored.map_err(|error| failed(Problem::from(error).text()))?;
     Ok(problem::done())
 }
