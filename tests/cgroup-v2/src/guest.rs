@@ -67,6 +67,7 @@ busybox mount -t proc proc /proc
 busybox --install -s /bin
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
 mount -t cgroup2 cgroup /sys/fs/cgroup
 chmod 1777 /tmp
 hostname guest

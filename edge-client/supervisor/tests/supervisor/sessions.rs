@@ -86,7 +86,7 @@ fn a_command_runs_inside_a_container() {
         return;
     }
     let bed = Bed::new();
-    let mut task = bed.script("t", "echo inside > /mark; sleep 1000");
+    let mut task = bed.script("t", "echo inside > /mark; sleep 1000; :");
     let root = bed.path("root");
     std::fs::create_dir_all(root.join("tmp")).unwrap();
     let bind = |path: &&str| Bind { source: path.into(), target: path.into(), read_only: true, optional: true };
