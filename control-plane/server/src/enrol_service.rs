@@ -47,6 +47,9 @@ async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) ->
     let key = PublicKey::from_signing_request(&request.csr).map_err(|e| e.to_string())?;
     let role: Role = request.role.parse().map_err(|e| format!("{e}"))?;
     request.node.parse::<drover_model::NodeId>().map_err(|e| format!("node id: {e}"))?;
+    if role == Role::Server && server.info().stays_alone {
+        return Err("this is a server for trying things out (-dev): it takes no other server in".to_owned());
+    }
     let authority = server.authority().ok_or("this server has no certificate itself yet")?;
     let identity = Identity::new(authority.region().clone(), role, &request.node).map_err(|e| e.to_string())?;
     let mac = check_proof(server, candidate, &request, &identity, &key).await?;

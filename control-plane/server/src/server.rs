@@ -140,6 +140,7 @@ impl Server {
             bootstrap_expect: settings.bootstrap_expect,
             gossip_advertise: settings.gossip_advertise.unwrap_or_else(|| authority::reachable(gossip_bound)),
             version: settings.version.clone(),
+            stays_alone: settings.stays_alone,
         };
 
         let addresses = Addresses::default();

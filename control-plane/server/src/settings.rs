@@ -38,6 +38,8 @@ pub struct Settings {
     pub join: JoinSettings,
     /// A join token, for the first start on a host where no server of the region runs.
     pub join_token: Option<String>,
+    /// No other server is given the region's keys: for `agent -dev`, whose region ends with its process.
+    pub stays_alone: bool,
     /// The rules for looking after servers, until somebody sets others.
     pub autopilot: AutopilotConfig,
     /// The snapshots that the server keeps by itself.
@@ -92,6 +94,7 @@ impl Settings {
             gossip_key: None,
             join: JoinSettings::default(),
             join_token: None,
+            stays_alone: false,
             autopilot: AutopilotConfig::default(),
             event_buffer: Some(EVENT_BUFFER_DEFAULT),
             kept_snapshots: KeptSnapshots::default(),
@@ -173,4 +176,6 @@ pub struct ServerInfo {
     pub gossip_advertise: SocketAddr,
     /// The version of the program.
     pub version: String,
+    /// It takes no other server in.
+    pub stays_alone: bool,
 }

@@ -160,6 +160,7 @@ impl Parts {
                 server_stabilization_time: settings.autopilot.server_stabilization_time,
                 ..AutopilotConfig::default()
             },
+            stays_alone: settings.dev,
             kept_snapshots: KeptSnapshots {
                 interval: settings.server.kept_snapshots.interval,
                 count: settings.server.kept_snapshots.count,
