@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// How often the mounts are looked through before what is still there counts as stuck.
+const LOOKS_MAX: usize = 5;
+
 /// Unmounts all that is mounted below `dir` and removes it. Refuses while anything is still mounted there.
 pub fn remove_dir_and_mounts(dir: &Path) -> Result<(), String> {
     let dir = match dir.canonicalize() {
@@ -12,15 +15,21 @@ pub fn remove_dir_and_mounts(dir: &Path) -> Result<(), String> {
     if dir.components().count() < 3 {
         return Err(format!("{} is too close to the root to be removed", dir.display()));
     }
-    // The newest mount first: one may stand on another.
     let mut refused = None;
-    for mount in mounts_below(&dir)?.iter().rev() {
-        let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
-        if let Err(err) = rustix::mount::unmount(mount, flags) {
-            refused = Some(err);
+    // The kernel's list is read in pieces and may pass over a mount while others come and go: one look is not enough.
+    for _ in 0..LOOKS_MAX {
+        // The newest mount first: one may stand on another.
+        for mount in mounts_below(&dir)?.iter().rev() {
+            let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
+            if let Err(err) = rustix::mount::unmount(mount, flags) {
+                refused = Some(err);
+            }
+        }
+        // What somebody else has unmounted meanwhile is gone all the same.
+        if mounts_below(&dir)?.is_empty() {
+            break;
         }
     }
-    // What somebody else has unmounted meanwhile is gone all the same.
     if let Some(mount) = mounts_below(&dir)?.first() {
         let reason = refused.map_or_else(String::new, |err| format!(": {err}"));
         return Err(format!("{} is still mounted{reason}", mount.display()));
