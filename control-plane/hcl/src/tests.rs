@@ -96,6 +96,8 @@ fn texts_of_any_shape_are_read() {
     assert_eq!(value("v = <<-E\n    a\n  E\n"), Ok("\"a\\n\"".to_string()));
     assert_eq!(value("x = <<E\nE\nv = <<E\nE\n"), Ok("\"\"".to_string()));
     assert_eq!(value("v = <<E\nE x\nE\n"), Ok("\"E x\\n\"".to_string()));
+    assert_eq!(value("v = <<E\na\nE \t\n"), Ok("\"a\\n\"".to_string()));
+    assert_eq!(value("v = [<<E\na\nE \n]\n"), Ok("[\"a\\n\"]".to_string()));
     assert_eq!(value("# only\n/* a */ v /* b */ = 2 // c\n"), Ok("2".to_string()));
 }
 

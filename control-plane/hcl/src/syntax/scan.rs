@@ -166,7 +166,7 @@ impl<'s> Scanner<'s> {
         let Some(after) = line[indent..].strip_prefix(word) else {
             return false;
         };
-        if after.trim_end_matches('\r').is_empty() {
+        if after.trim_end_matches(['\r', ' ', '\t']).is_empty() {
             self.modes.pop();
             self.at += indent + word.len();
             return true;
@@ -263,6 +263,9 @@ mod tests {
         assert_eq!(scan("a = <<E\nE b\n E\n").false_ends, [8]);
         assert_eq!(scan("a = <<E\nEb\nE\n").false_ends, [0usize; 0]);
         assert_eq!(scan("a = <<E\n E\n").empty_heredocs, [Span::new(4, 10)]);
+        // Blanks after the end word are none of its business.
+        assert_eq!(scan("a = <<E\nx\nE \t\n").false_ends, [0usize; 0]);
+        assert!(scan("a = <<E\nx\nE \t\n").unclosed_heredoc.is_none());
         assert!(scan("a = <<E\nx\n").unclosed_heredoc.is_some());
         assert!(scan("a = \"x\nb").unclosed_quote.is_some());
         assert_eq!(scan("a = \"x%{ if b }%{~ for c in d }%{ endfor }\"\n").open_directive, Some(Span::new(6, 8)));
