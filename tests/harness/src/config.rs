@@ -1,6 +1,6 @@
 //! Configuration files for agents.
 
-use std::net::{TcpListener, UdpSocket};
+use crate::ports::Ports;
 
 /// What an agent is told.
 #[derive(Clone, Debug)]
@@ -29,17 +29,20 @@ pub struct AgentConfig {
     pub joins: Vec<String>,
     /// Files that are in its data directory before it starts: path there, and text.
     pub files: Vec<(String, String)>,
+    /// What keeps its ports its own.
+    pub ports: Ports<3>,
 }
 
 impl AgentConfig {
     /// Server and client in one, on free ports of 127.0.0.1.
     pub fn both(name: &str) -> Self {
-        let [http, rpc, serf] = free_ports();
+        let ports = Ports::take();
+        let [http, rpc, serf] = ports.numbers();
         let more = "plugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n".to_owned();
         let (name, region) = (name.to_owned(), String::new());
         let (servers, joins, files) = (Vec::new(), Vec::new(), Vec::new());
         let (server, client, bootstrap_expect) = (true, true, 1);
-        Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files }
+        Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files, ports }
     }
 
     /// Servers that form one region together and know each other's gossip addresses.
@@ -66,8 +69,7 @@ impl AgentConfig {
 
     /// The file's text, with its data below `data_dir`.
     pub fn text(&self, data_dir: &str) -> String {
-        let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files: _ } =
-            self;
+        let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, .. } = self;
         let mut text = format!(
             "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"DEBUG\"\n\
              ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"
@@ -93,18 +95,4 @@ impl AgentConfig {
         text.push_str(more);
         text
     }
-}
-
-/// Three ports that are free on 127.0.0.1 for TCP and UDP, different from each other.
-fn free_ports() -> [u16; 3] {
-    // All are held until all are found, so that they differ.
-    let mut held = Vec::new();
-    while held.len() < 3 {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("the system has a free port");
-        let port = tcp.local_addr().expect("a bound socket has an address").port();
-        if let Ok(udp) = UdpSocket::bind(("127.0.0.1", port)) {
-            held.push((port, tcp, udp));
-        }
-    }
-    [held[0].0, held[1].0, held[2].0]
 }

@@ -1,6 +1,6 @@
 //! Starts real agents for tests and measurements, waits for conditions, and leaves nothing behind.
 //!
-//! Ports come from the operating system, data lives in a temporary directory, nothing sleeps for a fixed time to be
+//! Ports stay the test's own while it lives, data lives in a temporary directory, nothing sleeps for a fixed time to be
 //! "ready": every wait is for a condition, with a deadline that names what did not happen.
 
 pub mod agent;
@@ -8,6 +8,7 @@ pub mod binaries;
 pub mod config;
 pub mod linear;
 pub mod network;
+pub mod ports;
 pub mod processes;
 pub mod wait;
 pub mod wires;
