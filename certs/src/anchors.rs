@@ -102,7 +102,12 @@ impl Anchors {
 
     /// The root whose key signed the end of `leaf`'s chain, if it is among them.
     pub fn issuer_of(&self, leaf: &Leaf) -> Option<&CertificateDer<'static>> {
-        let last = der::parse(leaf.chain().last()?)?;
+        self.issuer_of_chain(leaf.chain())
+    }
+
+    /// The same of a chain that people made.
+    pub fn issuer_of_chain(&self, chain: &[CertificateDer<'static>]) -> Option<&CertificateDer<'static>> {
+        let last = der::parse(chain.last()?)?;
         let signed = |root: &CertificateDer<'_>| {
             der::parse(root).is_some_and(|root| last.verify_signature(Some(root.public_key())).is_ok())
         };

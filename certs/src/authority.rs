@@ -316,10 +316,14 @@ impl fmt::Debug for AuthorityPem {
 }
 
 /// First and last second at which an issuer counts.
-type Window = (SystemTime, SystemTime);
+pub(crate) type Window = (SystemTime, SystemTime);
 
 /// Parameters with dates inside those of the issuer and a random serial; everything else is the caller's.
-fn params(now: SystemTime, lifetime: Duration, issuer: Option<Window>) -> Result<CertificateParams, AuthorityError> {
+pub(crate) fn params(
+    now: SystemTime,
+    lifetime: Duration,
+    issuer: Option<Window>,
+) -> Result<CertificateParams, AuthorityError> {
     if lifetime < Duration::from_secs(1) {
         return Err(AuthorityError::Lifetime);
     }
@@ -345,7 +349,7 @@ fn name(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn dns(name: &str) -> Result<SanType, AuthorityError> {
+pub(crate) fn dns(name: &str) -> Result<SanType, AuthorityError> {
     Ok(SanType::DnsName(name.try_into().map_err(AuthorityError::Sign)?))
 }
 

@@ -20,6 +20,8 @@ pub struct JoinToken {
     pub role: Role,
     /// The region that it joins.
     pub region: RegionName,
+    /// The region whose servers admit it, where that is another one: the joiner is then the first server of its own.
+    pub at: Option<RegionName>,
     /// The root that the region's servers must show.
     pub fingerprint: Fingerprint,
     /// What the joiner sends once the other side has shown that root.
@@ -28,21 +30,27 @@ pub struct JoinToken {
 
 /// The text is no join token; the text is not repeated, it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a join token: the form is drover1.<role>.<region>.<fingerprint>.<secret>")]
+#[error("not a join token: the form is drover1.<role>.<region>[@<region>].<fingerprint>.<secret>")]
 pub struct JoinTokenError;
 
 impl JoinToken {
-    /// The token as text, secret included: `drover1.<role>.<region>.<fingerprint>.<secret>`.
+    /// The token as text, secret included: `drover1.<role>.<region>.<fingerprint>.<secret>`; of a new region
+    /// `<region>@<where it is founded>`.
     pub fn reveal(&self) -> String {
-        let JoinToken { role, region, fingerprint, secret } = self;
-        format!("{PREFIX}.{role}.{region}.{fingerprint}.{}", secret.reveal())
+        format!("{}.{}", self.open_part(), self.secret.reveal())
+    }
+
+    fn open_part(&self) -> String {
+        let JoinToken { role, region, at, fingerprint, .. } = self;
+        let at = at.as_ref().map(|at| format!("@{at}")).unwrap_or_default();
+        format!("{PREFIX}.{role}.{region}{at}.{fingerprint}")
     }
 }
 
 impl fmt::Display for JoinToken {
     /// The part that is no secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}.{}.{}.{}..", self.role, self.region, self.fingerprint)
+        write!(f, "{}..", self.open_part())
     }
 }
 
@@ -54,7 +62,12 @@ impl FromStr for JoinToken {
         let [PREFIX, role, region, fingerprint, secret] = parts[..] else {
             return Err(JoinTokenError);
         };
+        let (region, at) = match region.split_once('@') {
+            Some((region, at)) => (region, Some(at.parse().map_err(|_| JoinTokenError)?)),
+            None => (region, None),
+        };
         Ok(JoinToken {
+            at,
             role: role.parse().map_err(|_| JoinTokenError)?,
             region: region.parse().map_err(|_| JoinTokenError)?,
             fingerprint: fingerprint.parse().map_err(|_| JoinTokenError)?,
@@ -73,11 +86,15 @@ mod tests {
         let token = JoinToken {
             role: Role::Client,
             region: "west".parse().unwrap(),
+            at: None,
             fingerprint: "ab".repeat(32).parse().unwrap(),
             secret: secret.clone(),
         };
         let read: JoinToken = format!("{}\n", token.reveal()).parse().unwrap();
         assert_eq!(read.reveal(), token.reveal());
+        let founding = JoinToken { at: Some("east".parse().unwrap()), ..token.clone() };
+        let read: JoinToken = founding.reveal().parse().unwrap();
+        assert_eq!((read.region.as_str(), read.at.unwrap().as_str()), ("west", "east"));
         for shown in [format!("{token:?}"), token.to_string()] {
             assert!(!shown.contains(&secret.reveal()));
         }
@@ -93,6 +110,8 @@ mod tests {
             good.replace("drover1", "drover2"),
             good.replace("client", "root"),
             good.replace("west", "West"),
+            good.replace("west", "west@"),
+            good.replace("west", "west@east@north"),
             format!("{good}.more"),
             good[..good.len() - 1].to_owned(),
         ] {

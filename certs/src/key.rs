@@ -12,7 +12,7 @@ use x509_parser::public_key::PublicKey as ParsedKey;
 pub const SIGNING_REQUEST_MAX: usize = 4096;
 
 /// An uncompressed point on P-256: 0x04 and two coordinates.
-const POINT_LEN: usize = 65;
+pub(crate) const POINT_LEN: usize = 65;
 
 /// A private key with its public half. Copies share the key.
 #[derive(Clone)]
@@ -60,6 +60,18 @@ impl KeyPair {
         let pair =
             rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(text, &PKCS_ECDSA_P256_SHA256).map_err(KeyError::Read)?;
         Ok(KeyPair(Arc::new(pair)))
+    }
+
+    /// Reads a P-256 key in the form of [`KeyPair::to_pem`], or in that of Nomad and OpenSSL (SEC1).
+    pub fn from_any_pem(text: &str) -> Result<KeyPair, KeyError> {
+        let parts = pem::parse_many(text).unwrap_or_default();
+        let Some(sec1) = parts.iter().find(|part| part.tag() == "EC PRIVATE KEY") else {
+            return KeyPair::from_pem(text);
+        };
+        let pkcs8 = pkcs8_of_sec1(sec1.contents()).ok_or(KeyError::Read(rcgen::Error::CouldNotParseKeyPair))?;
+        let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8);
+        let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_ECDSA_P256_SHA256);
+        Ok(KeyPair(Arc::new(pair.map_err(KeyError::Read)?)))
     }
 
     /// The private key as PKCS#8 PEM, for a file that only its owner may read.
@@ -118,6 +130,10 @@ impl PublicKey {
         }
     }
 
+    pub(crate) fn point(&self) -> &[u8; POINT_LEN] {
+        &self.0
+    }
+
     fn from_point(point: &[u8]) -> Option<PublicKey> {
         let point: [u8; POINT_LEN] = point.try_into().ok()?;
         (point[0] == 4).then_some(PublicKey(point))
@@ -138,6 +154,24 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({:02x}{:02x}..)", self.0[1], self.0[2])
     }
+}
+
+/// The PKCS#8 form of a SEC1 key on P-256, as the TLS library wants it: without the curve's name inside, with the public point.
+fn pkcs8_of_sec1(sec1: &[u8]) -> Option<Vec<u8>> {
+    /// Of a SEC1 key: version 1, and the private number's 32 bytes follow.
+    const SEC1_HEAD: [u8; 5] = [0x02, 0x01, 0x01, 0x04, SCALAR_LEN as u8];
+    const SCALAR_LEN: usize = 32;
+    /// Version 0, "a key on an elliptic curve, prime256v1", and what is around the private number.
+    const HEAD: [u8; 36] = [
+        0x30, 0x81, 0x87, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
+        0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01, 0x01, 0x04, 0x20,
+    ];
+    const BEFORE_POINT: [u8; 5] = [0xa1, 0x44, 0x03, 0x42, 0x00];
+    let inside = sec1.get(2..)?.strip_prefix(&SEC1_HEAD)?;
+    let (scalar, rest) = inside.split_at_checked(SCALAR_LEN)?;
+    // The curve's name may stand between; the point is last.
+    let (before, point) = rest.split_at_checked(rest.len().checked_sub(POINT_LEN)?)?;
+    before.ends_with(&BEFORE_POINT).then(|| [&HEAD[..], scalar, &BEFORE_POINT, point].concat())
 }
 
 #[cfg(test)]

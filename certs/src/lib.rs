@@ -5,13 +5,20 @@
 //!
 //! A federation has one root; each region holds an intermediate that can name nobody outside its region; machines hold short-lived
 //! leaves below it. What a leaf says is an [`Identity`]: region, role and node.
+//!
+//! People may bring an authority of their own instead ([`own`], [`own_authority`]): its certificates state region and role, and
+//! each machine says by a key of its own which node it is ([`node_key`]).
 
 pub mod anchors;
 pub mod authority;
+pub mod facts;
 pub mod identity;
 pub mod join_token;
 pub mod key;
 pub mod leaf;
+pub mod node_key;
+pub mod own;
+pub mod own_authority;
 pub mod presented;
 pub mod region;
 pub mod secret;
@@ -24,5 +31,7 @@ pub use identity::{Identity, Role};
 pub use join_token::JoinToken;
 pub use key::{KeyPair, PublicKey};
 pub use leaf::{Credentials, Leaf};
+pub use node_key::NodeKey;
+pub use own::{Holder, OwnCertificate};
 pub use region::RegionName;
 pub use secret::Secret;

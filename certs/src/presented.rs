@@ -4,6 +4,8 @@
 //! that are present. So this reader refuses every certificate that says less, more or other than one role name and one node: no name
 //! of another kind, no wildcard, no second role or region. It does not check signatures.
 
+use std::time::SystemTime;
+
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
@@ -22,7 +24,7 @@ pub enum PresentedError {
     #[error("an authority's certificate was presented as a machine's")]
     Authority,
     /// There is no DNS name that states a role.
-    #[error("the certificate has no role name")]
+    #[error("the certificate has no role name, such as server.<region>.drover or client.<region>.nomad")]
     NoRoleName,
     /// A name that is not `{server|client}.<region>.{drover|nomad}`: wildcards, deeper names and upper case included.
     #[error("the certificate carries {0:?}, which is no role name")]
@@ -59,6 +61,31 @@ pub fn read_identity(leaf_der: &[u8]) -> Result<Identity, PresentedError> {
 pub fn read_public_key(leaf_der: &[u8]) -> Result<PublicKey, PresentedError> {
     let certificate = der::parse(leaf_der).ok_or(PresentedError::NotACertificate)?;
     PublicKey::of(&certificate).ok_or(PresentedError::Key)
+}
+
+/// The last second at which `leaf_der` counts; `None` where that cannot be read.
+pub fn read_end(leaf_der: &[u8]) -> Option<SystemTime> {
+    der::parse(leaf_der).as_ref().and_then(der::validity).map(|(_, not_after)| not_after)
+}
+
+/// Role and region of a certificate that people made. Names that state no role are for other uses and are passed over; a name of
+/// each role is the server's, who may do what a client may.
+pub(crate) fn role_names_of(certificate: &X509Certificate<'_>) -> Result<(Role, RegionName), PresentedError> {
+    if is_authority(certificate)? {
+        return Err(PresentedError::Authority);
+    }
+    let names = certificate.subject_alternative_name().map_err(|_| PresentedError::NotACertificate)?;
+    let mut found: Option<(Role, RegionName)> = None;
+    for name in names.iter().flat_map(|names| &names.value.general_names) {
+        let GeneralName::DNSName(text) = name else { continue };
+        let Some((role, region)) = parse_role_name(&text.to_ascii_lowercase()) else { continue };
+        found = match found {
+            Some((_, other)) if other != region => return Err(PresentedError::Mixed),
+            Some((Role::Server, region)) => Some((Role::Server, region)),
+            _ => Some((role, region)),
+        };
+    }
+    found.ok_or(PresentedError::NoRoleName)
 }
 
 pub(crate) fn identity_of(certificate: &X509Certificate<'_>) -> Result<Identity, PresentedError> {

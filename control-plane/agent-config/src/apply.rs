@@ -8,11 +8,13 @@ use drover_hcl::{Problem, Source, Span, Value};
 
 use crate::convert;
 use crate::keys::{self, Kind};
-use crate::settings::Settings;
+use crate::settings::{HostVolume, Settings};
 use crate::tree::{Content, Item, entries_as_items};
 
 /// The slowest elections.
 const RAFT_MULTIPLIER_MAX: u32 = 10;
+/// RPC connections of one address that are always allowed, since servers and clients need some.
+const RPC_CONNECTIONS_FLOOR: u32 = 25;
 /// The most log entries that the event stream keeps.
 const EVENT_BUFFER_MAX: u64 = 100_000;
 /// Snapshots of the state are not made more often by a server itself.
@@ -59,7 +61,7 @@ impl<'a> Layer<'a> {
             };
             let path = if block.is_empty() { item.name.clone() } else { format!("{block}.{}", item.name) };
             match (row.kind, item.content) {
-                (Kind::Free, content) => self.free(&path, row.acts, content),
+                (Kind::Free, content) => self.free(&path, row.acts, item.span, content),
                 (Kind::Block, content) => self.block(&path, row.acts, item.span, content),
                 (Kind::Map, Content::Block { items, .. }) => {
                     let as_written = |item: Item| Item { name: item.written.clone(), ..item };
@@ -128,13 +130,13 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// A block whose inside is somebody else's. Of these only plugins are acted on.
-    fn free(&mut self, path: &str, acts: bool, content: Content) {
+    /// A block whose inside is somebody else's, mostly one of several with labels.
+    fn free(&mut self, path: &str, acts: bool, span: Span, content: Content) {
         if !acts {
             self.unacted(path);
             return;
         }
-        let plugins = match content {
+        let labelled = match content {
             Content::Block { labels, items } => match labels.first() {
                 Some(label) => BTreeMap::from([(label.clone(), Value::Object(entries_of(items)))]),
                 None => BTreeMap::new(),
@@ -147,8 +149,38 @@ impl<'a> Layer<'a> {
                 }
             },
         };
-        for (name, plugin) in plugins {
-            self.plugin(&name, &plugin);
+        for (name, inside) in labelled {
+            match path {
+                "client.host_volume" => self.host_volume(span, name, &inside),
+                "client.host_network" => self.host_network(span, name, &inside),
+                _ => self.plugin(&name, &inside),
+            }
+        }
+    }
+
+    fn host_volume(&mut self, span: Span, name: String, inside: &Value) {
+        let entries = first_object(inside).as_entries();
+        let get = |key: &str| entries.and_then(|entries| entries.get(key)).filter(|value| !value.is_null());
+        let path = get("path").map_or(Ok(String::new()), convert::text);
+        let read_only = get("read_only").map_or(Ok(false), convert::flag);
+        let volume = match (path, read_only) {
+            (Ok(path), Ok(_)) if path.is_empty() => Err("Missing path in host_volume config".to_owned()),
+            (Ok(path), Ok(read_only)) => Ok(HostVolume { path: PathBuf::from(path), read_only }),
+            (Err(e), _) | (_, Err(e)) => Err(e),
+        };
+        match volume {
+            Ok(volume) => drop(self.draft.settings.client.host_volumes.insert(name, volume)),
+            Err(e) => {
+                self.problems.push(Problem::new(span, "Unsuitable value", format!("host_volume {name:?}: {e}.")));
+            }
+        }
+    }
+
+    fn host_network(&mut self, span: Span, name: String, inside: &Value) {
+        let network = &mut self.draft.settings.client.network;
+        let taken = network.take_host_network(name.clone(), first_object(inside), |ports| ranges(ports, 65_535));
+        if let Err(e) = taken {
+            self.problems.push(Problem::new(span, "Unsuitable value", format!("host_network {name:?}: {e}.")));
         }
     }
 
@@ -204,6 +236,9 @@ impl<'a> Layer<'a> {
         if let Some(key) = path.strip_prefix("tls.") {
             return self.tls(key, value);
         }
+        if let Some(key) = path.strip_prefix("telemetry.") {
+            return self.draft.settings.telemetry.set(key, value);
+        }
         let draft = &mut *self.draft;
         let settings = &mut draft.settings;
         let port = |value: &Value| convert::whole(value, 65_535).map(|port| port as u16);
@@ -238,6 +273,13 @@ impl<'a> Layer<'a> {
                 settings.autopilot.server_stabilization_time = convert::duration(value)?;
             }
             "limits.https_handshake_timeout" => settings.limits.https_handshake_timeout = convert::duration(value)?,
+            "limits.rpc_handshake_timeout" => settings.limits.rpc_handshake_timeout = convert::duration(value)?,
+            "limits.rpc_max_conns_per_client" => match bound(value)? {
+                few if few != 0 && few <= RPC_CONNECTIONS_FLOOR => {
+                    return Err(format!("rpc_max_conns_per_client must be > {RPC_CONNECTIONS_FLOOR}; found: {few}"));
+                }
+                max => settings.limits.rpc_connections_per_client_max = max,
+            },
             "limits.http_max_conns_per_client" => settings.limits.http_connections_per_client_max = bound(value)?,
             _ => return Err("known, but not read".to_owned()),
         }
@@ -319,6 +361,7 @@ impl<'a> Layer<'a> {
             "reserved.disk" => client.reserved.disk_mib = amount(value)?,
             "reserved.reserved_ports" => client.reserved.ports = ranges(convert::text(value)?, 65_535)?,
             "reserved.cores" => client.reserved.cores = ranges(convert::text(value)?, 1023)?,
+            other if client.network.take(other, value)? => {}
             _ => return Err("known, but not read".to_owned()),
         }
         Ok(())
@@ -333,6 +376,7 @@ impl<'a> Layer<'a> {
             "ca_file" => tls.ca_file = file(value)?,
             "cert_file" => tls.cert_file = file(value)?,
             "key_file" => tls.key_file = file(value)?,
+            "verify_server_hostname" => tls.verify_server_hostname = Some(convert::flag(value)?),
             "verify_https_client" => tls.verify_https_client = convert::flag(value)?,
             _ => return Err("known, but not read".to_owned()),
         }

@@ -5,6 +5,10 @@
 
 pub mod settings;
 
+pub mod telemetry;
+
+pub mod client_network;
+
 pub mod flags;
 
 pub mod complaint;

@@ -15,6 +15,7 @@ use crate::settings::{
     Advertise, AutopilotSettings, ClientSettings, Limits, Listen, LogLevel, Ports, ServerSettings, Settings,
     TlsSettings,
 };
+use crate::telemetry::TelemetrySettings;
 use crate::tree::{self, Content, Item};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -78,6 +79,7 @@ fn start(dev: bool) -> Draft {
         client: ClientSettings { enabled: dev, ..ClientSettings::default() },
         tls: TlsSettings::default(),
         http_api_response_headers: BTreeMap::new(),
+        telemetry: if dev { TelemetrySettings::development() } else { TelemetrySettings::default() },
         raw_exec_enabled: dev,
         plugins: BTreeMap::new(),
         unacted: Vec::new(),
@@ -239,11 +241,34 @@ fn check_open(settings: &Settings, acl_enabled: bool, complaints: &mut Vec<Compl
         let text = "tls.verify_https_client is on without an authority that callers' certificates come from";
         complaints.push(Complaint::with_hint(text, "set tls { ca_file }"));
     }
+    check_rpc(settings, complaints);
     if acl_enabled {
         complaints.push(Complaint::with_hint(
             "acl.enabled is set, but ACLs are not there yet: the API would be open all the same",
             "take acl { enabled = true } out",
         ));
+    }
+}
+
+/// Certificates of one's own for RPC come whole, and nothing else says then who may join.
+fn check_rpc(settings: &Settings, complaints: &mut Vec<Complaint>) {
+    let tls = &settings.tls;
+    if tls.rpc != Some(true) {
+        return;
+    }
+    if tls.rpc_files().is_none() {
+        complaints.push(Complaint::with_hint(
+            "tls.rpc is on without ca_file, cert_file and key_file",
+            "make them with `drover tls ca create` and `drover tls cert create`, or take tls { rpc } out: drover then issues certificates itself",
+        ));
+    }
+    for (file, block) in [(&settings.server.join_token_file, "server"), (&settings.client.join_token_file, "client")] {
+        if file.is_some() {
+            complaints.push(Complaint::with_hint(
+                format!("{block}.join_token_file does not go with tls.rpc: who has a certificate of the own authority needs no token"),
+                format!("take {block} {{ join_token_file }} or tls {{ rpc }} out"),
+            ));
+        }
     }
 }
 
@@ -263,6 +288,9 @@ fn check_rest(settings: &Settings, complaints: &mut Vec<Complaint>) {
     }
     if settings.datacenter.contains(['\0', '*']) {
         say("Datacenter contains invalid characters (null or '*')".to_owned());
+    }
+    if let Some(text) = settings.telemetry.check() {
+        say(text);
     }
     let region = &settings.region;
     let is_label = (1..=63).contains(&region.len())
@@ -288,6 +316,10 @@ fn check_rest(settings: &Settings, complaints: &mut Vec<Complaint>) {
 }
 
 fn warn(settings: &mut Settings) {
+    if settings.tls.rpc == Some(true) && settings.tls.verify_server_hostname == Some(false) {
+        let text = "tls.verify_server_hostname = false has no effect: a server is always known by its certificate's names";
+        settings.warnings.push(text.to_owned());
+    }
     if settings.dev || !settings.server.enabled {
         return;
     }

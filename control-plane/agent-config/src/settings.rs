@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::client_network::NetworkSettings;
+use crate::telemetry::TelemetrySettings;
+
 /// How much an agent logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -91,6 +94,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// Headers added to every answer of the HTTP API.
     pub http_api_response_headers: BTreeMap<String, String>,
+    /// Figures.
+    pub telemetry: TelemetrySettings,
     /// The `raw_exec` driver may be used.
     pub raw_exec_enabled: bool,
     /// The `config` of each plugin block, by plugin name.
@@ -149,11 +154,20 @@ pub struct Limits {
     pub https_handshake_timeout: Duration,
     /// Most HTTP connections of one address.
     pub http_connections_per_client_max: u32,
+    /// Longest handshake of an RPC connection.
+    pub rpc_handshake_timeout: Duration,
+    /// Most RPC connections of one address; servers among themselves are not counted.
+    pub rpc_connections_per_client_max: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { https_handshake_timeout: Duration::from_secs(5), http_connections_per_client_max: 100 }
+        Limits {
+            https_handshake_timeout: Duration::from_secs(5),
+            http_connections_per_client_max: 100,
+            rpc_handshake_timeout: Duration::from_secs(5),
+            rpc_connections_per_client_max: 100,
+        }
     }
 }
 
@@ -315,6 +329,10 @@ pub struct ClientSettings {
     pub kill_timeout_max: Duration,
     /// The interface whose addresses tasks are reached at; the one of the default route when none.
     pub network_interface: Option<String>,
+    /// Directories that jobs may ask for, by the name they have there.
+    pub host_volumes: BTreeMap<String, HostVolume>,
+    /// Its networks.
+    pub network: NetworkSettings,
 }
 
 impl Default for ClientSettings {
@@ -337,8 +355,19 @@ impl Default for ClientSettings {
             alloc_dir: None,
             kill_timeout_max: Duration::from_secs(30),
             network_interface: None,
+            host_volumes: BTreeMap::new(),
+            network: NetworkSettings::default(),
         }
     }
+}
+
+/// A directory that jobs may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostVolume {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Nothing is written to it.
+    pub read_only: bool,
 }
 
 /// What a node keeps for itself.
@@ -361,7 +390,7 @@ pub struct Reserved {
 pub struct TlsSettings {
     /// TLS on HTTP; none when the file does not say.
     pub http: Option<bool>,
-    /// RPC is encrypted whatever it says; when on, a client on its own shows these certificates to the servers.
+    /// RPC uses the certificates below in place of the region's own authority. It is encrypted whatever this says.
     pub rpc: Option<bool>,
     /// Authorities that are trusted.
     pub ca_file: Option<PathBuf>,
@@ -371,4 +400,27 @@ pub struct TlsSettings {
     pub key_file: Option<PathBuf>,
     /// HTTP clients must show a certificate.
     pub verify_https_client: bool,
+    /// Servers are known by the names in their certificates. They always are; `false` is told to be without effect.
+    pub verify_server_hostname: Option<bool>,
+}
+
+/// Certificates of one's own for RPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcFiles {
+    /// Authorities that are trusted.
+    pub ca: PathBuf,
+    /// The certificate with its chain.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl TlsSettings {
+    /// The files for RPC, when RPC is to use certificates of one's own.
+    pub fn rpc_files(&self) -> Option<RpcFiles> {
+        if self.rpc != Some(true) {
+            return None;
+        }
+        Some(RpcFiles { ca: self.ca_file.clone()?, cert: self.cert_file.clone()?, key: self.key_file.clone()? })
+    }
 }

@@ -68,6 +68,52 @@ fn a_development_agent_needs_nothing() {
 }
 
 #[test]
+fn host_volumes_are_read_from_blocks_and_lists() {
+    let folder = Folder::with(&[
+        (
+            "1.hcl",
+            "data_dir = \"/d\"\nclient {\n host_volume \"a\" {\n path = \"/srv/a\"\n read_only = true\n }\n host_volume \"b\" {\n path = \"/srv/b\"\n }\n}",
+        ),
+        (
+            "2.json",
+            r#"{"client": [{"enabled": true, "host_volume": [{"b": [{"path": "/srv/other"}], "c": [{"path": "/srv/c"}]}]}]}"#,
+        ),
+    ]);
+    let settings = folder.load().unwrap();
+    let found: Vec<_> = settings
+        .client
+        .host_volumes
+        .iter()
+        .map(|(name, volume)| (name.as_str(), volume.path.to_str(), volume.read_only))
+        .collect();
+    let expected = [("a", Some("/srv/a"), true), ("b", Some("/srv/other"), false), ("c", Some("/srv/c"), false)];
+    assert_eq!(found, expected);
+    assert_eq!(settings.unacted, [""; 0]);
+    let missing = refused("client {\n host_volume \"a\" {\n read_only = true\n }\n}");
+    assert!(missing.contains("host_volume \"a\": Missing path in host_volume config."), "{missing}");
+}
+
+#[test]
+fn networks_of_a_client_are_read() {
+    let folder = Folder::with(&[(
+        "1.hcl",
+        "data_dir = \"/d\"\nclient {\n enabled = true\n bridge_network_name = \"br\"\n bridge_network_subnet = \"10.5.0.0/24\"\n \
+         bridge_network_hairpin_mode = true\n bind_wildcard_default_host_network = false\n host_network \"public\" {\n \
+         cidr = \"203.0.113.0/24\"\n reserved_ports = \"22,80\"\n }\n host_network \"wire\" {\n interface = \"eth1\"\n }\n}",
+    )]);
+    let settings = folder.load().unwrap();
+    let network = &settings.client.network;
+    assert_eq!((network.bridge_name.as_deref(), network.bridge_subnet.as_deref()), (Some("br"), Some("10.5.0.0/24")));
+    assert!(network.is_hairpin && !network.binds_wildcard && network.bridge_subnet_ipv6.is_none());
+    let public = &network.host_networks["public"];
+    assert_eq!((public.cidr.as_str(), public.reserved_ports.as_str()), ("203.0.113.0/24", "22,80"));
+    assert_eq!(network.host_networks["wire"].interface, "eth1");
+    assert_eq!(settings.unacted, [""; 0]);
+    let wrong = refused("client {\n host_network \"a\" {\n reserved_ports = \"70000\"\n }\n}");
+    assert!(wrong.contains("host_network \"a\": 70000 is larger than 65535."), "{wrong}");
+}
+
+#[test]
 fn later_files_win_and_blocks_merge() {
     let folder = Folder::with(&[
         ("1.hcl", "data_dir = \"/d\"\nregion = \"one\"\nclient {\n enabled = true\n meta {\n a = 1\n b = 2\n }\n}"),
@@ -109,26 +155,23 @@ fn flags_are_laid_over_files() {
 fn what_is_not_acted_on_is_named_once() {
     let settings = loads(
         "client { enabled = true\n template { disable_file_sandbox = true }\n gc_max_allocs = 5\n no_host_uuid = false }\n\
-         telemetry { collection_interval = \"1s\"\n use_node_name = true }\nvault { enabled = true }\n\
+         telemetry { circonus_api_app = \"a\"\n use_node_name = true }\nvault { enabled = true }\n\
          plugin \"docker\" { config { volumes { enabled = true } } }",
     );
     assert_eq!(
         settings.unacted,
-        ["client.gc_max_allocs", "client.template", "telemetry", "vault", "plugin \"docker\""]
+        ["client.gc_max_allocs", "client.template", "telemetry.circonus_api_app", "vault", "plugin \"docker\""]
     );
 }
 
 #[test]
-fn what_a_server_of_its_own_has_no_use_for_is_named() {
+fn a_server_of_its_own_has_use_for_all_of_this() {
     let settings = loads(
         "server {\n enabled = true\n retry_join = [\"a\"]\n start_join = [\"b\"]\n join_token_file = \"/t\"\n server_join {\n retry_join = [\"c\"]\n }\n}\n\
          advertise {\n serf = \"10.0.0.1\"\n}\nlimits {\n rpc_handshake_timeout = \"5s\"\n rpc_max_conns_per_client = 100\n}\n\
          tls {\n verify_server_hostname = true\n}\nleave_on_interrupt = true\nleave_on_terminate = true\n",
     );
-    assert_eq!(
-        settings.unacted,
-        ["limits.rpc_handshake_timeout", "limits.rpc_max_conns_per_client", "tls.verify_server_hostname",]
-    );
+    assert_eq!(settings.unacted, [""; 0]);
     assert_eq!(loads("server { enabled = true }\nleave_on_interrupt = false").unacted, [""; 0]);
     assert_eq!(settings.server.join.retry_join, ["a", "c"]);
     assert_eq!(settings.server.join.start_join, ["b"]);
@@ -263,6 +306,31 @@ fn http_off_loopback_needs_a_word() {
 }
 
 #[test]
+fn rpc_is_bounded_and_takes_certificates_of_its_own() {
+    let limits = |inside: &str| format!("server {{ enabled = true }}\nlimits {{\n {inside}\n}}");
+    let defaults = loads("server { enabled = true }").limits;
+    assert_eq!(defaults.rpc_connections_per_client_max, 100);
+    assert_eq!(defaults.rpc_handshake_timeout, std::time::Duration::from_secs(5));
+    let off = loads(&limits("rpc_max_conns_per_client = 0\n rpc_handshake_timeout = \"0s\"")).limits;
+    assert_eq!((off.rpc_connections_per_client_max, off.rpc_handshake_timeout.is_zero()), (0, true));
+    assert_eq!(loads(&limits("rpc_max_conns_per_client = 26")).limits.rpc_connections_per_client_max, 26);
+    let few = refused(&limits("rpc_max_conns_per_client = 5"));
+    assert!(few.contains("rpc_max_conns_per_client must be > 25; found: 5"), "{few}");
+
+    let files = "ca_file = \"/a\"\n cert_file = \"/c\"\n key_file = \"/k\"";
+    let with = |server: &str, tls: &str| format!("server {{\n enabled = true\n {server}\n}}\ntls {{\n {tls}\n}}");
+    assert_eq!(loads(&with("", files)).tls.rpc_files(), None);
+    let own = loads(&with("", &format!("rpc = true\n verify_server_hostname = false\n {files}")));
+    assert_eq!(own.tls.rpc_files().unwrap().key, Path::new("/k"));
+    assert_eq!(own.unacted, [""; 0]);
+    assert!(own.warnings.iter().any(|text| text.contains("has no effect")), "{:?}", own.warnings);
+    let missing = refused(&with("", "rpc = true\n cert_file = \"/c\""));
+    assert!(missing.contains("tls.rpc is on without") && missing.contains("drover tls cert create"), "{missing}");
+    let both = refused(&with("join_token_file = \"/t\"", &format!("rpc = true\n {files}")));
+    assert!(both.contains("server.join_token_file does not go with tls.rpc"), "{both}");
+}
+
+#[test]
 fn what_can_not_work_is_refused() {
     let check = |text: &str, expected: &str| assert!(refused(text).contains(expected), "{text} gave {}", refused(text));
     check("", "Must specify either server, client or dev mode for the agent.");
@@ -358,4 +426,26 @@ fn flags_that_are_settings_by_another_name() {
     let wrong = Flags { settings: vec![setting("-network-speed", "client.network_sped", "x".into())], ..flags };
     let complaints = load(&[], &wrong).unwrap_err();
     assert!(complaints[0].to_string().starts_with("-network-speed: "), "{}", complaints[0]);
+}
+
+#[test]
+fn telemetry_is_read_and_checked() {
+    let settings = loads(
+        "client { enabled = true }\ntelemetry {\n collection_interval = \"5s\"\n prometheus_metrics = true\n disable_hostname = true\n\
+         prefix_filter = [\"-nomad.raft\"]\n datadog_tags = [\"a:b\"]\n statsd_address = \"127.0.0.1:8125\"\n }",
+    );
+    let telemetry = settings.telemetry;
+    assert_eq!(telemetry.collection_interval, std::time::Duration::from_secs(5));
+    assert!(telemetry.prometheus_metrics && telemetry.disable_hostname && !telemetry.publish_node_metrics);
+    assert!(!telemetry.filter().unwrap().keeps("nomad.raft.apply"));
+    assert_eq!(telemetry.statsd_address.as_deref(), Some("127.0.0.1:8125"));
+    let refusal = |text: &str| refused(&format!("client {{ enabled = true }}\ntelemetry {{ {text} }}"));
+    assert_eq!(
+        refusal("prefix_filter = [\"abc\"]"),
+        "Error initializing telemetry: Filter rule must begin with either '+' or '-': \"abc\"\n"
+    );
+    assert_eq!(
+        refusal("in_memory_collection_interval = \"0s\""),
+        "telemetry block invalid: telemetry in-memory collection interval must be greater than zero\n"
+    );
 }

@@ -146,6 +146,13 @@ impl Client {
         scoped
     }
 
+    /// The same agent, asked for itself and not for a region.
+    pub fn of_no_region(&self) -> Self {
+        let mut own = self.clone();
+        own.config.region.clear();
+        own
+    }
+
     /// GET: path segments are taken as they are; escape what comes from outside.
     pub fn read<T: DeserializeOwned>(&self, path: &str, options: &QueryOptions) -> Result<Answer<T>, Error> {
         self.ask(Method::Get, path, None, options)

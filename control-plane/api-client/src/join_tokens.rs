@@ -24,6 +24,8 @@ pub struct JoinTokenOrder {
     pub node_pool: String,
     /// Only into this datacenter; empty is any.
     pub datacenter: String,
+    /// Into this region; empty is the server's own.
+    pub region: String,
     /// When the order was signed, in Unix seconds.
     pub time: i64,
     /// The signature, by somebody who can read the server's host file.
@@ -59,6 +61,8 @@ pub struct JoinToken {
     pub created_at: String,
     pub node_pool: String,
     pub datacenter: String,
+    /// The new region whose first server it admits; empty else.
+    pub region: String,
 }
 
 const PATH: &str = "/v1/operator/join-token";
@@ -74,14 +78,18 @@ impl Client {
         if let Some(uses) = order.uses {
             body["Uses"] = uses.into();
         }
-        for (name, text) in
-            [("TTL", &order.ttl_text()), ("NodePool", &order.node_pool), ("Datacenter", &order.datacenter)]
-        {
+        for (name, text) in [
+            ("TTL", &order.ttl_text()),
+            ("NodePool", &order.node_pool),
+            ("Datacenter", &order.datacenter),
+            ("Region", &order.region),
+        ] {
             if !text.is_empty() {
                 body[name] = text.as_str().into();
             }
         }
-        self.post(PATH, &body, &QueryOptions::default())
+        // The server that is asked makes it, whatever region it is for.
+        self.of_no_region().post(PATH, &body, &QueryOptions::default())
     }
 
     /// GET /v1/operator/join-token: those that still admit somebody.

@@ -45,16 +45,21 @@ pub mod join_token;
 pub mod namespace_apply;
 pub mod namespaces;
 pub mod node_detail;
+pub mod node_eligibility;
 pub mod node_status;
 pub mod operator_api;
 pub mod operator_autopilot;
+pub mod operator_metrics;
 pub mod operator_raft;
+pub mod operator_scheduler;
 pub mod operator_snapshot;
 pub mod operator_snapshot_inspect;
 pub mod scaling_policy;
 pub mod server_join;
 pub mod server_members;
 pub mod status;
+pub mod system;
+pub mod tls;
 pub mod version;
 
 /// The whole table.
@@ -106,14 +111,17 @@ pub const COMMANDS: &[&Command] = &[
     &namespaces::STATUS,
     &join_token::NODE_CREATE,
     &join_token::NODE_LIST,
+    &node_eligibility::COMMAND,
     &node_status::COMMAND,
     &operator_api::COMMAND,
     &operator_autopilot::GET_CONFIG,
     &operator_autopilot::HEALTH,
     &operator_autopilot::SET_CONFIG,
+    &operator_metrics::COMMAND,
     &operator_raft::LIST_PEERS,
     &operator_raft::REMOVE_PEER,
     &operator_raft::TRANSFER,
+    &operator_scheduler::GET_CONFIG,
     &operator_snapshot_inspect::INSPECT,
     &operator_snapshot::RESTORE,
     &operator_snapshot::SAVE,
@@ -126,5 +134,11 @@ pub const COMMANDS: &[&Command] = &[
     &join_token::SERVER_LIST,
     &server_members::COMMAND,
     &status::COMMAND,
+    &system::GC,
+    &system::RECONCILE_SUMMARIES,
+    &tls::CA_CREATE,
+    &tls::CA_INFO,
+    &tls::CERT_CREATE,
+    &tls::CERT_INFO,
     &version::COMMAND,
 ];

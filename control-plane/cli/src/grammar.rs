@@ -157,8 +157,9 @@ fn call(command: &'static Command, words: &[String], environment: &Environment, 
             return 0;
         }
         Err(Trouble::Wrong(text)) => {
-            ui.error(&text);
+            // The help is long: what is wrong stands below it, where people look.
             ui.plain(&help::command(command));
+            ui.error(&text);
             return command.error_status;
         }
     };

@@ -63,8 +63,11 @@ fn group_summary(group: &str) -> &'static str {
         "operator" => "Look after the region",
         "operator autopilot" => "How the leader looks after the region's servers",
         "operator raft" => "The servers that keep the region's log",
+        "operator scheduler" => "How the scheduler places allocations",
         "operator snapshot" => "Keep copies of the region's state, and restore them",
         "server" => "Look at servers",
+        "system" => "Look after the whole state",
+        "system reconcile" => "Count anew",
         "server join-token" => "Let new servers join",
         _ => "More commands",
     }

@@ -70,7 +70,7 @@ fn several_problems_are_reported_at_once() {
 
 #[test]
 fn syntax_errors_have_known_words() {
-    refuse("a = \"x\nb = 1\n", "t.hcl:1,5-6: Invalid multi-line string;");
+    refuse("a = \"x\nb = 1\n", "t.hcl:1,7-2,1: Invalid multi-line string;");
     refuse("a = <<E\nx\n", "t.hcl:1,5-7: Unterminated template string;");
     refuse("a = [1,\n", "t.hcl:1,5-6: Unclosed bracket;");
     refuse("a {\n  b = 1\n", "t.hcl:1,3-4: Unclosed configuration block;");

@@ -2,6 +2,7 @@
 
 use drover_jobspec::{Canonical, warnings_text};
 use drover_model::diff::{annotate, job_diff};
+use drover_server::jobs::check_change;
 use drover_server::launches::next_launch_text;
 use drover_server::plan::JobPlan;
 use serde_json::{Value, json};
@@ -16,9 +17,12 @@ pub(crate) async fn plan(mut call: Call) -> Result<Reply, Problem> {
     let job = job_of(&call, &fields)?;
     let with_diff = fields.flag("Diff")?;
     let server = &call.api.server;
-    let Canonical { job, warnings } =
+    let Canonical { job, mut warnings } =
         checked(job, &server.info().region, &surroundings(server).await?).map_err(Problem::of_refusal)?;
     let JobPlan { outcome, old, index: _ } = server.plan_job(job.clone()).await?;
+    if let Err(refusal) = check_change(old.as_deref(), &job) {
+        warnings.push(format!("registering this job will be refused: {refusal}"));
+    }
     let annotations = outcome.plan.annotations.as_ref().or(outcome.eval.plan_annotations.as_ref());
     let diff = with_diff.then(|| {
         let mut diff = job_diff(old.as_deref(), Some(&job));

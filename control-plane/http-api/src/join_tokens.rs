@@ -43,6 +43,7 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Problem> {
         ttl: fields.text("TTL")?,
         node_pool: fields.text("NodePool")?,
         datacenter: fields.text("Datacenter")?,
+        region: fields.text("Region")?,
         time: fields.number("Time")?.and_then(|time| i64::try_from(time).ok()).unwrap_or_default(),
     };
     if !call.api.server.is_signed(&order, fields.text("Proof")?) {
@@ -56,6 +57,7 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Problem> {
         ttl,
         node_pool: fields.text("NodePool")?.to_owned(),
         datacenter: fields.text("Datacenter")?.to_owned(),
+        region: fields.text("Region")?.to_owned(),
     };
     let made = call.api.server.create_join_token(request).await.map_err(Problem::of_write)?;
     let mut body = view(&made.token);
@@ -81,6 +83,7 @@ fn view(token: &JoinToken) -> Value {
         "ExpiresAt": token.expires_at.to_rfc3339(),
         "ID": token.id,
         "NodePool": token.node_pool,
+        "Region": token.region,
         "Role": token.role,
         "UsesLeft": token.uses_left,
     })

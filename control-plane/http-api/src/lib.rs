@@ -47,6 +47,8 @@ mod job_write;
 mod jobs;
 mod join_tokens;
 mod logs;
+mod measured;
+mod metrics;
 mod namespaces;
 mod nodes;
 mod operator;
@@ -55,6 +57,7 @@ mod scaling_policies;
 mod search;
 mod snapshot;
 mod stats;
+mod system;
 
 pub mod state_dump;
 pub mod views;

@@ -24,6 +24,8 @@ pub enum Problem {
     TooLarge(String),
     /// The body did not come in time.
     TooSlow(String),
+    /// The form asked for is not given here.
+    NotEnabled(String),
     /// Agents of another role answer this, not this one.
     OtherRole,
     /// It can't be done as things stand.
@@ -47,6 +49,7 @@ impl Problem {
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Problem::NotEnabled(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::OtherRole => StatusCode::NOT_IMPLEMENTED,
             Problem::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -63,6 +66,7 @@ impl Problem {
             | Problem::Forbidden(text)
             | Problem::TooLarge(text)
             | Problem::TooSlow(text)
+            | Problem::NotEnabled(text)
             | Problem::Failed(text) => text,
         }
     }
@@ -103,6 +107,7 @@ impl Problem {
             | Problem::Forbidden(_)
             | Problem::TooLarge(_)
             | Problem::TooSlow(_)
+            | Problem::NotEnabled(_)
             | Problem::OtherRole
             | Problem::Failed(_) => {}
         }

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::api::Api;
 use crate::body;
+use crate::metrics;
 use crate::options::ServeOptions;
 use crate::problem::{self, Problem};
 use crate::reply::Reply;
@@ -58,7 +59,14 @@ pub async fn relay(
 ) -> io::Result<()> {
     let service = Router::new().fallback(move |request: Request| {
         let forwarder = Arc::clone(&forwarder);
-        async move { hand_on(&forwarder, request).await.unwrap_or_else(Problem::into_response) }
+        async move {
+            let reply = match request.uri().path() {
+                // The figures are this agent's own.
+                metrics::PATH => metrics::answer_locally(&request),
+                _ => hand_on(&forwarder, request).await,
+            };
+            reply.unwrap_or_else(Problem::into_response)
+        }
     });
     serve_router(listener, service, options, shutdown).await
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, header};
 
 use crate::api::Api;
 use crate::call::Call;
+use crate::measured;
 use crate::path::{self, Params};
 use crate::problem::{self, Problem};
 use crate::query::Query;
@@ -62,6 +63,7 @@ async fn dispatch(api: Api, request: Request) -> Result<Reply, Problem> {
     };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let origin = parts.headers.get(header::ORIGIN).cloned();
+    let (method, began) = (parts.method.clone(), std::time::Instant::now());
     let call = Call {
         api,
         method: parts.method,
@@ -73,6 +75,7 @@ async fn dispatch(api: Api, request: Request) -> Result<Reply, Problem> {
         upgrade,
     };
     let mut reply = (row.handler)(call).await.unwrap_or_else(Problem::into_response);
+    measured::answered(&method, row.pattern, &reply, began.elapsed());
     if let Some(origin) = origin.filter(|_| shared) {
         share(reply.headers_mut(), origin);
     }

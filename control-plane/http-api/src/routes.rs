@@ -10,8 +10,8 @@ use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::{
     agent, allocs, client_files, client_tasks, deployments, evals, events, exec, job_launch, job_plan, job_scale,
-    job_statuses, job_tags, job_text, job_write, jobs, join_tokens, logs, namespaces, nodes, operator,
-    scaling_policies, search, snapshot, stats,
+    job_statuses, job_tags, job_text, job_write, jobs, join_tokens, logs, metrics, namespaces, nodes, operator,
+    scaling_policies, search, snapshot, stats, system,
 };
 
 /// What a handler gives.
@@ -173,6 +173,7 @@ pub static ROUTES: &[Route] = &[
     on(GET,       "/v1/agent/health",                   to!(agent::health)),
     on(GET,       "/v1/status/leader",                  to!(operator::leader)),
     on(GET,       "/v1/status/peers",                   to!(operator::peers)),
+    on(GET,       "/v1/metrics",                        to!(metrics::read)).ignoring_region(),
     on(GET,       "/v1/regions",                        to!(operator::regions)).ignoring_region(),
     on(GET,       "/v1/operator/raft/configuration",    to!(operator::raft_configuration)),
     on(DELETE,    "/v1/operator/raft/peer",             to!(operator::remove_peer)),
@@ -181,6 +182,8 @@ pub static ROUTES: &[Route] = &[
     on(PUT_ONLY,  "/v1/operator/autopilot/configuration", to!(operator::set_autopilot_configuration)),
     on(GET,       "/v1/operator/autopilot/health",      to!(operator::autopilot_health)),
     on(GET,       "/v1/operator/scheduler/configuration", to!(operator::scheduler_configuration)),
+    on(PUT_ONLY,  "/v1/system/gc",                      to!(system::collect_garbage)),
+    on(PUT_ONLY,  "/v1/system/reconcile/summaries",     to!(system::reconcile_summaries)),
     on(GET,       "/v1/operator/snapshot",              to!(snapshot::save)),
     on(WRITE,     "/v1/operator/snapshot",              to!(snapshot::restore)),
     on(GET,       "/v1/operator/join-token",            to!(join_tokens::list)),

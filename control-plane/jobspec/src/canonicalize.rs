@@ -22,6 +22,7 @@ mod task;
 
 pub(crate) use connect::native_task;
 
+use drover_model::group::Group;
 use drover_model::job::Job;
 use serde_json::{Map, Value, json};
 
@@ -52,36 +53,118 @@ pub fn canonicalize(job: Value, surroundings: &Surroundings) -> Result<Canonical
         return Err(Refusal::Request(JsonError::NoJob.to_string()));
     };
     check::request(&job)?;
-    fill(&mut job, surroundings.region);
-    prepare(&mut job, surroundings.implied)?;
-    let problems = check::problems(&job, surroundings);
-    if !problems.is_empty() {
-        return Err(Refusal::Problems(problems));
+    let groups = take(&mut job, "TaskGroups");
+    open(&mut job, surroundings.region);
+    let outer = job.clone();
+    close(&mut job);
+    let mut walk = Walk::default();
+    let kind = job["Type"].as_str().unwrap_or_default().to_owned();
+    for group in list_of(groups) {
+        walk.group(group, &kind, &outer, &job, surroundings.implied);
     }
-    let warnings = check::warnings::all(&job);
-    let job = serde_json::from_value(Value::Object(job)).map_err(|e| Refusal::Problems(vec![e.to_string()]))?;
-    Ok(Canonical { job, warnings })
+    walk.end(job, surroundings)
+}
+
+/// What the way of the groups has brought so far. Each group goes all the way from JSON to the model before the next
+/// one: a job of thousands of groups fits in no cache, and each walk over all of them would cost as much as the work
+/// that it is for.
+#[derive(Default)]
+struct Walk {
+    prepared: Prepared,
+    found: check::Found,
+    warnings: check::warnings::Warnings,
+    groups: Vec<Group>,
+    /// Why a group that was found good does not fit the model.
+    unfit: Option<String>,
+}
+
+impl Walk {
+    /// `outer` is the job with the blocks that groups inherit from, `job` is what the job itself keeps.
+    fn group(
+        &mut self,
+        mut group: Value,
+        kind: &str,
+        outer: &Map<String, Value>,
+        job: &Map<String, Value>,
+        which: Implied,
+    ) {
+        if let Value::Object(group) = &mut group {
+            group::fill(group, outer);
+            self.prepared.add(group, job, which);
+        }
+        if !self.prepared.is_good() {
+            return;
+        }
+        self.found.look_at(&group, kind);
+        if !self.found.is_good() {
+            return;
+        }
+        self.warnings.look_at(&group);
+        match serde_json::from_value(group) {
+            Ok(group) => self.groups.push(group),
+            Err(error) => self.unfit = self.unfit.take().or_else(|| Some(error.to_string())),
+        }
+    }
+
+    fn end(self, job: Map<String, Value>, surroundings: &Surroundings) -> Result<Canonical, Refusal> {
+        self.prepared.end()?;
+        let mut problems = check::problems(&job, self.found, surroundings);
+        problems.extend(self.unfit.filter(|_| problems.is_empty()));
+        if !problems.is_empty() {
+            return Err(Refusal::Problems(problems));
+        }
+        let warnings = self.warnings.end(&job);
+        let job: Job = serde_json::from_value(Value::Object(job)).map_err(|e| Refusal::Problems(vec![e.to_string()]))?;
+        Ok(Canonical { job: Job { task_groups: self.groups, ..job }, warnings })
+    }
 }
 
 /// Gives each group what it asks for without naming it. A step that fails for any group comes before the next step's
 /// failure for another.
-fn prepare(job: &mut Map<String, Value>, which: Implied) -> Result<(), Refusal> {
-    let mut groups = take(job, "TaskGroups");
-    let (mut connected, mut exposed) = (Ok(()), Ok(()));
-    for group in objects(&mut groups) {
+#[derive(Default)]
+struct Prepared {
+    connect: Option<String>,
+    expose: Option<String>,
+}
+
+impl Prepared {
+    fn add(&mut self, group: &mut Map<String, Value>, job: &Map<String, Value>, which: Implied) {
         implied::partitions(group);
-        connected = connected.and_then(|()| connect::add(group, job));
-        exposed = exposed.and_then(|()| expose::add(group));
+        if self.connect.is_none() {
+            self.connect = connect::add(group, job).err();
+        }
+        if self.expose.is_none() {
+            self.expose = expose::add(group).err();
+        }
         implied::add(group, which);
     }
-    set(job, "TaskGroups", groups);
-    let failed = |step: &str, reason: String| Refusal::Preparation(format!("error in job mutator {step}: {reason}"));
-    connected.map_err(|reason| failed("connect", reason))?;
-    exposed.map_err(|reason| failed("expose-check", reason))
+
+    fn is_good(&self) -> bool {
+        self.connect.is_none() && self.expose.is_none()
+    }
+
+    fn end(self) -> Result<(), Refusal> {
+        let steps = [("connect", self.connect), ("expose-check", self.expose)];
+        match steps.into_iter().find_map(|(step, reason)| Some((step, reason?))) {
+            Some((step, reason)) => Err(Refusal::Preparation(format!("error in job mutator {step}: {reason}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// All defaults, without checks: what the API's parse call gives with `Canonicalize`.
 pub fn fill(job: &mut Map<String, Value>, region: &str) {
+    let mut groups = take(job, "TaskGroups");
+    open(job, region);
+    for group in objects(&mut groups) {
+        group::fill(group, job);
+    }
+    close(job);
+    set(job, "TaskGroups", groups);
+}
+
+/// What groups need to know of their job.
+fn open(job: &mut Map<String, Value>, region: &str) {
     if is_unset(job, "Region") || job["Region"] == "global" {
         job.insert("Region".to_owned(), json!(region));
     }
@@ -101,13 +184,12 @@ pub fn fill(job: &mut Map<String, Value>, region: &str) {
     {
         periodic.insert("Specs".to_owned(), json!([]));
     }
-    let mut groups = take(job, "TaskGroups");
-    for group in objects(&mut groups) {
-        group::fill(group, job);
-    }
+}
+
+/// The job's own defaults, once its groups have inherited from it.
+fn close(job: &mut Map<String, Value>) {
     job_update(job);
     settle(job, &JOB);
-    set(job, "TaskGroups", groups);
     ui_links(job);
     for key in ["Reschedule", "Migrate"] {
         job.remove(key);
@@ -145,6 +227,13 @@ fn ui_links(job: &mut Map<String, Value>) {
         if let Some(url) = link.remove("URL") {
             link.insert("Url".to_owned(), url);
         }
+    }
+}
+
+fn list_of(list: Value) -> Vec<Value> {
+    match list {
+        Value::Array(items) => items,
+        _ => Vec::new(),
     }
 }
 

@@ -59,16 +59,16 @@ pub(crate) fn request(job: &Map<String, Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Everything that is wrong with a job whose defaults are filled. The order is part of the interface too.
-pub(crate) fn problems(job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<String> {
+/// Everything that is wrong with a job whose defaults are filled and with its groups. The order is part of the
+/// interface too.
+pub(crate) fn problems(job: &Map<String, Value>, mut found: Found, surroundings: &Surroundings) -> Vec<String> {
     let mut problems = Vec::new();
-    let found = Found::in_groups(job);
-    problems.extend(found.connect);
-    problems.extend(found.expose);
+    problems.extend(found.connect.take());
+    problems.extend(found.expose.take());
     problems.extend(consul::vault(&found.vaults, surroundings.vault_clusters));
-    problems.extend(found.consul);
+    problems.extend(found.consul.take());
     problems.extend(unknown_places(job, surroundings));
-    body(job, surroundings, found.inside, &mut problems);
+    body(job, surroundings, &mut found, &mut problems);
     limits(job, &mut problems);
     problems.extend(found.vault_identities);
     if found.count > COUNT_MAX {
@@ -84,14 +84,14 @@ pub(crate) fn problems(job: &Map<String, Value>, surroundings: &Surroundings) ->
     problems
 }
 
-/// What is found in the groups, by the places that it has among the problems of the job. One walk finds all: a job
-/// of thousands of groups fits in no cache, and each walk over it costs as much as the checks themselves.
+/// What is found in the groups, by the places that it has among the problems of the job.
 #[derive(Default)]
-struct Found<'v> {
+pub(crate) struct Found {
     connect: Option<String>,
     expose: Option<String>,
     consul: Option<String>,
-    vaults: Vec<&'v Value>,
+    vaults: Vec<Value>,
+    names: group::Names,
     inside: Vec<String>,
     vault_identities: Vec<String>,
     count: i64,
@@ -99,15 +99,11 @@ struct Found<'v> {
     has_schedule: bool,
 }
 
-impl<'v> Found<'v> {
-    fn in_groups(job: &'v Map<String, Value>) -> Found<'v> {
-        let mut found = Found::default();
-        let kind = text_of(job, "Type");
-        items_of(job, "TaskGroups").filter_map(Value::as_object).for_each(|group| found.look_at(group, kind));
-        found
-    }
-
-    fn look_at(&mut self, group: &'v Map<String, Value>, kind: &str) {
+impl Found {
+    /// Checks one group, of a job of that type.
+    pub fn look_at(&mut self, group: &Value, kind: &str) {
+        self.names.look_at(group, kind);
+        let Some(group) = group.as_object() else { return };
         // Of these a job is told the first one alone.
         self.connect = self.connect.take().or_else(|| connect::group_problem(group));
         self.expose = self.expose.take().or_else(|| connect::expose_problem(group));
@@ -117,11 +113,17 @@ impl<'v> Found<'v> {
         nested(&mut self.inside, heading, group::problems(group, kind));
         self.count = self.count.saturating_add(int_of(group, "Count"));
         for task in items_of(group, "Tasks") {
-            self.vaults.extend(Some(&task["Vault"]).filter(|vault| vault.is_object()));
+            self.vaults.extend(Some(&task["Vault"]).filter(|vault| vault.is_object()).cloned());
             self.vault_identities.extend(consul::vault_identity(task));
             self.asks_for_numa |= task::asks_for_numa(task);
             self.has_schedule |= task["Schedule"].is_object();
         }
+    }
+
+    /// Whether nothing that was found so far must be told.
+    pub fn is_good(&self) -> bool {
+        let is_told = self.connect.is_some() || self.expose.is_some() || self.consul.is_some();
+        !is_told && self.inside.is_empty() && self.names.problems.is_empty() && self.vault_identities.is_empty()
     }
 }
 
@@ -137,7 +139,7 @@ fn unknown_places(job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<
     namespace.into_iter().chain(pool).collect()
 }
 
-fn body(job: &Map<String, Value>, surroundings: &Surroundings, in_groups: Vec<String>, problems: &mut Vec<String>) {
+fn body(job: &Map<String, Value>, surroundings: &Surroundings, found: &mut Found, problems: &mut Vec<String>) {
     let kind = text_of(job, "Type");
     names(job, problems);
     if !matches!(kind, "service" | "batch" | "system" | "sysbatch" | "_core") {
@@ -146,16 +148,15 @@ fn body(job: &Map<String, Value>, surroundings: &Surroundings, in_groups: Vec<St
     for _ in items_of(job, "Datacenters").filter(|datacenter| **datacenter == "") {
         problems.push("Job datacenter must be non-empty string".to_owned());
     }
-    let groups: Vec<&Value> = items_of(job, "TaskGroups").collect();
-    if groups.is_empty() {
+    if found.names.count == 0 {
         problems.push("Missing job task groups".to_owned());
     }
     constraint::constraints(job, problems);
     constraint::affinities(job, kind, problems);
     constraint::spreads(job, kind, problems);
     descriptions(job, problems);
-    group::names(&groups, kind, problems);
-    problems.extend(in_groups);
+    problems.append(&mut found.names.problems);
+    problems.append(&mut found.inside);
     periodic::all(job, kind, surroundings.is_time_zone, problems);
     if items(&job["Multiregion"], "Regions").next().is_some() {
         problems.push("Multiregion jobs are unlicensed.".to_owned());

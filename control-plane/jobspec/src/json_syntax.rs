@@ -1,15 +1,18 @@
 //! Job files in the JSON syntax of HCL: labels are nested objects, repeated blocks are arrays, texts are templates.
 //!
 //! Such a file is written out in the native syntax, with the tables saying which names are blocks, and then parsed as
-//! any other. Places in the text written out mean nothing to a reader, so problems come without one.
+//! any other. Places in the text written out mean nothing to a reader: a problem that names a key comes with the place of
+//! that key in the file where there is only one such key, every other problem without a place.
 
 use std::fmt;
 
-use drover_hcl::{Problem, Source, Span};
+use drover_hcl::{Place, Problem, Source, Span};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::parse::BLOCKS;
 use crate::shape::{Field, Kind, Shape};
 use crate::shapes::job::JOB;
+use crate::suggest::near;
 
 /// True for a text in JSON syntax: only spaces may stand before its first brace.
 pub fn is_json(text: &str) -> bool {
@@ -42,6 +45,53 @@ fn syntax_problem(source: &Source, error: &serde_json::Error) -> Problem {
         );
     }
     Problem::new(Span { start, end: start }, "Invalid JSON", reason)
+}
+
+/// Problems of the text written out, as the reader of the file understands them.
+pub fn placed(source: &Source, native: &Source, problems: Vec<Problem>) -> Vec<Problem> {
+    let mut placed: Vec<Problem> = problems.into_iter().map(|problem| in_file(source, native, problem)).collect();
+    if placed.iter().any(|problem| problem.hint.is_some()) {
+        placed.retain(|problem| problem.summary != "Missing job block");
+    }
+    placed
+}
+
+/// The keys by which a job is known that is written as the API takes it.
+const API_KEYS: [&str; 4] = ["Job", "ID", "Name", "TaskGroups"];
+
+fn in_file(source: &Source, native: &Source, mut problem: Problem) -> Problem {
+    let Place::At(span) = problem.place else { return problem };
+    problem.place = Place::Nowhere;
+    if !matches!(problem.summary.as_str(), "Unsupported argument" | "Unsupported block type") {
+        return problem;
+    }
+    let name = native.slice(span);
+    let suggestion = problem.detail.find(" Did you mean \"").map(|at| problem.detail[at..].to_owned());
+    let suggestion = suggestion.or_else(|| {
+        // What is no block stands at the top of the file as an argument, for which nothing is suggested.
+        let near = near(name, BLOCKS.into_iter()).filter(|_| !native.text[..span.start].contains('{'));
+        near.map(|near| format!(" Did you mean \"{near}\"?"))
+    });
+    let suggestion = suggestion.unwrap_or_default();
+    problem.summary = "Extraneous JSON object property".to_owned();
+    problem.detail = format!("No argument or block type is named \"{name}\".{suggestion}");
+    if let Some(span) = only_key(&source.text, name) {
+        problem.place = Place::At(span);
+    }
+    match API_KEYS.contains(&name) {
+        true => problem.with_hint("-json reads a job that is written as the API takes it"),
+        false => problem,
+    }
+}
+
+/// The place of a key, with its quotes, when there is exactly one of that name.
+fn only_key(text: &str, name: &str) -> Option<Span> {
+    let quoted = format!("\"{name}\"");
+    let mut keys = text
+        .match_indices(&quoted)
+        .map(|(start, _)| Span { start, end: start + quoted.len() })
+        .filter(|span| text[span.end..].trim_start().starts_with(':'));
+    keys.next().filter(|_| keys.next().is_none())
 }
 
 /// JSON with its keys in the order written.

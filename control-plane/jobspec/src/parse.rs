@@ -1,6 +1,6 @@
 //! Job text to the job in the API's shape, with null for what is not set.
 
-use drover_hcl::{Block, Body, Inputs, Place, Problem, Source};
+use drover_hcl::{Block, Body, Inputs, Problem, Source};
 use serde_json::{Map, Value};
 
 use crate::decode::Decoder;
@@ -12,7 +12,7 @@ use crate::shapes::job::JOB;
 pub fn parse_hcl(source: &Source, inputs: &Inputs) -> Result<Value, Vec<Problem>> {
     if json_syntax::is_json(&source.text) {
         let native = json_syntax::written_out(source).map_err(|problem| vec![problem])?;
-        return native_syntax(&native, inputs).map_err(without_places);
+        return native_syntax(&native, inputs).map_err(|problems| json_syntax::placed(source, &native, problems));
     }
     native_syntax(source, inputs)
 }
@@ -20,16 +20,6 @@ pub fn parse_hcl(source: &Source, inputs: &Inputs) -> Result<Value, Vec<Problem>
 fn native_syntax(source: &Source, inputs: &Inputs) -> Result<Value, Vec<Problem>> {
     let body = drover_hcl::parse_job_file(source, inputs)?;
     decode(source, &body)
-}
-
-/// Places in a text that nobody has seen help nobody.
-fn without_places(mut problems: Vec<Problem>) -> Vec<Problem> {
-    for problem in &mut problems {
-        if matches!(problem.place, Place::At(_)) {
-            problem.place = Place::Nowhere;
-        }
-    }
-    problems
 }
 
 /// Decodes a file whose expressions are settled already.
@@ -44,6 +34,9 @@ pub fn decode(source: &Source, body: &Body) -> Result<Value, Vec<Problem>> {
     Ok(Value::Object(job))
 }
 
+/// The blocks that a file may have.
+pub(crate) const BLOCKS: [&str; 4] = ["variable", "variables", "locals", "job"];
+
 /// The one `job` block of a file.
 fn only_job<'b>(source: &Source, body: &'b Body) -> Result<&'b Block, Vec<Problem>> {
     let mut problems = Vec::new();
@@ -54,9 +47,8 @@ fn only_job<'b>(source: &Source, body: &'b Body) -> Result<&'b Block, Vec<Proble
             format!("An argument named \"{}\" is not expected here.", attribute.name),
         ));
     }
-    let known = ["variable", "variables", "locals", "job"];
-    for block in body.blocks.iter().filter(|block| !known.contains(&block.kind.as_str())) {
-        let suggestion = crate::suggest::near(&block.kind, known.into_iter());
+    for block in body.blocks.iter().filter(|block| !BLOCKS.contains(&block.kind.as_str())) {
+        let suggestion = crate::suggest::near(&block.kind, BLOCKS.into_iter());
         let suggestion = suggestion.map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default();
         problems.push(Problem::new(
             block.kind_span,

@@ -9,12 +9,13 @@
 //! rebuilds it from a snapshot, and no queue of it can be longer than the state's.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
+use drover_model::job::JobType;
 use drover_model::{EvalId, JobKey, Timestamp};
 use drover_state::{Change, Events, Snapshot};
 
@@ -23,6 +24,19 @@ pub const MAX_ATTEMPTS_REST: Duration = Duration::from_secs(60);
 
 /// Highest priority first, then the oldest.
 type Place = (Reverse<i64>, u64, EvalId);
+
+/// How many evals are where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Due, by the type of their job.
+    pub ready: BTreeMap<JobType, usize>,
+    /// Due, but behind another one of the same job.
+    pub held_back: usize,
+    /// Not due yet.
+    pub waiting: usize,
+    /// Being scheduled.
+    pub taken: usize,
+}
 
 /// The evals that are due or will be.
 #[derive(Debug, Default)]
@@ -94,6 +108,21 @@ impl EvalBroker {
             let eval = entry.remove();
             self.ready.insert(place(&eval), eval);
         }
+    }
+
+    /// How many evals are where.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { waiting: self.waiting.len(), taken: self.taken.len(), ..Counts::default() };
+        let mut next: BTreeSet<JobKey> = BTreeSet::new();
+        for eval in self.ready.values() {
+            let key = eval.job_key();
+            if self.taken.contains_key(&key) || !next.insert(key) {
+                counts.held_back += 1;
+            } else {
+                *counts.ready.entry(eval.kind).or_default() += 1;
+            }
+        }
+        counts
     }
 
     fn add(&mut self, eval: &Arc<Eval>, now: Timestamp) {

@@ -78,6 +78,11 @@ impl Heartbeats {
         self.due.values_mut().for_each(|due| *due = due.plus(by));
     }
 
+    /// How many nodes are expected.
+    pub fn count(&self) -> usize {
+        self.due.len()
+    }
+
     /// When the next node counts as missing.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.due.values().min().copied()

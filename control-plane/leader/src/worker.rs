@@ -28,12 +28,24 @@ pub fn attempts_max(kind: JobType) -> u32 {
 /// Schedules the evals in that order; none when nothing is to be committed. Evals that have ended since are left out,
 /// every other one has another status afterwards.
 pub fn run(snapshot: &Snapshot, evals: &[Arc<Eval>], now: Timestamp, seed: u64) -> Option<Command> {
+    run_observed(snapshot, evals, now, seed, &mut |_, _| {})
+}
+
+/// As [`run`]; tells of each eval that was scheduled, right after it, with how many of its placements did not fit any more.
+pub fn run_observed(
+    snapshot: &Snapshot,
+    evals: &[Arc<Eval>],
+    now: Timestamp,
+    seed: u64,
+    scheduled: &mut dyn FnMut(&Eval, usize),
+) -> Option<Command> {
     let mut run = Run { newest: State::clone(snapshot), plans: Vec::new(), ids: Ids::new(seed), now };
     for eval in evals {
         let Some(eval) = snapshot.eval(eval.id).filter(|eval| is_due(eval)) else {
             continue;
         };
-        run.process(&Eval { status: EvalStatus::Pending, ..Eval::clone(eval) });
+        let rejected = run.process(&Eval { status: EvalStatus::Pending, ..Eval::clone(eval) });
+        scheduled(eval, rejected);
         let superseded = superseded(snapshot, eval);
         if !superseded.is_empty() {
             run.commit(AcceptedPlan { evals: superseded, ..AcceptedPlan::default() });
@@ -111,16 +123,19 @@ struct Run {
 }
 
 impl Run {
-    fn process(&mut self, eval: &Eval) {
+    /// Gives how many placements were rejected.
+    fn process(&mut self, eval: &Eval) -> usize {
         let attempts_max = attempts_max(eval.kind);
-        let mut without_progress = 0;
+        let (mut without_progress, mut rejected) = (0, 0);
         for _ in 0..ATTEMPTS_TOTAL_MAX {
             let newest = self.newest.snapshot();
             let outcome = schedule(&newest, eval, &Context { now: self.now, seed: self.ids.number() });
             let mut accepted = plan_applier::accept(&newest, outcome);
             if accepted.rejected == 0 {
-                return self.commit(accepted.plan);
+                self.commit(accepted.plan);
+                return rejected;
             }
+            rejected += accepted.rejected;
             without_progress = if accepted.plan.plan.is_noop() { without_progress + 1 } else { 0 };
             accepted.plan.evals.clear();
             self.commit(accepted.plan);
@@ -129,6 +144,7 @@ impl Run {
             }
         }
         self.give_up(eval, attempts_max);
+        rejected
     }
 
     /// Ends an eval that used up its attempts; another one tries again later or when there is more room.

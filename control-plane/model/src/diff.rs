@@ -215,7 +215,8 @@ fn group_diff(name: &str, old: Option<&Map<String, Value>>, new: Option<&Map<Str
 
 fn task_diff(name: &str, old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>) -> TaskDiff {
     let (fields, objects) = parts(old, new, TASK_SKIPPED, TASK_OBJECTS);
-    let kind = kind(old.is_some(), new.is_some(), fields.is_empty() && objects.is_empty());
+    // What is not shown here, as its restart policy, changes a task too.
+    let kind = kind(old.is_some(), new.is_some(), old == new);
     TaskDiff { kind, name: name.to_owned(), fields, objects, annotations: Vec::new() }
 }
 

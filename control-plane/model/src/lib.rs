@@ -23,6 +23,7 @@ pub mod task;
 pub mod computed_class;
 pub mod interpolation;
 pub mod node;
+pub mod volume;
 
 pub mod alloc;
 pub mod deployment;

@@ -58,20 +58,20 @@ pub const UNACTED: &[Unacted] = &[
         // Every service group has one; only what was asked for beyond the defaults is worth a word.
         group.migrate.as_ref().is_some_and(|migrate| *migrate != default_migrate())
     }),
-    // A sticky alloc comes back to its node, but its data is not carried over.
-    of_group("ephemeral_disk migrate", Effect::LeftOut, |group| {
-        group.ephemeral_disk.migrate || group.ephemeral_disk.sticky
+    // On the same node the data goes along.
+    of_group("ephemeral_disk migrate to another node", Effect::LeftOut, |group| group.ephemeral_disk.migrate),
+    of_group("volume other than a static one of the host", Effect::FailsSetup, |group| {
+        group.volumes.iter().flatten().any(|(_, volume)| volume["Type"] != "host" || volume["Sticky"] == true)
     }),
-    of_group("volume", Effect::FailsSetup, |group| group.volumes.iter().flatten().next().is_some()),
-    of_group("network mode other than host", Effect::FailsSetup, |group| {
-        group.networks.iter().any(|network| !matches!(network.mode.as_str(), "" | "host"))
+    // Those of CNI plugins.
+    of_group("network mode other than host, none or bridge", Effect::FailsSetup, |group| {
+        group.networks.iter().any(|network| !matches!(network.mode.as_str(), "" | "host" | "none" | "bridge"))
     }),
     of_task("action", Effect::LeftOut, |task| !task.actions.is_empty()),
     of_task("numa", Effect::LeftOut, |task| {
         task.resources.numa.as_ref().is_some_and(|numa| !matches!(numa["Affinity"].as_str(), None | Some("" | "none")))
     }),
     of_task("schedule", Effect::FailsSetup, |task| task.schedule.is_some()),
-    of_task("volume_mount", Effect::FailsSetup, |task| !task.volume_mounts.is_empty()),
     of_task("template", Effect::FailsSetup, |task| !task.templates.is_empty()),
     of_task("artifact", Effect::FailsSetup, |task| !task.artifacts.is_empty()),
     of_task("vault", Effect::FailsSetup, |task| task.vault.is_some()),

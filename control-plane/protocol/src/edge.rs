@@ -18,6 +18,10 @@ pub use crate::edge_node::{ExecInput, ExecOutput, ExecRequest, FileInfo, FilesRe
 
 /// The longest request frame either side takes, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// Most files of a directory in one frame.
+pub const FILES_OF_PAGE_MAX: usize = 4096;
+/// Most files of a directory that are listed at all: more is refused.
+pub const FILES_MAX: usize = 65_536;
 /// The longest frame of pushed allocs, in bytes. A larger set is sent in several frames.
 pub const NODE_ALLOCS_BYTES_MAX: usize = 16 << 20;
 /// The longest chunk of a log or file, in bytes.
@@ -160,7 +164,7 @@ pub enum FromEdge {
     Logs,
     /// Statistics.
     AllocStats(Box<AllocStats>),
-    /// Files of a directory.
+    /// Files of a directory, at most [`FILES_OF_PAGE_MAX`]. The others follow, as many a frame, until the stream ends.
     Files(Vec<FileInfo>),
     /// One file.
     File(FileInfo),

@@ -23,6 +23,9 @@ pub struct EnrolRequest {
     pub node_pool: String,
     /// The datacenter it says it is in.
     pub datacenter: String,
+    /// The region it joins; empty means that of the server that is asked. Another is founded by this joiner.
+    #[serde(default)]
+    pub region: String,
     /// Why it may join.
     pub proof: Proof,
 }

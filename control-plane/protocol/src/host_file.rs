@@ -45,6 +45,12 @@ pub struct HostFile {
 /// The fingerprint in the file of a server that has no authority yet: none has it.
 pub const NO_FINGERPRINT: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
+/// The fingerprint in the file of a server whose certificates are of its operator's own authority: none has it.
+pub const OWN_CERTIFICATES: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+/// What an agent is told that meets such a server without a certificate of that authority.
+pub const OWN_CERTIFICATES_HELP: &str = "the servers of this region use certificates of an own authority: set tls { rpc = true, \
+    ca_file, cert_file, key_file } here too (`drover tls cert create` makes the files)";
+
 impl std::fmt::Debug for HostFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HostFile({} at {}, pid {})", self.region, self.rpc, self.pid)
@@ -114,6 +120,8 @@ pub struct TokenOrder<'a> {
     pub node_pool: &'a str,
     /// Only into this datacenter.
     pub datacenter: &'a str,
+    /// Into this region; empty is the server's own.
+    pub region: &'a str,
     /// Unix seconds.
     pub time: i64,
 }
@@ -127,7 +135,8 @@ impl TokenOrder<'_> {
         let uses = self.uses.map(|uses| uses.to_string()).unwrap_or_default();
         let time = self.time.to_string();
         let mut message = b"drover join token".to_vec();
-        for text in [self.role, &uses, self.ttl, self.node_pool, self.datacenter, &time] {
+        let usual = [self.role, &uses, self.ttl, self.node_pool, self.datacenter, &time];
+        for text in usual.into_iter().chain((!self.region.is_empty()).then_some(self.region)) {
             message.extend((text.len() as u64).to_be_bytes());
             message.extend(text.as_bytes());
         }

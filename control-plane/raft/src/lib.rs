@@ -18,6 +18,7 @@ pub mod serve;
 mod codec;
 mod log_store;
 mod machine;
+mod measured;
 mod network;
 mod origin;
 mod snapshot_file;

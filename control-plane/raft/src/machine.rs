@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use drover_state::{Answer, Events, Refusal, Snapshot, State, apply, command};
 use futures_util::{Stream, StreamExt};
@@ -13,6 +13,7 @@ use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::{broadcast, watch};
 
 use crate::codec::{self, SnapshotRecord};
+use crate::measured;
 use crate::snapshot_file::{self, SnapshotError, SnapshotFile};
 use crate::staged::{self, Complete, Staged};
 use crate::types::{LogId, Outcome, Proposal, SnapshotMeta, StoredMembership, TypeConfig};
@@ -149,7 +150,9 @@ impl Machine {
             }
             EntryPayload::Normal(Proposal::Command(bytes)) => match command::decode(&bytes) {
                 Ok(command) => {
+                    let (name, began) = (measured::apply_name(&command), Instant::now());
                     let (answer, events) = apply::apply(&mut applied.state, index, command);
+                    measured::applied(name, began.elapsed());
                     (answer, Some(events), None)
                 }
                 Err(error) => {
@@ -317,7 +320,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
         let (dir, captured) = (self.dir.clone(), self.capture());
         let meta = captured.meta.clone();
+        let began = Instant::now();
         let file = on_blocking(move || captured.save(&dir).map_err(|e| snapshot_file::at(&dir, e))).await?;
+        measured::persisted(began.elapsed());
         Ok(RaftSnapshot { meta, snapshot: SnapshotData::Own(file) })
     }
 }

@@ -410,12 +410,14 @@ impl RaftNode {
         self.leadership().borrow().leader.as_ref().map(|(_, address)| address.clone())
     }
 
-    /// The voter that is furthest; of several, the one heard last.
+    /// The voter that is furthest; of several, the one heard last. One that was not heard for as long as a leader is missed is gone,
+    /// for all anybody knows: to wait until it leads would only hold up who asks.
     fn best_successor(&self) -> Option<u64> {
         let voters: BTreeSet<u64> =
             self.members().into_iter().filter(|member| member.is_voter).map(|member| member.number).collect();
         let peers = self.progress()?.peers.into_iter().filter(|peer| voters.contains(&peer.number));
-        let heard = peers.filter(|peer| peer.since_contact.is_some());
+        let recent = self.settings().pace.leader_silence_max();
+        let heard = peers.filter(|peer| peer.since_contact.is_some_and(|silence| silence < recent));
         heard.max_by_key(|peer| (peer.last_index, std::cmp::Reverse(peer.since_contact))).map(|peer| peer.number)
     }
 }

@@ -39,11 +39,12 @@ const OPEN_WAIT_MAX: Duration = Duration::from_millis(500);
 const BELONG_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long an answer to entries may take: a follower syncs them first, and its disk may be slow.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
-/// The slowest way on which a long request still gets through: it gets more time by its length. Whether anybody is there at
-/// all is noticed by the connection.
-const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
-/// How long a piece of a snapshot may wait to be taken.
-const PIECE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The slowest way on which a long request still gets through: it gets more time by its length. One that is given up too
+/// early is sent again whole, for ever: a follower that was away would never come back over a way that loses packets. Whether
+/// anybody is there at all is noticed by the connection.
+const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+/// Bytes of a snapshot that may be under way when its last piece is taken.
+const WINDOW_BYTES: usize = 8 << 20;
 /// How long a follower may take to install what it has received: it decodes the whole state.
 const INSTALL_WAIT_MAX: Duration = Duration::from_secs(120);
 
@@ -162,14 +163,15 @@ impl Target {
             let source = file.clone();
             let piece = on_blocking(move || source.piece(at)).await.map_err(closed)?;
             at += piece.len() as u64;
-            let sent = timeout(PIECE_WAIT_MAX, sender.send(Bytes::from(piece))).await;
+            let sent = timeout(answer_wait(piece.len()), sender.send(Bytes::from(piece))).await;
             match sent.unwrap_or_else(|_| Err(closed("nobody takes the snapshot"))) {
                 Ok(()) => {}
                 Err(error) => break Err(error),
             }
         };
         // One that refuses stops taking pieces: its answer says more than the failure to send.
-        let wait = if sent.is_ok() { INSTALL_WAIT_MAX } else { OPEN_WAIT_MAX };
+        let under_way = usize::try_from(file.file_len()).unwrap_or(usize::MAX).min(WINDOW_BYTES);
+        let wait = if sent.is_ok() { INSTALL_WAIT_MAX + answer_wait(under_way) } else { OPEN_WAIT_MAX };
         match (timeout(wait, receiver.receive()).await, sent) {
             (Ok(Ok(Some(answer))), _) => match wire::decode(&answer).map_err(closed)? {
                 SnapshotAnswer::Vote(vote) => Ok(SnapshotResponse::new(codec::vote(vote))),
@@ -351,5 +353,7 @@ mod tests {
         // At 10 Mbit/s.
         let slow = Duration::from_secs(crate::node::COMMAND_BYTES_MAX as u64 * 8 / 10_000_000);
         assert!(answer_wait(crate::node::COMMAND_BYTES_MAX) > slow);
+        // A full batch at 64 kB/s, what a way of 150 ms that loses one packet in a hundred carries.
+        assert!(answer_wait(1 << 20) > Duration::from_secs(16));
     }
 }

@@ -188,6 +188,10 @@ impl RaftNode {
         let snapshot_dir = settings.dir.join("snapshots");
         let machine = Machine::open(snapshot_dir.clone())
             .map_err(|source| StartError::ReadSnapshots { dir: snapshot_dir, source })?;
+        // Their names, and the one of the directory they are in: what is promised from here on is found after a power cut.
+        for dir in settings.dir.ancestors().take(2).filter(|dir| !dir.as_os_str().is_empty()) {
+            std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(open_log)?;
+        }
         recovery::apply(&settings, &mut log, &machine).await?;
         let published = machine.published();
         let config =

@@ -1,13 +1,14 @@
 //! Writing to the region's log and reading what is surely in it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_state::{Answer, Command, command};
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::{LinearizerOption, ReadPolicy};
 use tokio::time::timeout;
 
+use crate::measured;
 use crate::node::{COMMAND_BYTES_MAX, RaftNode};
 use crate::types::{Outcome, Proposal, TypeConfig};
 
@@ -72,13 +73,16 @@ impl RaftNode {
 
     /// Commits an entry; gives its index in the log and what came of it.
     pub(crate) async fn commit(&self, proposal: Proposal) -> Result<(u64, Outcome), ProposeError> {
-        let mut retries = 0;
+        let (mut retries, began) = (0, Instant::now());
         loop {
             let Ok(written) = timeout(PROPOSE_WAIT_MAX, self.raft().client_write(proposal.clone())).await else {
                 return Err(ProposeError::Undecided { reason: format!("no quorum in {PROPOSE_WAIT_MAX:?}") });
             };
             match written {
-                Ok(response) => return Ok((response.log_id.index, response.data)),
+                Ok(response) => {
+                    measured::committed(began.elapsed());
+                    return Ok((response.log_id.index, response.data));
+                }
                 Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                     // A new leader has no lease until a quorum has answered it once: that is no missing leader.
                     let own_lease = forward.leader_id.is_none() && self.raft().is_leader();

@@ -33,7 +33,7 @@ const CALLS_PER_PEER_MAX: usize = 32;
 /// How long the first frame of a stream may take.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a piece of a snapshot may take.
-const PIECE_WAIT_MAX: Duration = Duration::from_secs(10);
+const PIECE_WAIT_MAX: Duration = Duration::from_secs(75);
 
 /// Why a call was not answered to its end. The stream is reset; the other side tries again if it still wants to.
 #[derive(Debug, thiserror::Error)]

@@ -30,10 +30,11 @@ pub struct Store {
     flusher: Option<JoinHandle<()>>,
     tree: std::sync::Arc<Tree>,
     runtime: Option<Runtime>,
+    dir: std::path::PathBuf,
 }
 
-fn store_error(what: &str, error: surrealkv::Error) -> io::Error {
-    io::Error::other(format!("{what}: {error}"))
+fn store_error(what: &str, dir: &Path, error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("{what} log store in {}: {error}", dir.display()))
 }
 
 impl Store {
@@ -54,25 +55,26 @@ impl Store {
             Err(error) => {
                 // The caller may be async, where a runtime must not be waited for.
                 runtime.shutdown_background();
-                return Err(store_error("open log store", error));
+                return Err(store_error("open", dir, error));
             }
         };
         let (flush_queue, waiting) = mpsc::sync_channel(FLUSH_QUEUE_MAX);
         let flusher = std::thread::Builder::new().name("log-flush".to_owned()).spawn({
             let tree = tree.clone();
             let handle = runtime.handle().clone();
+            let dir = dir.to_path_buf();
             move || {
                 let _guard = handle.enter();
-                flush_loop(&tree, &waiting);
+                flush_loop(&tree, &dir, &waiting);
             }
         })?;
-        Ok(Self { flush_queue: Some(flush_queue), flusher: Some(flusher), tree, runtime: Some(runtime) })
+        Ok(Self { flush_queue: Some(flush_queue), flusher: Some(flusher), tree, runtime: Some(runtime), dir: dir.to_path_buf() })
     }
 
     /// Reads on a frozen view.
     pub fn read<T>(&self, f: impl FnOnce(&Transaction) -> surrealkv::Result<T>) -> io::Result<T> {
-        let tx = self.tree.begin_with_mode(Mode::ReadOnly).map_err(|e| store_error("read log store", e))?;
-        f(&tx).map_err(|e| store_error("read log store", e))
+        let tx = self.tree.begin_with_mode(Mode::ReadOnly).map_err(|e| store_error("read", &self.dir, e))?;
+        f(&tx).map_err(|e| store_error("read", &self.dir, e))
     }
 
     /// Writes; on disk when it returns.
@@ -109,7 +111,7 @@ impl Store {
         let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
         let tree = self.tree.clone();
         let closed = runtime.spawn(async move { tree.close().await }).await;
-        closed.map_err(io::Error::other)?.map_err(|e| store_error("close log store", e))
+        closed.map_err(io::Error::other)?.map_err(|e| store_error("close", &self.dir, e))
     }
 
     async fn commit(
@@ -117,15 +119,13 @@ impl Store {
         durability: Durability,
         f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>,
     ) -> io::Result<()> {
-        let mut tx = self.tree.begin_with_mode(Mode::WriteOnly).map_err(|e| store_error("write log store", e))?;
+        let wrong = |error: surrealkv::Error| store_error("write", &self.dir, error);
+        let mut tx = self.tree.begin_with_mode(Mode::WriteOnly).map_err(wrong)?;
         tx.set_durability(durability);
-        f(&mut tx).map_err(|e| store_error("write log store", e))?;
+        f(&mut tx).map_err(wrong)?;
         let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
         let commit = runtime.spawn(async move { tx.commit().await });
-        commit
-            .await
-            .map_err(|e| io::Error::other(format!("write log store: {e}")))?
-            .map_err(|e| store_error("write log store", e))
+        commit.await.map_err(|e| store_error("write", &self.dir, e))?.map_err(wrong)
     }
 }
 
@@ -142,7 +142,7 @@ impl Drop for Store {
     }
 }
 
-fn flush_loop(tree: &Tree, waiting: &mpsc::Receiver<OnDurable>) {
+fn flush_loop(tree: &Tree, dir: &Path, waiting: &mpsc::Receiver<OnDurable>) {
     let mut batch = Vec::new();
     while let Ok(first) = waiting.recv() {
         batch.push(first);
@@ -156,7 +156,7 @@ fn flush_loop(tree: &Tree, waiting: &mpsc::Receiver<OnDurable>) {
             // A failed fsync is never tried again: the kernel may have dropped what it could not write.
             done(match &result {
                 Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::other(format!("sync log store: {error}"))),
+                Err(error) => Err(store_error("sync", dir, error)),
             });
         }
     }

@@ -7,6 +7,7 @@ use drover_model::constraint::Constraint;
 use drover_model::group::Group;
 use drover_model::job::Job;
 use drover_model::node::Node;
+use drover_model::volume::HostVolumeRequest;
 use drover_state::Snapshot;
 
 use crate::constraint::{Condition, side};
@@ -70,6 +71,9 @@ pub struct Rules {
     group: Vec<Condition>,
     /// Host networks with the label of the first port that asks for each.
     host_networks: Vec<(String, String)>,
+    volumes: Vec<HostVolumeRequest>,
+    /// The alloc that is asked for; empty when it is about any of the group.
+    alloc_name: String,
     /// No two allocs of the job on one node.
     pub distinct_of_job: bool,
     /// No two allocs of the group on one node.
@@ -120,14 +124,32 @@ impl Rules {
             drivers,
             group: all_of_group().filter_map(Condition::new).collect(),
             host_networks,
+            volumes: HostVolumeRequest::all(group),
+            alloc_name: String::new(),
             distinct_of_job: job.constraints.iter().any(is_distinct_hosts),
             distinct_of_group: all_of_group().any(is_distinct_hosts),
             properties,
         }
     }
 
+    /// True when allocs of the group ask for different things: [`Rules::for_alloc`] says what.
+    pub fn differ_by_alloc(group: &Group) -> bool {
+        HostVolumeRequest::all(group).iter().any(|volume| volume.is_per_alloc)
+    }
+
+    /// The rules for the alloc of that name. Others leave out what only one alloc asks for.
+    #[must_use]
+    pub fn for_alloc(self, name: &str) -> Self {
+        Self { alloc_name: name.to_owned(), ..self }
+    }
+
     /// Why a node can't run the group, as the key under which it is counted; none when it can.
     pub fn refusal(&self, node: &Node) -> Option<String> {
+        self.refusal_for(node, &self.alloc_name)
+    }
+
+    /// Why a node can't run the alloc of that name.
+    pub fn refusal_for(&self, node: &Node, alloc_name: &str) -> Option<String> {
         let unmet = |conditions: &[Condition]| {
             conditions.iter().find(|condition| !condition.holds(node)).map(|condition| condition.text().to_owned())
         };
@@ -137,6 +159,12 @@ impl Rules {
             })
             .or_else(|| unmet(&self.group))
             .or_else(|| self.missing_host_network(node))
+            .or_else(|| (!self.has_volumes(node, alloc_name)).then(|| "missing compatible host volumes".to_owned()))
+    }
+
+    fn has_volumes(&self, node: &Node, alloc_name: &str) -> bool {
+        let mut asked = self.volumes.iter().filter(|volume| !volume.is_per_alloc || !alloc_name.is_empty());
+        asked.all(|volume| volume.is_met_by(node, alloc_name))
     }
 
     fn missing_host_network(&self, node: &Node) -> Option<String> {

@@ -10,7 +10,7 @@ use drover_model::metric::AllocMetric;
 use drover_model::plan::PlanStop;
 use drover_model::{AllocId, JobKey, NodeId};
 
-use crate::feasible::Candidates;
+use crate::feasible::{Candidates, Rules};
 use crate::rank::{self, Pick, Ranking};
 use crate::reconcile::Place;
 use crate::reschedule;
@@ -85,7 +85,7 @@ impl<'w, 'a> Placing<'w, 'a> {
         if let Some(previous) = replaced {
             self.table.stop(previous);
         }
-        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, &job, group);
+        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, &job, group, &place.name);
         if let Some(mut pick) = ranking.pick_on(&mut self.table, row, self.work.seeds) {
             for score in &mut pick.metric.score_meta_data {
                 // Only one node is looked at: nothing but the room left counts.
@@ -111,7 +111,7 @@ impl<'w, 'a> Placing<'w, 'a> {
 
     /// Notes a group that constraints keep off every node.
     pub(crate) fn note_if_refused_everywhere(&mut self, job: &Job, group: &Group) {
-        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group);
+        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group, "");
         let rows = self.table.len();
         if rows > 0 && (0..rows).all(|row| ranking.is_refused(row)) {
             self.failed.entry(group.name.clone()).or_insert_with(|| ranking.counts().clone());
@@ -119,7 +119,7 @@ impl<'w, 'a> Placing<'w, 'a> {
     }
 
     fn pick(&mut self, job: &Job, group: &Group, place: &Place) -> Result<Pick, Box<AllocMetric>> {
-        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group);
+        let ranking = ranking_of(&mut self.rankings, &mut self.table, &self.base, job, group, &place.name);
         let previous = place.previous.as_deref();
         let wanted = previous.filter(|_| group.ephemeral_disk.sticky && !place.is_reschedule);
         let row = wanted.and_then(|previous| self.table.row(previous.node_id));
@@ -177,7 +177,7 @@ impl<'w, 'a> Placing<'w, 'a> {
 
     pub(crate) fn finish(self) -> Placed {
         let mut placed = Placed { waits: !self.failed.is_empty(), ..Placed::default() };
-        for ((_, group), ranking) in &self.rankings {
+        for ((_, group, _), ranking) in &self.rankings {
             if !self.failed.contains_key(group) {
                 continue;
             }
@@ -198,7 +198,8 @@ impl<'w, 'a> Placing<'w, 'a> {
     }
 }
 
-type Rankings = BTreeMap<(u64, String), Ranking>;
+/// By job version, group, and alloc where allocs of the group ask for different things.
+type Rankings = BTreeMap<(u64, String, String), Ranking>;
 
 fn ranking_of<'r>(
     rankings: &'r mut Rankings,
@@ -206,9 +207,12 @@ fn ranking_of<'r>(
     base: &AllocMetric,
     job: &Job,
     group: &Group,
+    alloc_name: &str,
 ) -> &'r mut Ranking {
-    let key = (job.version, group.name.clone());
-    rankings.entry(key).or_insert_with(|| Ranking::new(table, job, group, base))
+    let alloc_name = if Rules::differ_by_alloc(group) { alloc_name } else { "" };
+    let key = (job.version, group.name.clone(), alloc_name.to_owned());
+    let rules = || Rules::new(job, group).for_alloc(alloc_name);
+    rankings.entry(key).or_insert_with(|| Ranking::new(table, job, group, rules(), base))
 }
 
 /// The nodes on which the alloc and those before it have failed.

@@ -57,9 +57,8 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// Asks every row once. `base` carries the counts that are the same for all groups.
-    pub fn new(table: &mut NodeTable<'_>, job: &Job, group: &Group, base: &AllocMetric) -> Self {
-        let rules = Rules::new(job, group);
+    /// Asks every row once what it says to these rules of the group. `base` carries the counts that are the same for all groups.
+    pub fn new(table: &mut NodeTable<'_>, job: &Job, group: &Group, rules: Rules, base: &AllocMetric) -> Self {
         let mut by_class: BTreeMap<&str, Option<String>> = BTreeMap::new();
         let mut refusals = Vec::with_capacity(table.len());
         for row in 0..table.len() {

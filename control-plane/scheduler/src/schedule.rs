@@ -111,7 +111,8 @@ impl Work<'_> {
             let (Some(job), Some(node)) = (active, snapshot.node(alloc.node_id)) else {
                 return false;
             };
-            let is_refused = rules.get(group.name.as_str()).is_none_or(|rules| rules.refusal(node).is_some());
+            let rules = rules.get(group.name.as_str());
+            let is_refused = rules.is_none_or(|rules| rules.refusal_for(node, &alloc.name).is_some());
             feasible::is_in_reach(node, job) && !is_refused
         };
         let input = Input { snapshot, eval: self.eval, now: self.context.now, may_stay: &may_stay };

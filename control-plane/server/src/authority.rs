@@ -11,15 +11,16 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use drover_certs::{Authority, AuthorityPem, Identity, Lifetimes, RegionName};
+use drover_certs::authority::AuthorityError;
+use drover_certs::{Authority, AuthorityPem, Identity, Lifetimes, NodeKey, RegionName};
 use drover_transport::Endpoint;
 
-use crate::chance;
 use crate::links::number_of;
 use crate::server::Server;
 use crate::settings::StartError;
 
 const ID_FILE: &str = "node-id";
+const NODE_KEY_FILE: &str = "node-key.pem";
 const TLS_DIR: &str = "tls";
 const ROOT_CERT_FILE: &str = "root.pem";
 const ROOT_KEY_FILE: &str = "root-key.pem";
@@ -40,32 +41,53 @@ pub struct Home {
     pub id: String,
     /// Its number in raft, derived from the id.
     pub number: u64,
+    /// The key that the id was derived from; none in a directory that was made before there were such keys.
+    pub key: Option<NodeKey>,
 }
 
 /// Opens what is in `dir`, or makes it.
 pub fn open_home(dir: &Path) -> Result<Home, StartError> {
     let unusable = |source| StartError::DataDir { dir: dir.to_path_buf(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
-    let id_path = dir.join(ID_FILE);
-    let id = match read_text(&id_path).map_err(unusable)? {
-        Some(text) => text.trim().to_owned(),
-        None => {
-            let id = drover_model::NodeId::from_random(chance::bytes16()).to_string();
-            write_private(&id_path, id.as_bytes()).map_err(unusable)?;
-            id
+    let (id_path, key_path) = (dir.join(ID_FILE), dir.join(NODE_KEY_FILE));
+    let key = read_text(&key_path).map_err(unusable)?.map(|text| NodeKey::from_pem(&text)).transpose();
+    let key = key.map_err(|e| StartError::Authority(Box::new(e)))?;
+    let (id, key) = match (read_text(&id_path).map_err(unusable)?, key) {
+        (Some(text), key) => (text.trim().to_owned(), key),
+        (None, key) => {
+            let key = match key {
+                // The process was killed between the two.
+                Some(key) => key,
+                None => {
+                    let key = NodeKey::generate().map_err(|e| StartError::Authority(Box::new(e)))?;
+                    write_private(&key_path, key.to_pem().as_bytes()).map_err(unusable)?;
+                    key
+                }
+            };
+            write_private(&id_path, key.node().as_bytes()).map_err(unusable)?;
+            (key.node(), Some(key))
         }
     };
+    if key.as_ref().is_some_and(|key| key.node() != id) {
+        let text = format!("{} and {} do not belong together", id_path.display(), key_path.display());
+        return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, text)));
+    }
+    // Also where the directory was there: who made it may have been cut off before this.
+    sync_names(dir).map_err(unusable)?;
     let parsed = id
         .parse::<drover_model::NodeId>()
         .map_err(|e| unusable(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", id_path.display()))))?;
-    Ok(Home { id, number: number_of(parsed) })
+    Ok(Home { id, number: number_of(parsed), key })
 }
 
 /// The authority that a server has on its disk; none for one that has not got it yet.
 pub fn load(data_dir: &Path, region: &RegionName, now: SystemTime) -> Result<Option<Authority>, StartError> {
     let dir = &data_dir.join(TLS_DIR);
     let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
-    let read = |name| read_text(&dir.join(name)).map_err(unusable);
+    let named = |name: &str, error: &dyn std::fmt::Display| {
+        unusable(io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {error}")))
+    };
+    let read = |name| read_text(&dir.join(name)).map_err(|error| named(name, &error));
     // The region's key is written last: with it there, all is there.
     let Some(key) = read(REGION_KEY_FILE)? else { return Ok(None) };
     // A new authority in place of a damaged one would cut off every machine that has a certificate.
@@ -75,12 +97,36 @@ pub fn load(data_dir: &Path, region: &RegionName, now: SystemTime) -> Result<Opt
     };
     let (root, intermediate) = (needed(ROOT_CERT_FILE)?, needed(REGION_CERT_FILE)?);
     let texts = AuthorityPem { root, intermediate, key, root_key: read(ROOT_KEY_FILE)? };
-    let authority = Authority::from_pem(&texts).map_err(|e| StartError::Authority(Box::new(e)))?;
+    let authority = Authority::from_pem(&texts).map_err(|error| named(damaged(&texts, &error), &in_one_line(&error)))?;
     if authority.region() != region {
         let text = format!("{} belongs to region {}, not {region}", dir.display(), authority.region());
         return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, text)));
     }
     Ok(Some(renew_region(dir, &authority, now)?.unwrap_or(authority)))
+}
+
+/// The file that keeps an authority from being read: they are read in turn, and two that do not go together are told by their
+/// certificate.
+fn damaged(texts: &AuthorityPem, error: &AuthorityError) -> &'static str {
+    let without = AuthorityPem { root_key: None, ..texts.clone() };
+    match error {
+        _ if texts.root_key.is_some() && Authority::from_pem(&without).is_ok() => ROOT_KEY_FILE,
+        AuthorityError::Key(_) => REGION_KEY_FILE,
+        AuthorityError::Pem(which, _) | AuthorityError::Count(which) if *which == "root" => ROOT_CERT_FILE,
+        AuthorityError::Root(_) => ROOT_CERT_FILE,
+        _ => REGION_CERT_FILE,
+    }
+}
+
+/// An error and what lies behind it.
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    text
 }
 
 /// Makes the region's authority and keeps it.
@@ -96,6 +142,7 @@ pub fn keep(data_dir: &Path, authority: &Authority) -> Result<(), StartError> {
     let dir = &data_dir.join(TLS_DIR);
     let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    sync_names(dir).map_err(unusable)?;
     let texts = authority.to_pem();
     let write = |name, text: &str| write_private(&dir.join(name), text.as_bytes()).map_err(unusable);
     write(ROOT_CERT_FILE, &texts.root)?;
@@ -193,6 +240,19 @@ pub fn reachable(bound: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, bound.port())
+}
+
+/// Makes the names of a directory of the server's, and of those above it up to the data directory's own, outlive a power cut.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    const LEVELS: usize = 4;
+    for dir in dir.ancestors().take(LEVELS).filter(|dir| !dir.as_os_str().is_empty()) {
+        match File::open(dir).and_then(|dir| dir.sync_all()) {
+            // Above the data directory it is not ours: whoever made that must care for its name.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn read_text(path: &Path) -> io::Result<Option<String>> {

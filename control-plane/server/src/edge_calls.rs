@@ -7,8 +7,8 @@ use std::time::Duration;
 use drover_model::{AllocId, NodeId};
 use drover_protocol::codec;
 use drover_protocol::edge::{
-    AllocStats, CHUNK_BYTES_MAX, ExecInput, ExecOutput, ExecRequest, FileInfo, FilesRequest, FilesWanted, FromEdge,
-    LogChunk, REQUEST_BYTES_MAX, ReadLogs, RpcError, ToEdge,
+    AllocStats, CHUNK_BYTES_MAX, ExecInput, ExecOutput, ExecRequest, FILES_MAX, FileInfo, FilesRequest, FilesWanted,
+    FromEdge, LogChunk, REQUEST_BYTES_MAX, ReadLogs, RpcError, ToEdge,
 };
 use drover_protocol::edge_node::NodeStats;
 use drover_transport::{CloseCode, Connection, FrameReceiver, FrameSender, Stream};
@@ -186,7 +186,7 @@ impl Server {
     pub async fn list_files(&self, alloc_id: AllocId, path: &str) -> Result<Vec<FileInfo>, Error> {
         let request = FilesRequest { alloc_id, path: path.to_owned(), wanted: FilesWanted::List };
         match self.call_edge(alloc_id, &ToEdge::Files(request)).await? {
-            (FromEdge::Files(files), _) => Ok(files),
+            (FromEdge::Files(files), stream) => all_pages(files, stream).await,
             (FromEdge::Refused(error), _) => Err(refused(error)),
             _ => Err(another_question()),
         }
@@ -303,5 +303,20 @@ fn refused(error: RpcError) -> Error {
         RpcError::Invalid { message } => Error::Invalid(message),
         RpcError::Forbidden { message } => Error::Forbidden(message),
         RpcError::Unavailable { .. } | RpcError::NotLeader { .. } => Error::Unavailable(error.to_string()),
+    }
+}
+
+/// A list of files whose first page has come.
+async fn all_pages(mut files: Vec<FileInfo>, mut stream: Stream) -> Result<Vec<FileInfo>, Error> {
+    let broken = |text: String| Error::Unavailable(format!("list of files: {text}"));
+    loop {
+        let frame = tokio::time::timeout(FIRST_FRAME_WAIT, stream.recv_frame(REQUEST_BYTES_MAX)).await;
+        let frame = frame.map_err(|_| broken("the edge is silent".to_owned()))?;
+        let Some(frame) = frame.map_err(|error| broken(error.to_string()))? else { return Ok(files) };
+        let page: Vec<FileInfo> = codec::decode_bounded(&frame).map_err(|error| broken(error.to_string()))?;
+        if page.is_empty() || files.len() + page.len() > FILES_MAX {
+            return Err(broken("too long".to_owned()));
+        }
+        files.extend(page);
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::metrics;
 use crate::peer_service::rpc_error;
 use crate::server::{Reading, Server};
 use crate::watch::Watch;
@@ -82,6 +83,7 @@ async fn serve_stream(
     let Some((len, request)) = read(&mut stream, reads).await else {
         return;
     };
+    let (began, name) = (Instant::now(), request.as_ref().ok().and_then(metrics::edge_request));
     let answer = match request {
         Err(error) => Err(RpcError::Invalid { message: error.to_string() }),
         Ok(ToServer::Register { .. }) if len > NODE_BYTES_MAX => {
@@ -106,6 +108,7 @@ async fn serve_stream(
         }
         Ok(_) => Err(RpcError::Forbidden { message: "the certificate is another node's".to_owned() }),
     };
+    metrics::edge_answered(name, answer.is_ok(), began.elapsed());
     let answer = answer.unwrap_or_else(FromServer::Refused);
     // An edge that is gone asks again when it is back.
     if stream.send_frame(&codec::encode(&answer)).await.is_ok() {

@@ -207,7 +207,10 @@ impl Server {
 }
 
 /// What a job is can't be changed: another scheduler would look after its allocs, or none.
-fn check_change(old: Option<&Job>, new: &Job) -> Result<(), Error> {
+///
+/// # Errors
+/// Registering the new job in place of the old one would be refused, for this reason.
+pub fn check_change(old: Option<&Job>, new: &Job) -> Result<(), Error> {
     let refuse = |text: String| Err(Error::Conflict(text));
     let Some(old) = old else {
         return if new.dispatched { refuse("job can't be submitted with 'Dispatched' set".to_owned()) } else { Ok(()) };

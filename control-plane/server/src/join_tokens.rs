@@ -31,6 +31,8 @@ pub struct JoinTokenRequest {
     pub node_pool: String,
     /// The datacenter a joining client must be in; empty means any.
     pub datacenter: String,
+    /// The region that is joined; empty means this one. Another is a new one, founded by the server that joins.
+    pub region: String,
 }
 
 /// A join token as it is shown once.
@@ -66,6 +68,7 @@ impl Server {
             return Err(Error::Invalid("join token uses must be at least 1".to_owned()));
         }
         let role = if request.is_for_server { Role::Server } else { Role::Client };
+        let founded = self.new_region(&request.region, request.is_for_server, request.uses)?;
         let authority = self.authority_or_make()?;
         let secret = Secret::generate()
             .map_err(|e| Error::Internal { public: "no randomness".to_owned(), private: e.to_string() })?;
@@ -79,8 +82,14 @@ impl Server {
             node_pool: request.node_pool,
             datacenter: request.datacenter,
             created_at: now,
+            region: founded.as_ref().map(ToString::to_string).unwrap_or_default(),
         };
-        let text = TokenText { role, region: authority.region().clone(), fingerprint: authority.fingerprint(), secret };
+        let own = authority.region().clone();
+        let (region, at) = match founded {
+            Some(founded) => (founded, Some(own)),
+            None => (own, None),
+        };
+        let text = TokenText { role, region, at, fingerprint: authority.fingerprint(), secret };
         if !self.is_formed() {
             let failed = |e: std::io::Error| Error::Internal {
                 public: "the join token can't be kept".to_owned(),

@@ -58,8 +58,10 @@ impl Joiner<'_> {
     /// Spends a use of the join token.
     pub async fn by_token(&self, address: SocketAddr, token: &JoinToken) -> Result<Authority, JoiningError> {
         let fingerprint = token.fingerprint;
+        // A region's first server is admitted by those of another.
+        let at = token.at.as_ref().unwrap_or(self.region);
         let enrolment =
-            self.endpoint.enrol(address, self.region, &fingerprint, DIAL_TIME_MAX).await.map_err(because)?;
+            self.endpoint.enrol(address, at, &fingerprint, DIAL_TIME_MAX).await.map_err(because)?;
         let proof = Proof::Token { secret: token.secret.reveal() };
         let (authority, _) = self.ask(&enrolment, &fingerprint, proof).await?;
         enrolment.connection.close(CloseCode::DONE, "");
@@ -80,6 +82,7 @@ impl Joiner<'_> {
             role: Role::Server.as_str().to_owned(),
             node_pool: String::new(),
             datacenter: self.datacenter.to_owned(),
+            region: self.region.to_string(),
             proof,
         };
         let request = codec::encode(&request);

@@ -5,17 +5,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_leader::eval_broker::EvalBroker;
 use drover_leader::heartbeat::Heartbeats;
 use drover_leader::periodic::Launches;
 use drover_leader::{deployments, gc, unblock, worker};
+use drover_model::eval::Eval;
 use drover_model::{NodeId, Timestamp};
 use drover_state::{Change, Command, Events, Snapshot};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use crate::metrics::{self, Counted};
 use crate::server::Server;
 use crate::{chance, clock};
 
@@ -34,6 +36,8 @@ const HEARTBEAT_TTL: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Heard {
     heartbeats: Mutex<Option<Heartbeats>>,
+    /// For the figures.
+    pub(crate) counted: Counted,
 }
 
 impl Heard {
@@ -43,6 +47,11 @@ impl Heard {
             Some(heartbeats) => heartbeats.heard(node, clock::steady()),
             None => HEARTBEAT_TTL,
         }
+    }
+
+    /// How many nodes are expected.
+    pub fn count(&self) -> usize {
+        self.with(|heartbeats| heartbeats.as_ref().map_or(0, Heartbeats::count))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Option<Heartbeats>) -> T) -> T {
@@ -69,6 +78,7 @@ pub async fn run(server: Server) {
             result = leadership.wait_for(|now| !now.is_leader || now.term != term) => {
                 tracing::info!("cluster leadership lost");
                 last_term = None;
+                server.inner.heard.counted.clear();
                 server.inner.heard.with(|heartbeats| *heartbeats = None);
                 if result.is_err() {
                     return;
@@ -204,7 +214,12 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     }
     let mut busy = false;
     for command in commands {
-        match server.commit_here(&command).await {
+        let began = Instant::now();
+        let committed = server.commit_here(&command).await;
+        if matches!(command, Command::UpdateNodeStatus { .. }) && committed.is_ok() {
+            metrics::invalidated(began.elapsed());
+        }
+        match committed {
             Ok(_) => busy = true,
             // The state moved on meanwhile: its events are here already and the next step looks again.
             Err(crate::Error::NotFound(_) | crate::Error::Conflict(_)) => {}
@@ -213,7 +228,14 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
             Err(error) => return Err(error),
         }
     }
+    if server.inner.heard.counted.is_due() {
+        server.inner.heard.counted.set(duties.broker.counts());
+    }
     busy |= schedule(server, duties).await?;
+    if !busy {
+        // It may be long until the next step: what is said meanwhile is how things stand now.
+        server.inner.heard.counted.set(duties.broker.counts());
+    }
     Ok(busy)
 }
 
@@ -251,14 +273,28 @@ async fn schedule(server: &Server, duties: &mut Duties) -> Result<bool, crate::E
     }
     let snapshot: Snapshot = server.reading().snapshot;
     let batch = evals.clone();
-    let command = tokio::task::spawn_blocking(move || worker::run(&snapshot, &batch, clock::now(), chance::seed()))
+    let (taken_at, began) = (clock::now(), Instant::now());
+    let command = tokio::task::spawn_blocking(move || scheduled(&snapshot, &batch))
         .await
         .map_err(|e| crate::Error::Internal { public: "scheduling failed".to_owned(), private: e.to_string() })?;
     if let Some(command) = command {
+        let submitted = Instant::now();
         commit_plans(server, command).await?;
+        metrics::submitted(submitted.elapsed());
     }
     for eval in evals {
+        let waited = taken_at.since(eval.modify_time.max(eval.wait_until));
+        metrics::evaluated(&eval, waited, began.elapsed());
         duties.broker.done(eval.id);
     }
     Ok(true)
+}
+
+/// Schedules evals on that state, measuring each.
+fn scheduled(snapshot: &Snapshot, evals: &[Arc<Eval>]) -> Option<Command> {
+    let mut began = Instant::now();
+    worker::run_observed(snapshot, evals, clock::now(), chance::seed(), &mut |eval, rejected| {
+        metrics::scheduled(eval, began.elapsed(), rejected);
+        began = Instant::now();
+    })
 }

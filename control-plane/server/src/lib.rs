@@ -30,23 +30,31 @@ pub mod autopilot;
 pub mod forming;
 pub mod reconcile;
 
+pub mod metrics;
+
 mod accept;
 mod authority;
 mod chance;
 mod clock;
+mod copied;
 mod edge_calls;
+pub mod endpoints;
 mod edge_service;
 mod enrol_service;
+mod garbage;
 mod host_file;
 mod joining;
 mod leader_loop;
 mod links;
+pub mod own_tls;
 mod peer_calls;
 mod peer_service;
 mod raft_links;
 mod region;
+mod region_token;
 pub mod region_forward;
 mod reschedule;
+mod usable_token;
 mod waiting_tokens;
 
 pub use authority::reachable as loopback_of;

@@ -1,12 +1,12 @@
 //! How a server comes to its region: it gets the region's keys, finds the others, and forms the region with them or is taken in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use drover_certs::Authority;
 use drover_membership::{GOSSIP_PORT, Member, MemberStatus, RetryJoin, resolve};
-use drover_protocol::host_file::HostFile;
+use drover_protocol::host_file::{HostFile, OWN_CERTIFICATES, OWN_CERTIFICATES_HELP};
 use drover_protocol::server::{FromPeer, ToPeer};
 use tokio::time::{Instant, sleep};
 
@@ -72,6 +72,9 @@ pub async fn run(server: Server) {
 
 /// Waits until this server has the region's keys.
 async fn obtain(server: &Server) {
+    if server.has_own_certificates() {
+        return;
+    }
     let began = Instant::now();
     let (mut said, mut last_error) = (false, String::new());
     while server.authority().is_none() {
@@ -96,14 +99,24 @@ async fn obtain(server: &Server) {
         }
         if !said && server.authority().is_none() && began.elapsed() > SAY_AFTER {
             said = true;
-            tracing::warn!(
-                "this server waits for the region's keys: run the other servers on this host as the same user, or run \
-                 `drover server join-token create` on one server and give the token to the others in DROVER_JOIN_TOKEN or \
-                 server {{ join_token_file }}"
-            );
+            say_what_is_missing(server);
         }
         sleep(wait).await;
     }
+}
+
+fn say_what_is_missing(server: &Server) {
+    let join = &server.inner.settings.join;
+    let names: Vec<&str> = join.once.iter().chain(&join.retry).map(String::as_str).collect();
+    let (on, not_joined) = match names.as_slice() {
+        [] => ("one server".to_owned(), String::new()),
+        names => (format!("one of {}", names.join(", ")), " Until then nothing is joined.".to_owned()),
+    };
+    tracing::warn!(
+        "this server waits for the region's keys: run the other servers on this host as the same user, or run `drover server \
+         join-token create` on {on} and give the token to this one in DROVER_JOIN_TOKEN or server {{ join_token_file }}, or set \
+         tls {{ rpc = true }} with certificates of your own on all.{not_joined}"
+    );
 }
 
 fn joiner(server: &Server) -> Joiner<'_> {
@@ -147,6 +160,10 @@ async fn on_this_host(server: &Server) -> Result<Option<Authority>, String> {
     let fellows = connected(&own, files);
     let mut refused = None;
     for fellow in fellows.iter().filter(|fellow| !fellow.is_waiting) {
+        if fellow.content.fingerprint == OWN_CERTIFICATES {
+            refused = Some(format!("{}: {OWN_CERTIFICATES_HELP}", fellow.content.rpc));
+            continue;
+        }
         match joiner(server).by_host_file(&fellow.content).await {
             Ok(authority) => return keep(server, authority),
             Err(error) => refused = Some(format!("{}: {error}", fellow.content.rpc)),
@@ -215,7 +232,9 @@ async fn join(server: Server) {
         return;
     }
     let mut wait = JOIN_RETRY_MIN;
-    let mut attempt = 0_u32;
+    let (mut attempt, mut said) = (0_u32, String::new());
+    // One per name and reason.
+    let mut unknown = BTreeSet::new();
     loop {
         let names: Vec<&String> = if attempt == 0 {
             settings.once.iter().chain(&settings.retry).collect()
@@ -226,7 +245,13 @@ async fn join(server: Server) {
         for name in &names {
             match resolve(name).await {
                 Ok(found) => addresses.extend(found),
-                Err(error) => tracing::warn!(%name, %error, "server to join not found"),
+                Err(error) => {
+                    let error = format!("{name}: {error}");
+                    if !unknown.contains(&error) {
+                        tracing::warn!(%error, "server to join not found, trying again");
+                        unknown.insert(error);
+                    }
+                }
             }
         }
         if settings.once.is_empty() && settings.retry.is_empty() {
@@ -244,7 +269,13 @@ async fn join(server: Server) {
                     tracing::info!(servers = joined.answered, "joined");
                     return;
                 }
-                Err(error) => tracing::debug!(%error, "nobody joined yet"),
+                Err(error) => {
+                    let error = error.to_string();
+                    if said != error {
+                        tracing::warn!(%error, "no server joined yet, trying again");
+                        said = error;
+                    }
+                }
             }
         } else if server.is_formed() {
             // Nobody is named, and the region is there: others come to this one.
@@ -441,6 +472,11 @@ impl Server {
     pub(crate) fn authority_or_make(&self) -> Result<Authority, crate::Error> {
         if let Some(authority) = self.authority() {
             return Ok(authority);
+        }
+        if self.has_own_certificates() {
+            let text = "this region's certificates are of your own authority (tls { rpc = true }): nobody needs a token; make \
+                        certificates with `drover tls cert create`";
+            return Err(crate::Error::Invalid(text.to_owned()));
         }
         let (expected, has_token) = (self.info().bootstrap_expect, self.inner.join_token.is_some());
         if expected == 0 || has_token {

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use drover_certs::{Authority, Identity, JoinToken, RegionName, Role};
 use drover_membership::{Member, MemberStatus, Membership};
-use drover_protocol::host_file::{HOST_FILE_VERSION, HostFile, NO_FINGERPRINT};
+use drover_protocol::host_file::{HOST_FILE_VERSION, HostFile};
 use drover_protocol::server::{FromPeer, ToPeer};
 use drover_raft::{Leadership, ProposeError, RaftNode};
 use drover_state::{Answer, Command, Snapshot};
-use drover_transport::{CloseCode, Endpoint, EndpointOptions, Protocol};
+use drover_transport::{CloseCode, Endpoint, Protocol};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,8 +25,9 @@ use crate::links::{Addresses, Links};
 use crate::peer_calls::AskError;
 use crate::raft_links::RaftLinks;
 use crate::settings::{ServerInfo, Settings, StartError};
+use crate::usable_token::usable_token;
 use crate::watch::{Waiter, Waiters, Watch};
-use crate::{accept, authority, chance, clock, host_file, leader_loop, peer_service, reconcile, region};
+use crate::{accept, authority, chance, clock, copied, endpoints, host_file, leader_loop, peer_service, reconcile, region};
 
 /// How long a request waits for a leader before it is refused.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -38,7 +39,7 @@ const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(120);
 /// Who has come to the gossip port for a certificate and waits to be served.
 const CANDIDATES_MAX: usize = 64;
 /// How long a leader that stops tries to hand leadership over.
-const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
+const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A running server. A clone is the same one.
 #[derive(Clone)]
@@ -71,9 +72,11 @@ pub(crate) struct Inner {
     pub(crate) host_secret: drover_certs::Secret,
     pub(crate) forward_handler: OnceLock<ForwardHandler>,
     pub(crate) endpoint: Endpoint,
-    rpc_bound: std::net::SocketAddr,
-    gossip_endpoint: Endpoint,
-    host_file: host_file::HostFile,
+    pub(crate) rpc_bound: std::net::SocketAddr,
+    pub(crate) gossip_endpoint: Endpoint,
+    pub(crate) host_file: host_file::HostFile,
+    /// When a certificate of one's own ends.
+    pub(crate) own_end: Mutex<Option<SystemTime>>,
     fatal: Fatal,
 }
 
@@ -116,14 +119,18 @@ impl Server {
         let dir = settings.data_dir.clone();
         let home = authority::open_home(&dir)?;
         let (forms_alone, now) = (settings.bootstrap_expect == 1, SystemTime::now());
-        let join_token = if forms_alone { None } else { usable_token(settings.join_token.as_deref(), &region)? };
-        let authority = match authority::load(&dir, &region, now)? {
-            None if forms_alone => Some(authority::create(&dir, &region, now)?),
-            kept => kept,
+        let own_trust = settings.own_tls.as_ref().map(|files| files.load(&region, &home, &dir)).transpose();
+        let own_trust = own_trust.map_err(Box::new)?;
+        let join_token = usable_token(&settings, &region)?;
+        let authority = match own_trust {
+            Some(_) => None,
+            None => match authority::load(&dir, &region, now)? {
+                None if forms_alone && join_token.is_none() => Some(authority::create(&dir, &region, now)?),
+                kept => kept,
+            },
         };
 
-        let endpoint = Endpoint::bind(EndpointOptions::listen(settings.rpc_bind)).map_err(StartError::Bind)?;
-        let gossip_endpoint = Endpoint::bind(gossip_options(settings.gossip_bind)).map_err(StartError::BindGossip)?;
+        let (endpoint, gossip_endpoint) = endpoints::bind(&settings)?;
         let bound = |endpoint: &Endpoint| {
             endpoint.local_address().map_err(|source| StartError::DataDir { dir: dir.clone(), source })
         };
@@ -143,6 +150,7 @@ impl Server {
             stays_alone: settings.stays_alone,
         };
 
+        copied::check(&dir, info.rpc_advertise, &identity, authority.as_ref()).await?;
         let addresses = Addresses::default();
         let links = |protocol| Links::new(endpoint.clone(), region.clone(), protocol, addresses.clone());
         let fatal = Fatal(Arc::new(Mutex::new(Some(Box::new(fatal)))));
@@ -198,12 +206,14 @@ impl Server {
             rpc_bound,
             gossip_endpoint,
             host_file: host_file::HostFile::default(),
+            own_end: Mutex::default(),
             fatal,
         });
         let server = Server { inner };
-        match authority {
-            Some(authority) => server.adopt(authority)?,
-            None => server.inner.host_file.write(&server.own_host_file(), rpc_bound.port()),
+        match (own_trust, authority) {
+            (Some(own), _) => server.begin_own(&own)?,
+            (None, Some(authority)) => server.adopt(authority)?,
+            (None, None) => server.inner.host_file.write(&server.own_host_file(), rpc_bound.port()),
         }
         tokio::spawn(wake_waiters(server.clone()));
         tokio::spawn(leader_loop::run(server.clone()));
@@ -241,11 +251,10 @@ impl Server {
     /// What this server says to its own host.
     pub(crate) fn own_host_file(&self) -> HostFile {
         let Inner { info, settings, .. } = &*self.inner;
-        let fingerprint = self.authority().map(|authority| authority.fingerprint().to_string());
         HostFile {
             version: HOST_FILE_VERSION,
             region: info.region.clone(),
-            fingerprint: fingerprint.unwrap_or_else(|| NO_FINGERPRINT.to_owned()),
+            fingerprint: self.host_fingerprint(),
             secret: self.inner.host_secret.reveal(),
             // Not the advertised address: behind a NAT it may lead nowhere from here.
             rpc: authority::reachable(self.inner.rpc_bound).to_string(),
@@ -432,9 +441,9 @@ impl Server {
     pub async fn shutdown(&self) {
         self.inner.host_file.remove();
         self.hand_over().await;
-        self.inner.endpoint.shutdown(CloseCode::SHUTDOWN, "server stops").await;
-        self.inner.raft.shutdown().await;
-        self.inner.gossip_endpoint.shutdown(CloseCode::SHUTDOWN, "server stops").await;
+        let stop = |endpoint| Endpoint::shutdown(endpoint, CloseCode::SHUTDOWN, "server stops");
+        // Together: each waits for others, who may all be gone.
+        tokio::join!(stop(&self.inner.endpoint), self.inner.raft.shutdown(), stop(&self.inner.gossip_endpoint));
     }
 
     /// A leader with other voters lets one of them lead, and waits a little until one does.
@@ -500,24 +509,6 @@ fn answered(index: u64, answer: Answer) -> Result<(u64, Answer), Error> {
         Answer::Refused(refusal) => Err(refusal.into()),
         answer => Ok((index, answer)),
     }
-}
-
-/// A token of this region for servers.
-fn usable_token(text: Option<&str>, region: &RegionName) -> Result<Option<JoinToken>, StartError> {
-    let Some(text) = text else { return Ok(None) };
-    let token: JoinToken = text.parse().map_err(|e| StartError::JoinToken(Box::new(e)))?;
-    if token.role != Role::Server {
-        return Err(StartError::JoinToken(format!("it is for a {}, this is a server", token.role).into()));
-    }
-    if token.region != *region {
-        let text = format!("it is for region {}, this server is of region {region}", token.region);
-        return Err(StartError::JoinToken(text.into()));
-    }
-    Ok(Some(token))
-}
-
-fn gossip_options(bind: std::net::SocketAddr) -> EndpointOptions {
-    EndpointOptions { accepts: vec![Protocol::Gossip, Protocol::Enrol], ..EndpointOptions::gossip(bind) }
 }
 
 /// What this server says of itself to the others.

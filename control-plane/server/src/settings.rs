@@ -38,6 +38,10 @@ pub struct Settings {
     pub join: JoinSettings,
     /// A join token, for the first start on a host where no server of the region runs.
     pub join_token: Option<String>,
+    /// Certificates of the operator's own for RPC, in place of the region's automatic authority.
+    pub own_tls: Option<crate::own_tls::OwnTls>,
+    /// Bounds on RPC connections.
+    pub rpc_limits: crate::endpoints::RpcLimits,
     /// No other server is given the region's keys: for `agent -dev`, whose region ends with its process.
     pub stays_alone: bool,
     /// The rules for looking after servers, until somebody sets others.
@@ -94,6 +98,8 @@ impl Settings {
             gossip_key: None,
             join: JoinSettings::default(),
             join_token: None,
+            own_tls: None,
+            rpc_limits: crate::endpoints::RpcLimits::default(),
             stays_alone: false,
             autopilot: AutopilotConfig::default(),
             event_buffer: Some(EVENT_BUFFER_DEFAULT),
@@ -126,6 +132,17 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Another process has this server's identity.
+    #[error(
+        "{} is a copy of another server's: that one is at {address}. Stop one of the two, or remove this directory and join as a new server",
+        dir.display()
+    )]
+    Copied {
+        /// This server's directory.
+        dir: PathBuf,
+        /// Where the other one answers.
+        address: std::net::SocketAddr,
+    },
     /// The region's keys can't be made, read or kept.
     #[error("set up the region's authority")]
     Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -141,6 +158,9 @@ pub enum StartError {
     /// The join token is none, or for something else.
     #[error("use the join token")]
     JoinToken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Certificates of the operator's own can't be used.
+    #[error("use the certificates in tls")]
+    OwnTls(#[from] Box<crate::own_tls::OwnTlsError>),
     /// The log can't be used.
     #[error(transparent)]
     Log(#[from] drover_raft::StartError),

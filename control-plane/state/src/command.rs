@@ -204,6 +204,8 @@ pub enum Command {
         /// Its name.
         name: Namespace,
     },
+    /// Count the allocs of every job anew.
+    ReconcileSummaries,
 }
 
 /// The registration of a job.

@@ -23,6 +23,9 @@ pub struct JoinToken {
     pub datacenter: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The new region whose first server it admits; empty for a machine of this region.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
 }
 
 impl JoinToken {

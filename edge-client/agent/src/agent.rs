@@ -23,10 +23,11 @@ use tokio::task::JoinHandle;
 
 use crate::config::EdgeConfig;
 use crate::connection::{Heard, Link, LinkStatus};
+use crate::figures::{AllocFigures, Publisher};
 use crate::outbox::Outbox;
 use crate::requests::{Allocs, Requests};
 use crate::store::Store;
-use crate::{fingerprint, node_id};
+use crate::{fingerprint, networks, node_id};
 
 /// Reports of runners that wait for the loop; runners with one more wait too.
 const REPORTS_MAX: usize = 256;
@@ -36,6 +37,8 @@ const HEARD_MAX: usize = 4;
 const LINGER: Duration = Duration::from_secs(10);
 /// Parts of a forwarded answer under way; a slow reader holds the server up.
 const BODY_PARTS_MAX: usize = 4;
+/// The time after which it is looked again for what nobody wants, before that is ended.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// The longest time that a stop waits for the disk.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -84,18 +87,21 @@ impl EdgeAgent {
     pub async fn start(config: EdgeConfig) -> Result<EdgeHandle> {
         let config = Arc::new(config);
         make_state_dir(&config)?;
+        check_host_volumes(&config)?;
+        networks::check(&config.network)?;
         let node_id = node_id::load_or_make(&config.state_dir)?;
         let (store, values) =
             Store::open(&config.state_dir).map_err(|error| anyhow!(error)).context("open the edge's state")?;
         let supervised = start_supervisor(&config, node_id).await?;
         let failure = supervised.lost().context("the supervisor was just started")?;
 
-        let drivers = Drivers::on_supervisor(&supervised, config.raw_exec.clone(), config.exec.clone());
+        let drivers = Drivers::on_supervisor(&supervised, &config.drivers)?;
         let node = Arc::new(fingerprint::node(node_id, &config, &drivers, clock::now().wall));
         let facts = EdgeFacts { node: node.clone(), region: config.region.clone(), host_env: host_env(&config) };
         let limits = Limits { kill_timeout_max: config.kill_timeout_max };
         let journal = Arc::new(StoreJournal(store.clone()));
-        let edge = Arc::new(Edge::new(drivers, config.alloc_dir.clone(), limits, facts, journal));
+        let edge = Edge::new(drivers, config.alloc_dir.clone(), limits, facts, journal);
+        let edge = Arc::new(edge.with_networks(networks::of_allocs(&config, node_id)));
         let listing = supervised.clone();
         let known =
             tokio::task::spawn_blocking(move || listing.list()).await?.context("list the supervisor's tasks")?;
@@ -109,23 +115,32 @@ impl EdgeAgent {
         let renewed = Arc::new(Notify::new());
         let allocs = Arc::new(Allocs::default());
         let outbox = Arc::new(Outbox::default());
+        let figures = config.figures.as_ref().map(|settings| Arc::new(AllocFigures::new(settings.metadata.clone())));
         let mut agent = Agent {
             edge: edge.clone(),
             supervised: supervised.clone(),
             store: store.clone(),
             allocs: allocs.clone(),
             outbox: outbox.clone(),
+            figures: figures.clone(),
+            restored: BTreeSet::new(),
             reports_tx,
             held: BTreeMap::new(),
             pulled: BTreeSet::new(),
             is_synced: false,
         };
         let known_servers = agent.restore(&values);
+        let requests = Arc::new(Requests::new(allocs.clone(), edge.clone()));
+        if let (Some(figures), Some(settings)) = (figures, config.figures.clone()) {
+            let (node, allocs, requests, status) = (node.clone(), allocs.clone(), requests.clone(), status.clone());
+            let supervised = supervised.clone();
+            tokio::spawn(Publisher { settings, node, edge, allocs, figures, requests, supervised, status }.run());
+        }
         let link = Link {
             config: config.clone(),
             node,
             outbox,
-            requests: Arc::new(Requests::new(allocs.clone(), edge)),
+            requests,
             heard: heard_tx,
             status: status_tx,
             connection: connection_tx,
@@ -186,7 +201,7 @@ impl EdgeHandle {
 
     /// Stops the edge. Tasks run on, unless they end with it.
     pub async fn stop(self) {
-        let EdgeHandle { stop, link, supervised, store, config, connection, allocs, .. } = self;
+        let EdgeHandle { node_id, stop, link, supervised, store, config, connection, allocs, .. } = self;
         link.abort();
         drop(connection);
         let (done_tx, done) = oneshot::channel();
@@ -195,7 +210,7 @@ impl EdgeHandle {
         }
         drop(allocs);
         if config.ends_tasks {
-            let ended = tokio::task::spawn_blocking(move || end_all(&supervised, &config)).await;
+            let ended = tokio::task::spawn_blocking(move || end_all(&supervised, &config, node_id)).await;
             if let Ok(Err(error)) = ended {
                 tracing::warn!(error = %format!("{error:#}"), "not everything was removed");
             }
@@ -240,8 +255,9 @@ async fn forward(
 }
 
 /// Ends the tasks with their supervisor and removes what allocs have left.
-fn end_all(supervised: &Supervised, config: &EdgeConfig) -> Result<()> {
+fn end_all(supervised: &Supervised, config: &EdgeConfig, node_id: NodeId) -> Result<()> {
     supervised.shutdown(true).context("end the supervisor")?;
+    networks::of_allocs(config, node_id).remove_all();
     let entries = std::fs::read_dir(&config.alloc_dir).into_iter().flatten().flatten();
     for id in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<AllocId>().ok()) {
         let dir = AllocDir::new(&config.alloc_dir, id);
@@ -254,7 +270,27 @@ fn make_state_dir(config: &EdgeConfig) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let dir = &config.state_dir;
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir).with_context(|| format!("create {}", dir.display()))
+    builder.recursive(true).mode(0o700).create(dir).with_context(|| format!("create {}", dir.display()))?;
+    // Its name, and the one of the data directory it is in: what is kept there is found after a power cut.
+    for above in dir.ancestors().skip(1).take(2).filter(|above| !above.as_os_str().is_empty()) {
+        match std::fs::File::open(above).and_then(|above| above.sync_all()) {
+            Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+                return Err(error).with_context(|| format!("sync {}", above.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A volume that is not there would be asked for by jobs all the same.
+fn check_host_volumes(config: &EdgeConfig) -> Result<()> {
+    for (name, volume) in &config.host_volumes {
+        let path = volume.path.display();
+        std::fs::metadata(&volume.path)
+            .with_context(|| format!("failed to validate volume {name}, err: stat {path}"))?;
+    }
+    Ok(())
 }
 
 async fn start_supervisor(config: &EdgeConfig, node_id: NodeId) -> Result<Arc<Supervised>> {
@@ -262,6 +298,7 @@ async fn start_supervisor(config: &EdgeConfig, node_id: NodeId) -> Result<Arc<Su
     if config.ends_tasks {
         options.linger = Some(LINGER);
         options.remove_dir.clone_from(&config.temporary_dir);
+        options.at_end = networks::removal_args(config, node_id);
     }
     let started = tokio::task::spawn_blocking(move || Supervised::connect_or_start(options)).await?;
     started.map_err(|error| anyhow!(error)).context("start the supervisor of the tasks")
@@ -302,6 +339,9 @@ struct Agent {
     store: Store,
     allocs: Arc<Allocs>,
     outbox: Arc<Outbox>,
+    figures: Option<Arc<AllocFigures>>,
+    /// Allocs that an earlier life of the agent has seen already.
+    restored: BTreeSet<AllocId>,
     reports_tx: mpsc::Sender<Report>,
     /// Allocs of an earlier boot that may run elsewhere by now: they wait for a server's word.
     held: BTreeMap<AllocId, (Wanted, AllocActual)>,
@@ -335,7 +375,12 @@ impl Agent {
                     self.pulled.clear();
                     drop(self.store.put(SERVERS_KEY.to_owned(), codec::encode(&servers)));
                 }
-                AgentEvent::TaskChanged(Report::Changed(update)) => self.outbox.put(*update),
+                AgentEvent::TaskChanged(Report::Changed(update)) => {
+                    if let (Some(figures), Some(handle)) = (&self.figures, self.allocs.get(update.alloc_id)) {
+                        figures.changed(&update, &handle.wanted(), self.restored.contains(&update.alloc_id));
+                    }
+                    self.outbox.put(*update);
+                }
                 AgentEvent::TaskChanged(Report::Gone(alloc)) => self.forget(alloc),
                 AgentEvent::Stop(done) => {
                     self.allocs.lock().clear();
@@ -348,6 +393,7 @@ impl Agent {
 
     /// Takes up what an earlier life has left. Gives the servers it knew.
     fn restore(&mut self, values: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+        let mut kept = Vec::new();
         for (key, value) in values {
             let Some(id) = key.strip_prefix("wanted/").and_then(|id| id.parse::<AllocId>().ok()) else { continue };
             let wanted: Wanted = match codec::decode(value) {
@@ -358,6 +404,14 @@ impl Agent {
                 }
             };
             let actual: Option<AllocActual> = values.get(&actual_key(id)).and_then(|value| codec::decode(value).ok());
+            if actual.is_some() {
+                self.restored.insert(id);
+            }
+            kept.push((id, wanted, actual));
+        }
+        let is_alive = |actual: &Option<AllocActual>| actual.as_ref().is_some_and(|actual| !actual.is_over());
+        self.edge.networks.adopt(kept.iter().filter(|(_, _, actual)| is_alive(actual)).map(|(_, wanted, _)| wanted));
+        for (id, wanted, actual) in kept {
             let is_other_boot = actual.as_ref().is_some_and(|actual| actual.boot_id != self.edge.boot_id);
             let may_run_elsewhere = matches!(wanted.job.kind, JobType::Service | JobType::Batch);
             match actual {
@@ -428,22 +482,35 @@ impl Agent {
     }
 
     fn forget(&mut self, id: AllocId) {
+        self.figures.iter().for_each(|figures| figures.forget(id));
+        self.restored.remove(&id);
         self.allocs.lock().remove(&id);
         self.outbox.forget(id);
         drop(self.store.delete(wanted_key(id)));
         drop(self.store.delete(actual_key(id)));
     }
 
-    /// Tasks that run and that nobody wants.
+    /// Tasks and networks that are there and that nobody wants end, unless somebody wants them at a second look.
     fn end_unclaimed(&self) {
-        for id in self.edge.take_unclaimed() {
-            let supervised = self.supervised.clone();
-            tracing::warn!(task = %id, "ending a task that nobody wants");
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = supervised.purge(&id) {
-                    tracing::warn!(task = %id, %error, "unwanted task not ended");
-                }
-            });
-        }
+        let (edge, supervised, allocs) = (self.edge.clone(), self.supervised.clone(), self.allocs.clone());
+        let held: Vec<AllocId> = self.held.keys().copied().collect();
+        tokio::spawn(async move {
+            tokio::time::sleep(SECOND_LOOK).await;
+            let mut strangers = edge.networks.connected();
+            for id in allocs.lock().keys().chain(&held) {
+                strangers.remove(id);
+            }
+            let unwanted = edge.take_unclaimed();
+            tokio::task::spawn_blocking(move || networks::remove_strangers(&edge.networks, strangers));
+            for id in unwanted {
+                let supervised = supervised.clone();
+                tracing::warn!(task = %id, "ending a task that nobody wants");
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = supervised.purge(&id) {
+                        tracing::warn!(task = %id, %error, "unwanted task not ended");
+                    }
+                });
+            }
+        });
     }
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use drover_agent_config::Settings;
-use drover_runner::drivers::exec::ExecConfig;
-use drover_runner::drivers::raw_exec::RawExecConfig;
+use drover_agent_config::client_network::NetworkSettings;
+use drover_agent_config::settings::HostVolume;
+use drover_runner::drivers::DriverSettings;
+
+use crate::figures::FigureSettings;
 
 /// The RPC port where an address names none.
 pub const RPC_PORT: u16 = 4647;
@@ -45,10 +48,8 @@ pub struct EdgeConfig {
     pub join_token: Option<String>,
     /// Certificates that the operator made.
     pub own_tls: Option<OwnTls>,
-    /// The driver `raw_exec`, if it is turned on.
-    pub raw_exec: Option<RawExecConfig>,
-    /// The driver `exec`.
-    pub exec: ExecConfig,
+    /// What the operator says about drivers.
+    pub drivers: DriverSettings,
     /// What the operator keeps back.
     pub reserved: Reserved,
     /// MHz to offer instead of what was found out; 0 means what was found out.
@@ -61,10 +62,16 @@ pub struct EdgeConfig {
     pub network_interface: Option<String>,
     /// First and last port that the servers may choose.
     pub dynamic_ports: (u16, u16),
+    /// What it says of itself in figures; none says nothing.
+    pub figures: Option<FigureSettings>,
     /// The longest time a task may take to end.
     pub kill_timeout_max: Duration,
     /// Names of the agent's environment that no task gets, in addition to the usual ones.
     pub env_denylist: Vec<String>,
+    /// Directories that jobs may ask for, by the name they have there.
+    pub host_volumes: BTreeMap<String, HostVolume>,
+    /// Its networks.
+    pub network: NetworkSettings,
 }
 
 /// Certificates that the operator made, as PEM files.
@@ -112,16 +119,18 @@ impl EdgeConfig {
             servers: Vec::new(),
             join_token: None,
             own_tls: None,
-            raw_exec: None,
-            exec: ExecConfig::default(),
+            drivers: DriverSettings { state_dir: Some(data_dir.join("client")), ..DriverSettings::default() },
             reserved: Reserved::default(),
             cpu_total_mhz: 0,
             memory_total_mib: 0,
             disk_total_mib: 0,
             network_interface: None,
             dynamic_ports: (20000, 32000),
+            figures: None,
             kill_timeout_max: Duration::from_secs(30),
             env_denylist: Vec::new(),
+            host_volumes: BTreeMap::new(),
+            network: NetworkSettings::default(),
         }
     }
 
@@ -147,8 +156,7 @@ impl EdgeConfig {
             servers: client.servers.clone(),
             join_token: join_token(client.join_token_file.as_deref())?,
             own_tls: own_tls(settings),
-            raw_exec: settings.raw_exec_enabled.then(|| raw_exec(settings)),
-            exec: exec(settings),
+            drivers: drivers(settings, client.state_dir.clone().unwrap_or(defaults.state_dir.clone())),
             reserved: Reserved {
                 cpu_mhz: number("cpu", client.reserved.cpu_mhz)?,
                 cores: core_numbers(&client.reserved.cores).context("reserved cores")?,
@@ -164,8 +172,11 @@ impl EdgeConfig {
                 other => other.clone(),
             },
             dynamic_ports: (client.dynamic_port_min, client.dynamic_port_max),
+            figures: Some(FigureSettings::from_settings(&settings.telemetry)),
             kill_timeout_max: client.kill_timeout_max,
             env_denylist: list(client.options.get("env.denylist").map_or("", String::as_str)),
+            host_volumes: client.host_volumes.clone(),
+            network: client.network.clone(),
             ..defaults
         })
     }
@@ -174,7 +185,8 @@ impl EdgeConfig {
     #[must_use]
     pub fn in_directory(self, dir: &Path) -> EdgeConfig {
         let EdgeConfig { state_dir, alloc_dir, .. } = EdgeConfig::new(dir);
-        EdgeConfig { state_dir, alloc_dir, temporary_dir: Some(dir.to_owned()), ..self }
+        let drivers = DriverSettings { state_dir: Some(state_dir.clone()), ..self.drivers };
+        EdgeConfig { state_dir, alloc_dir, temporary_dir: Some(dir.to_owned()), drivers, ..self }
     }
 }
 
@@ -189,36 +201,23 @@ fn join_token(file: Option<&Path>) -> Result<Option<String>> {
     Ok(Some(text.trim().to_owned()))
 }
 
-/// Certificates for RPC, when they are meant for it: the same block secures the HTTP API, and a client beside its server
-/// has the certificate that the server gave it.
+/// Certificates for RPC, when they are meant for it: the same block secures the HTTP API. A client beside its server shows the
+/// server's: that one covers a client.
 fn own_tls(settings: &Settings) -> Option<OwnTls> {
-    let tls = &settings.tls;
-    if tls.rpc != Some(true) || settings.server.enabled {
-        return None;
-    }
-    Some(OwnTls { ca_file: tls.ca_file.clone()?, cert_file: tls.cert_file.clone()?, key_file: tls.key_file.clone()? })
+    let files = settings.tls.rpc_files()?;
+    Some(OwnTls { ca_file: files.ca, cert_file: files.cert, key_file: files.key })
 }
 
-fn raw_exec(settings: &Settings) -> RawExecConfig {
-    let config = settings.plugins.get("raw_exec");
-    let denied = config.and_then(|config| config["denied_envvars"].as_array());
-    let names = denied.into_iter().flatten().filter_map(|name| name.as_str()).map(str::to_owned);
-    RawExecConfig { denied_envvars: names.collect() }
-}
-
-fn exec(settings: &Settings) -> ExecConfig {
-    let mut exec = ExecConfig::default();
-    let Some(config) = settings.plugins.get("exec") else { return exec };
-    exec.private_pids = config["default_pid_mode"].as_str() != Some("host");
-    exec.private_ipc = config["default_ipc_mode"].as_str() != Some("host");
-    if let Some(names) = config["allow_caps"].as_array() {
-        let full = |name: &str| {
-            let upper = name.to_ascii_uppercase();
-            if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
-        };
-        exec.allow_caps = names.iter().filter_map(|name| name.as_str()).map(full).collect();
+fn drivers(settings: &Settings, state_dir: PathBuf) -> DriverSettings {
+    let named = |option: &str| list(settings.client.options.get(option).map_or("", String::as_str));
+    DriverSettings {
+        plugins: settings.plugins.clone(),
+        raw_exec_enabled: settings.raw_exec_enabled,
+        allowlist: named("driver.allowlist"),
+        denylist: named("driver.denylist"),
+        chroot_env: None,
+        state_dir: Some(state_dir),
     }
-    exec
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -248,7 +247,7 @@ mod tests {
         let flags = Flags { dev: true, meta: vec!["a=b".to_owned()], ..Flags::default() };
         let config = EdgeConfig::from_settings(&load(&[], &flags).unwrap()).unwrap().in_directory(Path::new("/d"));
         assert_eq!((config.state_dir, config.alloc_dir), ("/d/client".into(), "/d/alloc".into()));
-        assert!(config.ends_tasks && config.raw_exec.is_some());
+        assert!(config.ends_tasks && config.drivers.raw_exec_enabled);
         assert_eq!(config.network_interface.as_deref(), Some("lo"));
         assert_eq!(config.meta["a"], "b");
     }

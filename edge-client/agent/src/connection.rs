@@ -11,7 +11,7 @@ use drover_certs::{Fingerprint, JoinToken, RegionName};
 use drover_model::node::Node;
 use drover_protocol::codec;
 use drover_protocol::edge::{FromServer, NODE_ALLOCS_BYTES_MAX, NodeAllocs, REQUEST_BYTES_MAX, RpcError, ToServer};
-use drover_protocol::host_file::HostFile;
+use drover_protocol::host_file::{HostFile, OWN_CERTIFICATES, OWN_CERTIFICATES_HELP};
 use drover_transport::{Clock, CloseCode, Connection, Endpoint, EndpointOptions, Peer, Protocol};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -144,7 +144,7 @@ impl Link {
         endpoints: &mut Endpoints,
         file: &TrustFile,
         lost: Option<SocketAddr>,
-    ) -> Result<(Peer, Trust, String)> {
+    ) -> Result<(Peer, Option<Trust>, String)> {
         let mut candidates = self.candidates().await?;
         candidates.sort_by_key(|candidate| Some(candidate.address) == lost);
         let mut last = None;
@@ -162,20 +162,26 @@ impl Link {
         server: &Candidate,
         endpoints: &mut Endpoints,
         file: &TrustFile,
-    ) -> Result<(Peer, Trust)> {
+    ) -> Result<(Peer, Option<Trust>)> {
         let region = RegionName::new(&self.config.region)?;
         let joiner = Joiner { config: &self.config, node_id: self.node.id };
-        let kept = match &self.config.own_tls {
-            Some(files) => Some(load_own(files)?),
-            None => file.load()?.filter(|trust| trust.credentials.leaf().identity().region == region),
-        };
+        if let Some(files) = &self.config.own_tls {
+            let own = load_own(files, &region, &self.config.state_dir)?;
+            let endpoint = endpoints.of_family(server.address, own.certificate.not_before())?;
+            endpoint.set_own_credentials(&own.certificate, &own.anchors, &own.key)?;
+            let peer = endpoint.dial(server.address, &region, Protocol::Edge, DIAL_TIME_MAX).await?;
+            return Ok((peer, None));
+        }
+        if server.host_file.as_ref().is_some_and(|file| file.fingerprint == OWN_CERTIFICATES) {
+            bail!(OWN_CERTIFICATES_HELP);
+        }
+        let kept = file.load()?.filter(|trust| trust.credentials.leaf().identity().region == region);
         let is_of_another_root =
             |trust: &Trust| match server.host_file.as_ref().map(|file| file.fingerprint.parse::<Fingerprint>()) {
                 Some(Ok(fingerprint)) => trust.anchors.find(&fingerprint).is_none(),
                 _ => false,
             };
         let trust = match kept {
-            Some(trust) if self.config.own_tls.is_some() => trust,
             // Another cluster on this host, or one that was made anew: its wishes would end the tasks of the first.
             Some(trust) if is_of_another_root(&trust) => bail!(
                 "its root is not the one of the region that this node has joined; to join the new one, remove {}",
@@ -199,7 +205,7 @@ impl Link {
         };
         let endpoint = endpoints.for_address(server.address, Some(&trust))?;
         let peer = endpoint.dial(server.address, &region, Protocol::Edge, DIAL_TIME_MAX).await?;
-        Ok((peer, trust))
+        Ok((peer, Some(trust)))
     }
 
     /// Nobody renews it any more, and there is another way into the same region.
@@ -278,7 +284,7 @@ impl Link {
         peer: &Peer,
         endpoints: &mut Endpoints,
         file: &TrustFile,
-        trust: Trust,
+        trust: Option<Trust>,
         name: &str,
     ) -> Result<Ended> {
         let connection = &peer.connection;
@@ -396,10 +402,9 @@ impl Link {
     }
 
     /// Resolves when a new certificate was got and kept.
-    async fn renew(&self, endpoint: &Endpoint, connection: &Connection, file: &TrustFile, trust: Trust) {
-        if self.config.own_tls.is_some() {
-            return std::future::pending().await;
-        }
+    async fn renew(&self, endpoint: &Endpoint, connection: &Connection, file: &TrustFile, trust: Option<Trust>) {
+        // Nobody but the operator renews what the operator has made.
+        let Some(trust) = trust else { return std::future::pending().await };
         let joiner = Joiner { config: &self.config, node_id: self.node.id };
         let mut backoff = BACKOFF_MAX;
         loop {
@@ -473,24 +478,24 @@ struct Endpoints(BTreeMap<bool, Endpoint>);
 impl Endpoints {
     /// The endpoint for that address; it shows `trust` from now on, where given.
     fn for_address(&mut self, address: SocketAddr, trust: Option<&Trust>) -> Result<Endpoint> {
-        let endpoint = match self.0.get(&address.is_ipv6()) {
-            Some(endpoint) => endpoint.clone(),
-            None => {
-                let any: IpAddr =
-                    if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-                let mut options = EndpointOptions::dial_only(SocketAddr::new(any, 0));
-                if let Some(trust) = trust {
-                    // A device without a clock of its own knows at least that its certificate has begun.
-                    options.clock = Clock::with_floor(trust.credentials.leaf().not_before());
-                }
-                let endpoint = Endpoint::bind(options)?;
-                self.0.insert(address.is_ipv6(), endpoint.clone());
-                endpoint
-            }
-        };
+        // A device without a clock of its own knows at least that its certificate has begun.
+        let floor = trust.map_or(SystemTime::UNIX_EPOCH, |trust| trust.credentials.leaf().not_before());
+        let endpoint = self.of_family(address, floor)?;
         if let Some(trust) = trust {
             endpoint.set_credentials(&trust.credentials, &trust.anchors)?;
         }
+        Ok(endpoint)
+    }
+
+    /// The endpoint for that kind of address; one that is made now has a clock that is never before `floor`.
+    fn of_family(&mut self, address: SocketAddr, floor: SystemTime) -> Result<Endpoint> {
+        if let Some(endpoint) = self.0.get(&address.is_ipv6()) {
+            return Ok(endpoint.clone());
+        }
+        let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let clock = Clock::with_floor(floor);
+        let endpoint = Endpoint::bind(EndpointOptions { clock, ..EndpointOptions::dial_only(SocketAddr::new(any, 0)) })?;
+        self.0.insert(address.is_ipv6(), endpoint.clone());
         Ok(endpoint)
     }
 }

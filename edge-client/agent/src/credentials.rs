@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use drover_certs::{Anchors, Credentials};
+use anyhow::{Context, Result, bail};
+use drover_certs::{Anchors, Credentials, NodeKey, OwnCertificate, RegionName, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::config::OwnTls;
-use crate::node_id::write_durably;
+use crate::node_id::{self, write_durably};
 
 const FILE: &str = "certificate.json";
 
@@ -71,16 +71,40 @@ impl TrustFile {
     }
 }
 
-/// The certificates that the operator made.
-pub fn load_own(files: &OwnTls) -> Result<Trust> {
+/// Certificates that the operator made, and the key that says which node this is.
+#[derive(Clone, Debug)]
+pub struct OwnTrust {
+    /// States region and role.
+    pub certificate: OwnCertificate,
+    /// The roots that the node believes.
+    pub anchors: Anchors,
+    /// Says which node it is.
+    pub key: NodeKey,
+}
+
+/// The certificates that the operator made, for a node of that region which keeps its state in `state_dir`.
+pub fn load_own(files: &OwnTls, region: &RegionName, state_dir: &Path) -> Result<OwnTrust> {
     let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
     let (chain, key) = (read(&files.cert_file)?, read(&files.key_file)?);
-    let credentials = Credentials::from_pem(&chain, &key).with_context(|| {
+    let certificate = OwnCertificate::from_pem(&chain, &key).with_context(|| {
         format!("use certificate {} with key {}", files.cert_file.display(), files.key_file.display())
     })?;
+    let holder = certificate.holder();
+    if holder.region != *region || holder.in_role(Role::Client).is_none() {
+        bail!(
+            "{} is a certificate for {holder}, this is client.{region}: make one with `drover tls cert create -client -region {region}`",
+            files.cert_file.display()
+        );
+    }
     let anchors = Anchors::from_pem(&read(&files.ca_file)?)
         .with_context(|| format!("use roots of {}", files.ca_file.display()))?;
-    Ok(Trust { credentials, anchors })
+    let key = node_id::load_key(state_dir)?.with_context(|| {
+        format!(
+            "{} has a node id without a key (node-key.pem): a node with certificates of its own needs an empty state directory",
+            state_dir.display()
+        )
+    })?;
+    Ok(OwnTrust { certificate, anchors, key })
 }
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ impl Joiner<'_> {
             role: Role::Client.as_str().to_owned(),
             node_pool: self.config.node_pool.clone(),
             datacenter: self.config.datacenter.clone(),
+            region: self.config.region.clone(),
             proof,
         };
         let request = codec::encode(&request);

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use drover_model::Timestamp;
 use drover_protocol::codec;
-use drover_protocol::edge::{CHUNK_BYTES_MAX, FileInfo, FilesRequest, FilesWanted, FromEdge, LogChunk, RpcError};
+use drover_protocol::edge::{
+    CHUNK_BYTES_MAX, FILES_MAX, FILES_OF_PAGE_MAX, FileInfo, FilesRequest, FilesWanted, FromEdge, LogChunk, RpcError,
+};
 use drover_runner::alloc_dir::AllocDir;
 use drover_runner::drivers::held_dir;
 use drover_transport::{FrameSender, Stream};
@@ -24,8 +26,6 @@ use tokio::io::unix::AsyncFd;
 
 use crate::log_files::proc_path;
 
-/// Most files of a directory that are listed.
-const FILES_MAX: usize = 8192;
 /// Bytes read at a time: less than a chunk may have, since it is framed with its file's name.
 const READ_MAX: usize = CHUNK_BYTES_MAX / 2;
 /// The longest path.
@@ -54,8 +54,12 @@ pub async fn serve(mut stream: Stream, dir: AllocDir, asked: FilesRequest) {
             return stream.finish();
         }
     };
+    let mut pages = Vec::new();
     let (frame, file) = match answer {
-        Ok(Answer::Files(files)) => (FromEdge::Files(files), None),
+        Ok(Answer::Files(mut files)) => {
+            pages = files.split_off(files.len().min(FILES_OF_PAGE_MAX));
+            (FromEdge::Files(files), None)
+        }
         Ok(Answer::File(file)) => (FromEdge::File(file), None),
         Ok(Answer::Bytes(file)) => (FromEdge::Logs, Some(file)),
         Err(error) => (FromEdge::Refused(error), None),
@@ -64,6 +68,11 @@ pub async fn serve(mut stream: Stream, dir: AllocDir, asked: FilesRequest) {
         return;
     }
     let (mut sender, _receiver) = stream.split();
+    for page in pages.chunks(FILES_OF_PAGE_MAX) {
+        if sender.send_frame(&codec::encode(&page)).await.is_err() {
+            return;
+        }
+    }
     if let (Some(file), FilesWanted::Read { offset, from_end, bytes_max, follow }) = (file, wanted) {
         let size = file.metadata().map_or(0, |meta| meta.len());
         let offset = if from_end { size.saturating_sub(offset) } else { offset };
@@ -155,12 +164,13 @@ impl Place {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
+            if found.len() >= FILES_MAX {
+                let message = format!("read directory: it has more than {FILES_MAX} files");
+                return Err(RpcError::Unavailable { message });
+            }
             // One that is gone meanwhile is not listed.
             if let Ok(stat) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                 found.push(info(name.to_string_lossy().into_owned(), &stat));
-            }
-            if found.len() >= FILES_MAX {
-                break;
             }
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 
-use drover_model::network::Network;
 use drover_model::node::{
-    DriverInfo, Node, NodeAddress, NodeCpu, NodeDisk, NodeMemory, NodeNetwork, NodeResources, NodeStatus, ReservedCpu,
+    DriverInfo, Node, NodeCpu, NodeDisk, NodeMemory, NodeResources, NodeStatus, ReservedCpu,
     ReservedPorts, ReservedResources,
 };
 use drover_model::{NodeId, Timestamp};
@@ -16,7 +14,7 @@ use drover_runner::signal;
 use serde_json::json;
 
 use crate::config::EdgeConfig;
-use crate::interfaces;
+use crate::networks;
 
 /// The version of the other orchestrator whose job files and constraints are understood.
 const COMPATIBLE_VERSION: &str = "2.0.6";
@@ -30,9 +28,9 @@ pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) 
     let cpu = cpu(&mut attributes, config);
     let memory = memory(&mut attributes, config);
     let disk = disk(&mut attributes, config);
-    let addresses = addresses(config);
-    if let Some(first) = addresses.first() {
-        attributes.insert("unique.network.ip-address".to_owned(), first.ip.to_string());
+    let offered = networks::offered(config, &mut attributes);
+    if let Some(ip) = offered.ip {
+        attributes.insert("unique.network.ip-address".to_owned(), ip.to_string());
     }
     if !config.http_addr.is_empty() {
         attributes.insert("unique.advertise.address".to_owned(), config.http_addr.clone());
@@ -51,8 +49,8 @@ pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) 
             cpu,
             memory: NodeMemory { mib: memory },
             disk: NodeDisk { mib: disk },
-            networks: addresses.iter().map(network).collect(),
-            node_networks: node_networks(&addresses),
+            networks: offered.networks,
+            node_networks: offered.node_networks,
             devices: Vec::new(),
             min_dynamic_port: config.dynamic_ports.0,
             max_dynamic_port: config.dynamic_ports.1,
@@ -69,6 +67,8 @@ pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) 
         node_pool: config.node_pool.clone(),
         cgroup_parent: "drover".to_owned(),
         drivers,
+        host_volumes: host_volumes(config),
+        host_networks: offered.host_networks,
         status: NodeStatus::Initializing,
         ..Node::default()
     }
@@ -195,49 +195,6 @@ fn disk(attributes: &mut BTreeMap<String, String>, config: &EdgeConfig) -> i64 {
     i64::try_from(free).unwrap_or(i64::MAX)
 }
 
-/// The addresses that allocs get: those of the configured interface, or of the default route's, or of loopback.
-fn addresses(config: &EdgeConfig) -> Vec<interfaces::InterfaceAddress> {
-    let all = interfaces::addresses();
-    let wanted = config.network_interface.clone().or_else(interfaces::default_interface);
-    let of = |name: &str| all.iter().filter(|address| address.interface == name).cloned().collect::<Vec<_>>();
-    let mut found = wanted.as_deref().map(of).unwrap_or_default();
-    if found.is_empty() {
-        found = of("lo");
-    }
-    // IPv4 first: job files and scripts expect it where there is one.
-    found.sort_by_key(|address| address.ip.is_ipv6());
-    found
-}
-
-fn network(address: &interfaces::InterfaceAddress) -> Network {
-    let bits = if address.ip.is_ipv4() { 32 } else { 128 };
-    Network {
-        mode: "host".to_owned(),
-        device: address.interface.clone(),
-        cidr: format!("{}/{bits}", address.ip),
-        ip: address.ip.to_string(),
-        mbits: interfaces::speed_mbits(&address.interface),
-        ..Network::default()
-    }
-}
-
-fn node_networks(addresses: &[interfaces::InterfaceAddress]) -> Vec<NodeNetwork> {
-    let Some(first) = addresses.first() else { return Vec::new() };
-    let address = |ip: &IpAddr| NodeAddress {
-        alias: "default".to_owned(),
-        address: ip.to_string(),
-        family: if ip.is_ipv4() { "ipv4" } else { "ipv6" }.to_owned(),
-        ..NodeAddress::default()
-    };
-    vec![NodeNetwork {
-        mode: "host".to_owned(),
-        device: first.interface.clone(),
-        mac_address: interfaces::mac_address(&first.interface),
-        speed: interfaces::speed_mbits(&first.interface),
-        addresses: addresses.iter().map(|found| address(&found.ip)).collect(),
-    }]
-}
-
 fn driver_infos(
     attributes: &mut BTreeMap<String, String>,
     drivers: &Drivers,
@@ -260,6 +217,14 @@ fn driver_infos(
         );
     }
     infos
+}
+
+fn host_volumes(config: &EdgeConfig) -> BTreeMap<String, serde_json::Value> {
+    let offered = config.host_volumes.iter().map(|(name, volume)| {
+        let shown = json!({ "Name": name, "Path": volume.path, "ReadOnly": volume.read_only, "ID": "" });
+        (name.clone(), shown)
+    });
+    offered.collect()
 }
 
 fn processors(cores: u16, mhz: u64) -> serde_json::Value {
@@ -295,7 +260,7 @@ mod tests {
             assert!(node.attributes.get(name).is_some_and(|value| !value.is_empty()), "{name}");
         }
         assert_eq!(node.attributes["unique.network.ip-address"], "127.0.0.1");
-        assert_eq!(node.node_resources.networks[0].ip, "127.0.0.1");
+        assert!(node.node_resources.networks.iter().any(|network| network.ip == "127.0.0.1"));
         assert!(
             node.node_resources.memory.mib > 0 && node.node_resources.disk.mib > 0 && node.node_resources.cpu.mhz > 0
         );

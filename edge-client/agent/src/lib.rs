@@ -10,6 +10,7 @@
 pub mod config;
 
 pub mod logging;
+pub mod telemetry;
 
 pub mod agent;
 
@@ -23,6 +24,8 @@ pub mod requests;
 pub mod log_files;
 pub mod log_stream;
 
+pub mod figures;
+
 pub mod exec_stream;
 pub mod files;
 pub mod node_stats;
@@ -33,9 +36,16 @@ pub mod store;
 
 pub mod fingerprint;
 pub mod interfaces;
+pub mod networks;
+mod cni_plugins;
 
 pub use agent::{EdgeAgent, EdgeHandle, EdgeStatus, Forwarder};
 pub use config::{EdgeConfig, OwnTls, Reserved};
 pub use drover_runner::drivers::exec::ExecConfig;
-pub use drover_runner::drivers::main_if_supervisor;
 pub use drover_runner::drivers::raw_exec::RawExecConfig;
+
+/// Call this first in `main`: a process that was started for one of the edge's own errands never returns from it.
+pub fn main_if_supervisor() {
+    networks::main_if_removal();
+    drover_runner::drivers::main_if_supervisor();
+}

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use arguments::Command;
 use drover_agent_config::{Settings, Sources};
-use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle, logging};
+use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle, logging, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads for calls that block; starts of tasks wait for one.
@@ -88,7 +88,14 @@ async fn run_until_told(settings: &Settings, sources: &Sources) -> anyhow::Resul
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut edge = EdgeAgent::start(EdgeConfig::from_settings(settings)?).await?;
+    let mut config = EdgeConfig::from_settings(settings)?;
+    if telemetry::is_sent(&settings.telemetry) {
+        telemetry::start(settings)?;
+    } else {
+        // Nobody could ask this process for them.
+        config.figures = None;
+    }
+    let mut edge = EdgeAgent::start(config).await?;
     print_started(settings, &edge);
     logging::open();
     let failure = loop {

@@ -144,7 +144,11 @@ impl Requests {
             .ok_or_else(|| RpcError::NotFound { message: format!("Unknown allocation {:?}", id.to_string()) })
     }
 
-    async fn stats(&self, id: AllocId) -> Result<AllocStats, RpcError> {
+    /// What the tasks of an alloc use now.
+    ///
+    /// # Errors
+    /// There is no such alloc here.
+    pub async fn stats(&self, id: AllocId) -> Result<AllocStats, RpcError> {
         let running = self.alloc(id)?.running();
         let edge = self.edge.clone();
         let read = tokio::task::spawn_blocking(move || {

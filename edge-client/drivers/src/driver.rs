@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use drover_model::Timestamp;
 use drover_model::resources::AllocatedTask;
@@ -22,11 +24,29 @@ pub trait Driver: Send + Sync {
     /// How its tasks see the file system.
     fn view(&self) -> View;
 
-    /// Starts a task. When it fails nothing of the task is left.
+    /// Whether its tasks can be shown directories of the host.
+    fn takes_mounts(&self) -> bool {
+        false
+    }
+
+    /// What takes long before the start, such as getting an image. Dropped when the task is not wanted any more; `progress`
+    /// gets a sentence whenever there is something new to say. None when there is nothing to wait for.
+    fn prepare(&self, start: &TaskStart, progress: Progress) -> Option<Preparing> {
+        let _ = (start, progress);
+        None
+    }
+
+    /// Starts a task that was prepared. When it fails nothing of the task is left.
     fn start(&self, start: TaskStart) -> Result<TaskHandle, StartError>;
 
     /// Resolves with the task's end; with an error when that can't be learnt any more.
     fn wait(&self, handle: &TaskHandle) -> oneshot::Receiver<Exit>;
+
+    /// By which signal the task wants to be asked to end, where its job does not say.
+    fn stop_signal(&self, handle: &TaskHandle) -> Option<String> {
+        let _ = handle;
+        None
+    }
 
     /// Sends a signal to the task's main process.
     fn signal(&self, handle: &TaskHandle, signal: i32) -> Result<(), TaskError>;
@@ -47,6 +67,12 @@ pub trait Driver: Send + Sync {
     fn stats(&self, handle: &TaskHandle) -> Result<TaskUsage, TaskError>;
 }
 
+/// Hears how far a preparation is, for one task event that is updated.
+pub type Progress = Arc<dyn Fn(String) + Send + Sync>;
+
+/// What is under way before a start.
+pub type Preparing = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
+
 /// A command to be run inside a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskCommand {
@@ -60,6 +86,8 @@ pub struct TaskCommand {
     pub task_dir: PathBuf,
     /// Its standard input is a terminal.
     pub is_terminal: bool,
+    /// The task's root is that of an image; for its driver to say.
+    pub has_image: bool,
 }
 
 /// How a task sees the file system.
@@ -69,6 +97,8 @@ pub enum View {
     Host,
     /// A root of its own with `/alloc`, `/local` and `/secrets`.
     Own,
+    /// The same, and the root is that of an image: nothing of the agent's environment is for it.
+    Image,
 }
 
 /// Whether a driver is there and works.
@@ -102,7 +132,7 @@ impl Fingerprint {
 }
 
 /// Everything a driver needs to start one task. Text is interpolated already.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskStart {
     /// Unique on this edge: `<alloc id>.<task>`.
     pub id: String,
@@ -118,6 +148,53 @@ pub struct TaskStart {
     pub logs: Option<TaskLogs>,
     /// What it was given.
     pub resources: AllocatedTask,
+    /// Its ports: its own and those of its group.
+    pub ports: Vec<TaskPort>,
+    /// Directories of the host that it sees; only where [`Driver::takes_mounts`].
+    pub mounts: Vec<TaskMount>,
+    /// How it finds names, where its job says so.
+    pub dns: Option<TaskDns>,
+    /// The network of its alloc, where that is not the host's: the file of a namespace.
+    pub network_namespace: Option<PathBuf>,
+    /// Its host's name in such a network; empty leaves it as it would be.
+    pub hostname: String,
+}
+
+/// A directory of the host that a task sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskMount {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// Where the task sees it.
+    pub target: PathBuf,
+    /// The task can't write to it.
+    pub is_read_only: bool,
+    /// What is mounted below it on the host later on is seen too.
+    pub follows_host: bool,
+}
+
+/// How a task finds names. What is empty is as on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskDns {
+    /// Addresses of servers.
+    pub servers: Vec<String>,
+    /// Domains that are tried for short names.
+    pub searches: Vec<String>,
+    /// Options of the resolver.
+    pub options: Vec<String>,
+}
+
+/// A port that a task was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskPort {
+    /// Its name.
+    pub label: String,
+    /// The host's address.
+    pub host_ip: String,
+    /// The number on the host.
+    pub value: u16,
+    /// The number inside a network of its own; 0 means the same.
+    pub to: u16,
 }
 
 /// The directories of a task on the host.

@@ -10,8 +10,12 @@ use drover_supervisor::{Bind, ContainerSpec, Isolation, NamespaceMode, Session, 
 use tokio::sync::oneshot;
 
 use crate::driver::{
-    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskStart, TaskUsage, View,
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskMount, TaskStart, TaskUsage,
+    View,
 };
+use crate::denied_ids::DeniedIds;
+use crate::registry::{Registered, Setup};
+use crate::resolv_conf;
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;
 
@@ -28,6 +32,10 @@ const SHOWN: &[&str] =
 /// The plugin's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecConfig {
+    /// The root is changed by chroot: needed where the host's own root is in memory (ramfs).
+    pub no_pivot_root: bool,
+    /// Users and groups of the host that no task may have.
+    pub denied: DeniedIds,
     /// Processes see only their own, unless the task says otherwise.
     pub private_pids: bool,
     /// Shared memory and queues are their own, unless the task says otherwise.
@@ -41,12 +49,57 @@ pub struct ExecConfig {
 impl Default for ExecConfig {
     fn default() -> Self {
         Self {
+            no_pivot_root: false,
+            denied: DeniedIds::default(),
             private_pids: true,
             private_ipc: true,
             allow_caps: default_capabilities().iter().map(|name| (*name).to_owned()).collect(),
             chroot_env: SHOWN.iter().map(|path| (PathBuf::from(path), PathBuf::from(path))).collect(),
         }
     }
+}
+
+impl ExecConfig {
+    /// What the plugin's `config` says.
+    pub fn read(config: &mut ConfigReader<'_>) -> ExecConfig {
+        let defaults = ExecConfig::default();
+        ExecConfig {
+            no_pivot_root: config.flag("no_pivot_root").unwrap_or(false),
+            denied: DeniedIds::read(config),
+            private_pids: is_private(config, "default_pid_mode"),
+            private_ipc: is_private(config, "default_ipc_mode"),
+            allow_caps: allow_caps(config),
+            ..defaults
+        }
+    }
+}
+
+fn is_private(config: &mut ConfigReader<'_>, key: &str) -> bool {
+    match config.text(key).as_str() {
+        "" | "private" => true,
+        "host" => false,
+        other => {
+            config.problem(format!("{key} must be \"private\" or \"host\", got {other:?}"));
+            true
+        }
+    }
+}
+
+/// The capabilities that tasks may have at the most, in the kernel's names.
+pub(crate) fn allow_caps(config: &mut ConfigReader<'_>) -> Vec<String> {
+    if !config.has("allow_caps") {
+        return ExecConfig::default().allow_caps;
+    }
+    config.texts("allow_caps").iter().map(full_name).collect()
+}
+
+/// The line of the registry.
+pub(crate) fn register(setup: &Setup<'_>, config: &mut ConfigReader<'_>) -> Registered {
+    let mut exec = ExecConfig::read(config);
+    if let Some(chroot_env) = &setup.settings.chroot_env {
+        exec.chroot_env = chroot_env.clone();
+    }
+    Ok(Arc::new(Exec::new(exec, setup.supervised.clone())))
 }
 
 /// The driver.
@@ -82,6 +135,10 @@ impl Driver for Exec {
 
     fn view(&self) -> View {
         View::Own
+    }
+
+    fn takes_mounts(&self) -> bool {
+        true
     }
 
     fn start(&self, start: TaskStart) -> Result<TaskHandle, StartError> {
@@ -153,6 +210,10 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
         return Err(invalid(format!("work_dir must be absolute but got relative path {work_dir:?}")));
     }
 
+    // Group 0 and no other, whoever the user is: what job files of this language rely on.
+    let user = format!("{}:0", if start.user.is_empty() { "nobody" } else { &start.user });
+    plugin.denied.check(&user).map_err(invalid)?;
+
     let root = start.dirs.task_dir;
     let mut binds: Vec<Bind> = plugin
         .chroot_env
@@ -162,13 +223,21 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
             target: target.clone(),
             read_only: true,
             optional: true,
+            follows_host: false,
         })
         .collect();
+    binds.extend(start.mounts.iter().map(bind_of));
+    if let Some(dns) = &start.dns {
+        let source = resolv_conf::write(&root, dns).map_err(|error| {
+            StartError::Failed(format!("failed to build mount for resolv.conf: {error}"))
+        })?;
+        binds.push(Bind { source, target: "/etc/resolv.conf".into(), read_only: true, ..Bind::default() });
+    }
     let mut env = start.env;
     let search_path = env.entry("PATH".to_owned()).or_insert_with(|| SEARCH_PATH.to_owned()).clone();
     let command = find_command(&command, &search_path, &root, &binds)
         .ok_or_else(|| launch_error(&format!("file {command} not found under path {}", root.display())))?;
-    binds.push(Bind { source: start.dirs.alloc_dir, target: "/alloc".into(), read_only: false, optional: false });
+    binds.push(Bind { source: start.dirs.alloc_dir, target: "/alloc".into(), ..Bind::default() });
 
     let mut argv = vec![command];
     argv.extend(args);
@@ -178,31 +247,45 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
         argv,
         env,
         cwd: if work_dir.is_empty() { "/".into() } else { work_dir.into() },
-        // Group 0 and no other, whoever the user is: what job files of this language rely on.
-        user: Some(format!("{}:0", if start.user.is_empty() { "nobody" } else { &start.user })),
+        user: Some(user),
         stdout,
         stderr,
         resources: resources_of(&start.resources),
         oom_score_adj: None,
+        network_namespace: None,
         isolation: Isolation::Container(ContainerSpec {
             rootfs_dir: root,
             binds,
             capabilities,
             pid_mode,
             ipc_mode,
-            network_namespace: None,
+            network_namespace: start.network_namespace,
+            no_pivot_root: plugin.no_pivot_root,
+            image: None,
         }),
     })
 }
 
+/// A directory of the host as the supervisor is told of it.
+pub(crate) fn bind_of(mount: &TaskMount) -> Bind {
+    Bind {
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        read_only: mount.is_read_only,
+        optional: false,
+        follows_host: mount.follows_host,
+    }
+}
+
+fn full_name(name: &String) -> String {
+    let upper = name.to_ascii_uppercase();
+    if upper.starts_with("CAP_") || upper == "ALL" { upper } else { format!("CAP_{upper}") }
+}
+
 /// What a task may do: the allowed set, less what it drops, plus what it adds, never more than allowed.
-fn capabilities(allowed: &[String], add: &[String], drop: &[String]) -> Result<Vec<String>, String> {
-    let full = |name: &String| {
-        let upper = name.to_ascii_uppercase();
-        if upper.starts_with("CAP_") || upper == "ALL" { upper } else { format!("CAP_{upper}") }
-    };
-    let add: Vec<String> = add.iter().map(full).collect();
-    let drop: Vec<String> = drop.iter().map(full).collect();
+pub(crate) fn capabilities(allowed: &[String], add: &[String], drop: &[String]) -> Result<Vec<String>, String> {
+    let add: Vec<String> = add.iter().map(full_name).collect();
+    let drop: Vec<String> = drop.iter().map(full_name).collect();
     let mut denied: Vec<String> = add
         .iter()
         .filter(|name| *name != "ALL" && !allowed.contains(name))
@@ -260,8 +343,7 @@ mod tests {
             user: String::new(),
             env: Default::default(),
             dirs: TaskDirs { alloc_dir: "/d/a/alloc".into(), task_dir: "/d/a/t".into() },
-            logs: None,
-            resources: Default::default(),
+            ..TaskStart::default()
         }
     }
 

@@ -6,8 +6,18 @@
 pub mod driver;
 pub mod task_config;
 
+pub mod container;
 pub mod exec;
+pub mod qemu;
 pub mod raw_exec;
+
+mod container_config;
+mod container_plugin;
+mod container_spec;
+mod denied_ids;
+pub mod resolv_conf;
+mod qemu_image;
+mod tool;
 
 pub mod exits;
 pub mod supervised;
@@ -15,7 +25,16 @@ pub mod supervised;
 pub mod registry;
 
 pub use driver::{
-    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDirs, TaskHandle, TaskLogs, TaskStart, View,
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDirs, TaskDns, TaskHandle, TaskLogs, TaskMount,
+    TaskPort, TaskStart, View,
 };
-pub use drover_supervisor::{Session, StartOptions, held_dir, main_if_supervisor, mounts};
-pub use registry::Drivers;
+pub use drover_supervisor::{Session, StartOptions, held_dir, mounts};
+pub use denied_ids::DeniedIds;
+pub use registry::{DriverSettings, Drivers, SettingsError};
+
+/// Call this first in `main`: when the process was started as a supervisor, or to unpack an image, it becomes that and never
+/// returns.
+pub fn main_if_supervisor() {
+    drover_images::main_if_unpacker();
+    drover_supervisor::main_if_supervisor();
+}

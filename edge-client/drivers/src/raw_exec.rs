@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 use crate::driver::{
     Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskStart, TaskUsage, View,
 };
+use crate::denied_ids::DeniedIds;
+use crate::registry::{Registered, Setup};
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;
 
@@ -21,6 +23,18 @@ pub const NAME: &str = "raw_exec";
 pub struct RawExecConfig {
     /// Names or patterns (`*`) that no task gets in its environment.
     pub denied_envvars: Vec<String>,
+    /// Users and groups of the host that no task may have.
+    pub denied: DeniedIds,
+}
+
+/// The line of the registry.
+pub(crate) fn register(setup: &Setup<'_>, config: &mut ConfigReader<'_>) -> Registered {
+    let is_enabled = config.flag("enabled").unwrap_or(false) || setup.settings.raw_exec_enabled;
+    let settings = RawExecConfig { denied_envvars: config.texts("denied_envvars"), denied: DeniedIds::read(config) };
+    match is_enabled {
+        true => Ok(Arc::new(RawExec::new(settings, setup.supervised.clone()))),
+        false => Err("disabled".to_owned()),
+    }
 }
 
 /// The driver.
@@ -111,10 +125,13 @@ fn spec(plugin: &RawExecConfig, start: TaskStart) -> Result<TaskSpec, StartError
         // The supervisor ends a task by its cgroup: one that is shared with others would take them along.
         return invalid("a task runs in a cgroup of its own; cgroup overrides are not supported");
     }
-    if !start.user.is_empty()
-        && let Err(error) = drover_supervisor::users::lookup(&start.user)
-    {
-        return invalid(&format!("failed to identify user {:?}: {error}", start.user));
+    if !start.user.is_empty() {
+        if let Err(error) = drover_supervisor::users::lookup(&start.user) {
+            return invalid(&format!("failed to identify user {:?}: {error}", start.user));
+        }
+        if let Err(text) = plugin.denied.check(&start.user) {
+            return invalid(&text);
+        }
     }
 
     let mut env = start.env;
@@ -134,6 +151,7 @@ fn spec(plugin: &RawExecConfig, start: TaskStart) -> Result<TaskSpec, StartError
         stderr,
         resources: resources_of(&start.resources),
         oom_score_adj: oom_score_adj.map(|adjustment| i32::try_from(adjustment).unwrap_or(1000).min(1000)),
+        network_namespace: start.network_namespace,
         isolation: Isolation::None,
     })
 }
@@ -189,15 +207,14 @@ mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             dirs: TaskDirs { alloc_dir: "/d/a/alloc".into(), task_dir: "/d/a/t".into() },
-            logs: None,
-            resources: Default::default(),
+            ..TaskStart::default()
         }
     }
 
     #[test]
     fn a_config_becomes_a_command() {
         let spec = spec(
-            &RawExecConfig { denied_envvars: vec!["AWS_*".into()] },
+            &RawExecConfig { denied_envvars: vec!["AWS_*".into()], ..RawExecConfig::default() },
             start(json!({"command": "sh", "args": ["-c", "x"]})),
         )
         .unwrap();

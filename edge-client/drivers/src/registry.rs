@@ -1,38 +1,122 @@
 //! The drivers of an edge by name.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::driver::{Driver, Fingerprint};
-use crate::exec::{Exec, ExecConfig};
-use crate::raw_exec::{self, RawExec, RawExecConfig};
-use crate::supervised::Supervised;
+use serde_json::Value;
 
-/// The drivers of an edge. A new driver is one line in [`Drivers::on_supervisor`].
+use crate::driver::{Driver, Fingerprint};
+use crate::supervised::Supervised;
+use crate::task_config::ConfigReader;
+use crate::container::Images;
+use crate::{container, exec, qemu, raw_exec};
+
+/// All drivers there are. A new one is one line.
+const DRIVERS: &[(&str, Register)] = &[
+    (exec::NAME, exec::register), //
+    (raw_exec::NAME, raw_exec::register),
+    (qemu::NAME, qemu::register),
+    (container::NAME, container::register),
+    (container::DOCKER, container::register_docker),
+];
+
+/// Makes a driver from its plugin's `config`, or says why it is off.
+type Register = fn(&Setup<'_>, &mut ConfigReader<'_>) -> Registered;
+
+/// A driver, or why it is off.
+pub(crate) type Registered = Result<Arc<dyn Driver>, String>;
+
+/// What a driver is made of.
+pub(crate) struct Setup<'a> {
+    /// The supervisor of its tasks.
+    pub(crate) supervised: &'a Arc<Supervised>,
+    /// What the operator says.
+    pub(crate) settings: &'a DriverSettings,
+    /// The images of this edge, opened by the first driver that needs them.
+    pub(crate) images: OnceCell<Result<Arc<Images>, String>>,
+}
+
+impl Setup<'_> {
+    /// The `config` of a plugin.
+    pub(crate) fn plugin(&self, name: &str) -> BTreeMap<String, Value> {
+        object(self.settings.plugins.get(name))
+    }
+}
+
+/// What the operator says about drivers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DriverSettings {
+    /// The `config` of each plugin block.
+    pub plugins: BTreeMap<String, Value>,
+    /// `raw_exec` is on whatever its plugin says (`-dev`).
+    pub raw_exec_enabled: bool,
+    /// Only these are loaded; empty means all.
+    pub allowlist: Vec<String>,
+    /// These are not.
+    pub denylist: Vec<String>,
+    /// What of the host `exec` tasks see, instead of the usual: host path and path inside.
+    pub chroot_env: Option<Vec<(PathBuf, PathBuf)>>,
+    /// Where drivers keep what outlives the agent; none means that those which have to are off.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What a plugin's `config` says can't be acted on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("plugin {plugin:?}: {}", .problems.join("; "))]
+pub struct SettingsError {
+    /// The plugin.
+    pub plugin: String,
+    /// One text per problem.
+    pub problems: Vec<String>,
+}
+
+/// The drivers of an edge.
 #[derive(Clone, Default)]
 pub struct Drivers {
     by_name: BTreeMap<&'static str, Arc<dyn Driver>>,
-    disabled: BTreeMap<&'static str, &'static str>,
+    /// Those that are off, and why.
+    off: BTreeMap<&'static str, String>,
 }
 
 impl Drivers {
-    /// The drivers that run their tasks through the supervisor. `raw_exec` only where the operator turned it on.
-    pub fn on_supervisor(supervised: &Arc<Supervised>, raw_exec: Option<RawExecConfig>, exec: ExecConfig) -> Drivers {
+    /// The drivers that run their tasks through the supervisor, as far as the operator lets them.
+    pub fn on_supervisor(supervised: &Arc<Supervised>, settings: &DriverSettings) -> Result<Drivers, SettingsError> {
         let mut drivers = Drivers::default();
-        drivers.add(Arc::new(Exec::new(exec, supervised.clone())));
-        match raw_exec {
-            Some(config) => drivers.add(Arc::new(RawExec::new(config, supervised.clone()))),
-            None => drop(drivers.disabled.insert(raw_exec::NAME, "disabled")),
+        let setup = Setup { supervised, settings, images: OnceCell::new() };
+        for (name, register) in DRIVERS {
+            let config = setup.plugin(name);
+            let mut reader = ConfigReader::new(&config);
+            let registered = register(&setup, &mut reader);
+            let problems = reader.into_problems();
+            if !problems.is_empty() {
+                return Err(SettingsError { plugin: (*name).to_owned(), problems });
+            }
+            let is_named = |list: &[String]| list.iter().any(|listed| listed == name);
+            let off = match registered {
+                _ if is_named(&settings.denylist) => "on the client's denylist".to_owned(),
+                _ if !settings.allowlist.is_empty() && !is_named(&settings.allowlist) => {
+                    "not on the client's allowlist".to_owned()
+                }
+                Ok(driver) => {
+                    drivers.add(driver);
+                    continue;
+                }
+                Err(reason) => reason,
+            };
+            drivers.off.insert(name, off);
         }
-        drivers
+        Ok(drivers)
     }
 
     /// Adds a driver; one of the same name is replaced.
     pub fn add(&mut self, driver: Arc<dyn Driver>) {
+        self.off.remove(driver.name());
         self.by_name.insert(driver.name(), driver);
     }
 
-    /// The driver of that name.
+    /// The driver of that name, if it is on.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Driver>> {
         self.by_name.get(name)
     }
@@ -40,9 +124,19 @@ impl Drivers {
     /// What is to be said of each driver to the servers.
     pub fn fingerprints(&self) -> BTreeMap<String, Fingerprint> {
         let known = self.by_name.iter().map(|(name, driver)| ((*name).to_owned(), driver.fingerprint()));
-        let disabled = self.disabled.iter().map(|(name, why)| ((*name).to_owned(), Fingerprint::undetected(why)));
-        known.chain(disabled).collect()
+        let off = self.off.iter().map(|(name, why)| ((*name).to_owned(), Fingerprint::undetected(why)));
+        known.chain(off).collect()
     }
+}
+
+/// A plugin's `config` as a map, whether it was written as a block or in a list.
+fn object(config: Option<&Value>) -> BTreeMap<String, Value> {
+    let fields = match config {
+        Some(Value::Array(items)) => items.first().and_then(Value::as_object),
+        Some(config) => config.as_object(),
+        None => None,
+    };
+    fields.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 impl std::fmt::Debug for Drivers {

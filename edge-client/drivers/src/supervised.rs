@@ -90,6 +90,8 @@ pub struct KnownTask {
     pub id: String,
     /// It has ended and nobody has acknowledged that yet.
     pub has_exited: bool,
+    /// Bytes of its output that could not be written.
+    pub log_bytes_dropped: u64,
 }
 
 impl Supervised {
@@ -137,7 +139,11 @@ impl Supervised {
         let tasks = self.shared.client()?.list()?;
         Ok(tasks
             .into_iter()
-            .map(|task| KnownTask { id: task.task_id, has_exited: matches!(task.state, TaskState::Exited(_)) })
+            .map(|task| KnownTask {
+                has_exited: matches!(task.state, TaskState::Exited(_)),
+                log_bytes_dropped: task.log_bytes_dropped,
+                id: task.task_id,
+            })
             .collect())
     }
 
@@ -265,8 +271,8 @@ impl Supervised {
         cwd: PathBuf,
         fds: [BorrowedFd<'_>; 3],
     ) -> Result<Session, TaskError> {
-        let TaskCommand { argv, env, is_terminal, user: _, task_dir: _ } = command;
-        let spec = SessionSpec { task_id: handle.id.clone(), argv, env, cwd, user, is_terminal };
+        let TaskCommand { argv, env, is_terminal, user: _, task_dir: _, has_image } = command;
+        let spec = SessionSpec { task_id: handle.id.clone(), argv, env, cwd, user, is_terminal, has_image };
         self.client()?.session(&spec, fds).map_err(|err| task_error(&err))
     }
 
@@ -434,6 +440,7 @@ pub(crate) fn resources_of(given: &AllocatedTask) -> Resources {
     let positive = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
     let bytes = |mib: i64| positive(mib).map(|mib| mib << 20);
     Resources {
+        cores: given.cpu.reserved_cores.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
         cpu_mhz: positive(given.cpu.mhz),
         memory_bytes: bytes(given.memory.mib),
         memory_max_bytes: bytes(given.memory.max_mib),

@@ -3,7 +3,9 @@
 //! Numbers and booleans are taken as text where text is wanted, as the job language does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use drover_model::time::parse_duration;
 use serde_json::Value;
 
 use crate::driver::StartError;
@@ -73,6 +75,122 @@ impl<'a> ConfigReader<'a> {
         number
     }
 
+    /// Yes or no; none when absent.
+    pub fn flag(&mut self, key: &str) -> Option<bool> {
+        let value = self.take(key)?;
+        let truth = value.as_bool().or_else(|| match value.as_str()? {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        });
+        if truth.is_none() {
+            self.wrong_type(key, "bool", value);
+        }
+        truth
+    }
+
+    /// A length of time such as `5m`; none when absent or empty.
+    pub fn duration(&mut self, key: &str) -> Option<Duration> {
+        let text = self.text(key);
+        if text.is_empty() {
+            return None;
+        }
+        let parsed = parse_duration(&text);
+        if parsed.is_none() {
+            self.problem(format!("{key:?} is not a duration: {text:?}."));
+        }
+        parsed
+    }
+
+    /// Texts by name, from a map or a list of maps, as blocks become.
+    pub fn entries(&mut self, key: &str) -> BTreeMap<String, String> {
+        let Some(value) = self.take(key) else { return BTreeMap::new() };
+        let found: Option<Vec<(String, String)>> = objects(value).and_then(|objects| {
+            objects.into_iter().flatten().map(|(name, value)| Some((name.clone(), scalar_text(value)?))).collect()
+        });
+        found.map(BTreeMap::from_iter).unwrap_or_else(|| {
+            self.wrong_type(key, "map of string", value);
+            BTreeMap::new()
+        })
+    }
+
+    /// Whole numbers by name, from a map or a list of maps.
+    pub fn numbers(&mut self, key: &str) -> BTreeMap<String, i64> {
+        let mut numbers = BTreeMap::new();
+        for (name, text) in self.entries(key) {
+            match text.parse() {
+                Ok(number) => drop(numbers.insert(name, number)),
+                Err(_) => self.problem(format!("{key:?} has no number for {name:?}.")),
+            }
+        }
+        numbers
+    }
+
+    /// The blocks of that name, each read by `read`; unknown keys in them are problems too.
+    pub fn blocks<T>(&mut self, key: &str, mut read: impl FnMut(&mut ConfigReader<'a>) -> T) -> Vec<T> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let Some(objects) = objects(value) else {
+            self.wrong_type(key, "block", value);
+            return Vec::new();
+        };
+        let mut read_one = |fields: &'a serde_json::Map<String, Value>| {
+            let left = fields.iter().map(|(key, value)| (key.as_str(), value)).collect();
+            let mut inner = ConfigReader { left, problems: Vec::new() };
+            let block = read(&mut inner);
+            self.problems.extend(inner.into_problems());
+            block
+        };
+        objects.into_iter().map(&mut read_one).collect()
+    }
+
+    /// The blocks of that name by their labels: `name "label" { … }`.
+    pub fn labelled<T>(&mut self, key: &str, mut read: impl FnMut(&str, &mut ConfigReader<'a>) -> T) -> Vec<T> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (label, inner) in objects(value).into_iter().flatten().flatten() {
+            let Some(inner) = objects(inner) else {
+                self.wrong_type(key, "block", inner);
+                continue;
+            };
+            for fields in inner {
+                let left = fields.iter().map(|(key, value)| (key.as_str(), value)).collect();
+                let mut inner = ConfigReader { left, problems: Vec::new() };
+                found.push(read(label, &mut inner));
+                self.problems.extend(inner.into_problems());
+            }
+        }
+        found
+    }
+
+    /// A list of texts, for which a single text may stand.
+    pub fn texts_or_text(&mut self, key: &str) -> Vec<String> {
+        match self.left.get(key) {
+            Some(Value::String(text)) => {
+                let text = text.clone();
+                self.left.remove(key);
+                if text.is_empty() { Vec::new() } else { vec![text] }
+            }
+            _ => self.texts(key),
+        }
+    }
+
+    /// True when the key is there and says more than `false` or nothing; for keys that are known and not acted on.
+    pub fn is_wanted(&mut self, key: &str) -> bool {
+        let says_no = |value: &&Value| matches!(value, Value::Bool(false)) || value.as_str() == Some("false");
+        let is_off = self.left.get(key).is_some_and(says_no);
+        self.is_given(key) && !is_off
+    }
+
+    /// Something else is wrong with it.
+    pub fn problem(&mut self, text: String) {
+        self.problems.push(text);
+    }
+
+    /// Whether the key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.left.get(key).is_some_and(|value| !value.is_null())
+    }
+
     /// True when the key is there with something in it; for keys that are known and not acted on.
     pub fn is_given(&mut self, key: &str) -> bool {
         self.take(key).is_some_and(|value| match value {
@@ -84,15 +202,30 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Whatever nobody took is unknown; all problems come together.
-    pub fn finish(mut self) -> Result<(), StartError> {
+    pub fn finish(self) -> Result<(), StartError> {
+        let mut problems = self.into_problems();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.insert(0, "failed to parse config: ".to_owned());
+        Err(StartError::Config(problems))
+    }
+
+    /// What is wrong, keys that nobody took included; one line each.
+    pub fn into_problems(mut self) -> Vec<String> {
         for key in self.left.keys() {
             self.problems.push(format!("Invalid label: No argument or block type is named \"{key}\"."));
         }
-        if self.problems.is_empty() {
-            return Ok(());
-        }
-        self.problems.insert(0, "failed to parse config: ".to_owned());
-        Err(StartError::Config(self.problems))
+        self.problems
+    }
+}
+
+/// A block stands there as an object, several of one name as a list of them.
+fn objects(value: &Value) -> Option<Vec<&serde_json::Map<String, Value>>> {
+    match value {
+        Value::Object(fields) => Some(vec![fields]),
+        Value::Array(items) => items.iter().map(Value::as_object).collect(),
+        _ => None,
     }
 }
 

@@ -75,7 +75,7 @@ impl AllocDir {
     /// A task's directories as the task sees them.
     pub fn seen_by(&self, task: &str, view: View) -> SeenDirs {
         match view {
-            View::Own => SeenDirs { alloc: "/alloc".into(), local: "/local".into(), secrets: "/secrets".into() },
+            View::Own | View::Image => SeenDirs { alloc: "/alloc".into(), local: "/local".into(), secrets: "/secrets".into() },
             View::Host => {
                 let own = self.root.join(task);
                 SeenDirs { alloc: self.shared(), local: own.join("local"), secrets: own.join("secrets") }
@@ -100,7 +100,7 @@ impl AllocDir {
     /// Makes a task's own directories. What is there already stays as it is.
     pub fn make_task(&self, task: &str, view: View, secrets_mib: u64) -> Result<(), DirError> {
         let own = self.root.join(task);
-        make_dir(&own, 0o777, (view == View::Host).then_some(NOBODY))?;
+        make_own(&own, view)?;
         make_dir(&own.join("local"), 0o777, Some(NOBODY))?;
         make_dir(&own.join("tmp"), 0o1777, Some(NOBODY))?;
         for (name, mib) in [("secrets", secrets_mib.max(1)), ("private", 1)] {
@@ -108,6 +108,20 @@ impl AllocDir {
             make_dir(&dir, 0o777, Some(NOBODY))?;
             if is_root() && !is_mounted(&dir, &own)? {
                 mount_tmpfs(&dir, mib)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves here what another alloc of the node leaves: the shared data and what each task keeps in its `local`. What was moved
+    /// before stays.
+    pub fn take_over(&self, previous: &AllocDir, tasks: &[(&str, View)]) -> Result<(), DirError> {
+        move_dir(&previous.shared().join("data"), &self.shared().join("data"))?;
+        for (task, view) in tasks {
+            let (from, own) = (previous.root.join(task).join("local"), self.root.join(task));
+            if is_dir(&from) {
+                make_own(&own, *view)?;
+                move_dir(&from, &own.join("local"))?;
             }
         }
         Ok(())
@@ -159,6 +173,34 @@ fn make_parents(allocs: &Path) -> Result<(), DirError> {
     let failed = |source| DirError { what: "create", path: allocs.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o711).create(allocs).map_err(failed)?;
     fs::set_permissions(allocs, Permissions::from_mode(0o711)).map_err(failed)
+}
+
+/// The directory of a task.
+fn make_own(own: &Path, view: View) -> Result<(), DirError> {
+    make_dir(own, 0o777, (view != View::Own).then_some(NOBODY))
+}
+
+/// A directory, and no link to one.
+fn is_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// Moves a directory into the place of an empty one, if it is there.
+fn move_dir(from: &Path, to: &Path) -> Result<(), DirError> {
+    let failed = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| DirError { what, path, source }
+    };
+    if !is_dir(from) {
+        return Ok(());
+    }
+    match fs::remove_dir(to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+        Err(error) => return Err(failed("replace", to)(error)),
+    }
+    fs::rename(from, to).map_err(failed("move", from))
 }
 
 /// Makes one directory with exactly these rights. One that is there stays as it is; a link in its place is refused. What a
@@ -255,6 +297,41 @@ mod tests {
         dir.remove().unwrap();
         assert!(!dir.root().exists());
         dir.remove().unwrap();
+    }
+
+    #[test]
+    fn what_an_alloc_leaves_is_taken_over_once() {
+        let base = tempfile::tempdir().unwrap();
+        let [old, new] = [1, 2].map(|id| AllocDir::new(base.path(), AllocId::from_random([id; 16])));
+        old.make().unwrap();
+        for task in ["web", "link"] {
+            old.make_task(task, View::Host, 0).unwrap();
+        }
+        fs::write(old.shared().join("data/kept"), "shared").unwrap();
+        fs::write(old.shared().join("tmp/lost"), "").unwrap();
+        fs::write(old.root().join("web/local/kept"), "own").unwrap();
+        fs::write(old.root().join("web/lost"), "").unwrap();
+        fs::remove_dir(old.root().join("link/local")).unwrap();
+        std::os::unix::fs::symlink("/etc", old.root().join("link/local")).unwrap();
+
+        let tasks = [("web", View::Host), ("link", View::Host), ("new", View::Own)];
+        new.make().unwrap();
+        new.take_over(&old, &tasks).unwrap();
+        // The agent was killed in between and does it again.
+        old.make().unwrap();
+        new.take_over(&old, &tasks).unwrap();
+        for (task, view) in tasks {
+            new.make_task(task, view, 0).unwrap();
+        }
+        let read = |path: &str| fs::read_to_string(new.root().join(path)).unwrap();
+        assert_eq!((read("alloc/data/kept"), read("web/local/kept")), ("shared".to_owned(), "own".to_owned()));
+        for lost in ["alloc/tmp/lost", "web/lost", "link/local/passwd"] {
+            assert!(!new.root().join(lost).exists(), "{lost}");
+        }
+        assert_eq!((mode(&new.root().join("web")), mode(&new.root().join("web/local"))), (0o777, 0o777));
+        for dir in [old, new] {
+            dir.remove().unwrap();
+        }
     }
 
     #[test]

@@ -22,8 +22,11 @@ use crate::clock;
 use crate::decide::actual::{AllocActual, Fact, Stage};
 use crate::decide::wanted::Wanted;
 use crate::decide::{Action, Limits, decide};
+use crate::hooks::network::EdgeNetworks;
+use crate::previous::{Lives, take_over_data};
 use crate::signal;
-use crate::start::{start, task_id};
+use crate::start::task_id;
+use crate::starting::Starting;
 use crate::task_env::EdgeFacts;
 
 /// Facts that wait for the loop; whoever has one more waits too.
@@ -53,7 +56,10 @@ pub struct Edge {
     journal: Arc<dyn Journal>,
     /// Tasks that ran before this agent and that no alloc on disk accounts for.
     unclaimed: Mutex<BTreeSet<String>>,
-    steps: Semaphore,
+    pub(crate) steps: Semaphore,
+    pub(crate) lives: Lives,
+    /// The networks of its allocs.
+    pub networks: EdgeNetworks,
 }
 
 impl Edge {
@@ -74,7 +80,15 @@ impl Edge {
             journal,
             unclaimed: Mutex::default(),
             steps: Semaphore::new(STEPS_MAX),
+            lives: Lives::default(),
+            networks: EdgeNetworks::default(),
         }
+    }
+
+    /// With these networks for its allocs.
+    #[must_use]
+    pub fn with_networks(self, networks: EdgeNetworks) -> Edge {
+        Edge { networks, ..self }
     }
 
     /// What tasks learn of the node.
@@ -112,9 +126,9 @@ pub enum Report {
 }
 
 #[derive(Clone, Debug)]
-struct Intent {
-    wanted: Wanted,
-    is_removed: bool,
+pub(crate) struct Intent {
+    pub(crate) wanted: Wanted,
+    pub(crate) is_removed: bool,
 }
 
 /// A runner. Dropping it leaves the tasks running.
@@ -173,10 +187,16 @@ pub fn spawn(
     let (facts_tx, facts) = mpsc::channel(FACTS_MAX);
     let dir = AllocDir::new(&edge.allocs_dir, wanted.alloc.id);
     // Before this returns: what nobody has claimed by the end of a round is ended.
-    let claimed = actual.tasks.iter().map(|task| task.name.clone());
+    // A task whose driver is off is not claimed: a driver that is off runs nothing, not even what it had started before.
+    let has_driver = |name: &str| {
+        let task = wanted.group().and_then(|group| group.task(name));
+        task.is_none_or(|task| edge.drivers.get(&task.driver).is_some())
+    };
+    let claimed = actual.tasks.iter().map(|task| task.name.clone()).filter(|name| has_driver(name));
     let claimed = claimed.filter(|name| edge.claim(&task_id(wanted.alloc.id, name))).collect();
     let (running_tx, running) = watch::channel(BTreeMap::new());
     let (saved, told, report_due) = (None, None, None);
+    let is_over = edge.lives.begin(wanted.alloc.id);
     let handle = AllocHandle { intent, running, facts: facts_tx.clone() };
     let runner = Runner {
         edge,
@@ -188,6 +208,7 @@ pub fn spawn(
         report_due,
         claimed,
         running_tx,
+        is_over,
         heard,
         reports,
         facts_tx,
@@ -211,6 +232,8 @@ struct Runner {
     /// Its tasks that ran before this agent.
     claimed: BTreeSet<String>,
     running_tx: watch::Sender<BTreeMap<String, TaskHandle>>,
+    /// Tells the alloc that replaces it.
+    is_over: watch::Sender<bool>,
     heard: watch::Receiver<Intent>,
     reports: mpsc::Sender<Report>,
     facts_tx: mpsc::Sender<Fact>,
@@ -223,6 +246,8 @@ impl Runner {
         loop {
             let decision = decide(&self.wanted, &mut self.actual, self.edge.limits, clock::now());
             let on_disk = self.save();
+            let is_over = self.actual.is_over();
+            self.is_over.send_if_modified(|was_over| std::mem::replace(was_over, is_over) != is_over);
             let report_at = self.report().await;
             for action in decision.actions {
                 self.begin(action, on_disk.clone());
@@ -335,15 +360,34 @@ impl Runner {
                 self.await_exit(&driver, name, &asked);
             }
         }
+        if self.actual.tasks.iter().any(|task| task.stage == Stage::Running) {
+            let (edge, wanted) = (self.edge.clone(), self.wanted.clone());
+            if let Some(Some(network)) = self.blocking(move || edge.networks.take_over(&wanted)).await {
+                self.actual.network = Some(network);
+            }
+        }
     }
 
     fn begin(&self, action: Action, on_disk: OnDisk) {
         match action {
             Action::Prepare => {
-                let dir = self.dir.clone();
-                // What is made must be known to the next life of the agent, or nobody would ever remove it.
-                self.step_after(on_disk, move |_, _| {
+                let (edge, dir, mut heard) = (self.edge.clone(), self.dir.clone(), self.heard.clone());
+                let previous = self.wanted.alloc.previous_allocation;
+                let begin = async move {
+                    // What is made must be known to the next life of the agent, or nobody would ever remove it.
+                    on_disk.wait().await;
+                    let Some(previous) = previous else { return };
+                    tokio::select! {
+                        () = edge.lives.over(previous) => {}
+                        // It is not to run any more: there is nothing to wait for.
+                        _ = heard.wait_for(|intent| intent.is_removed || !intent.wanted.shall_run()) => {}
+                    }
+                };
+                self.step_after(begin, move |edge, wanted| {
                     let made = dir.make();
+                    if made.is_ok() {
+                        take_over_data(edge, wanted, &dir);
+                    }
                     Some(Fact::Prepared(
                         made.map_err(|error| format!("failed to build alloc directory: {error}: {}", error.source)),
                     ))
@@ -351,22 +395,26 @@ impl Runner {
             }
             Action::Start { task } => {
                 let exits = self.facts_tx.clone();
-                self.step(move |edge, wanted| match start(edge, wanted, &task) {
-                    Ok(handle) => {
-                        let driver = edge.drivers.get(&handle.driver).cloned();
-                        // The start is told before the end can be.
-                        if exits.blocking_send(Fact::Started { task: task.clone(), handle: handle.clone() }).is_ok()
-                            && let Some(driver) = driver
-                        {
-                            tell_exit(&tokio::runtime::Handle::current(), &driver, task, &handle, exits);
-                        }
-                        None
+                let told = self.actual.network.clone();
+                let tell_network = move |facts: &mpsc::Sender<Fact>, status| {
+                    if told.as_ref() != Some(&status) {
+                        // The loop has ended: the agent is going.
+                        let _ = facts.blocking_send(Fact::Connected(status));
                     }
-                    Err(failure) => Some(Fact::NotStarted { task, failure }),
-                });
+                };
+                let work = Starting {
+                    edge: self.edge.clone(),
+                    wanted: self.wanted.clone(),
+                    task,
+                    facts: exits.clone(),
+                    heard: self.heard.clone(),
+                };
+                tokio::spawn(work.run(move |status| tell_network(&exits, status)));
             }
             Action::Signal { task, signal } => self.with_driver(task, move |driver, handle| {
-                if let Err(error) = driver.signal(handle, signal::number(&signal)) {
+                // What the job does not say, the task itself may (an image names one).
+                let own = if signal.is_empty() { driver.stop_signal(handle) } else { None };
+                if let Err(error) = driver.signal(handle, signal::number(&own.unwrap_or(signal))) {
                     tracing::debug!(id = handle.id, %error, "signal not sent");
                 }
             }),
@@ -378,7 +426,8 @@ impl Runner {
             Action::Forget { task } => self.forget(task, on_disk),
             Action::CleanUp => {
                 let dir = self.dir.clone();
-                self.step(move |_, _| {
+                self.step(move |edge, wanted| {
+                    edge.networks.poststop(wanted.alloc.id);
                     if let Err(error) = dir.unmount() {
                         tracing::warn!(error = %error, cause = %error.source, "alloc directory not unmounted");
                     }
@@ -390,13 +439,17 @@ impl Runner {
 
     /// Does a blocking step on a thread of its own; the fact it gives reaches the loop.
     fn step(&self, work: impl FnOnce(&Edge, &Wanted) -> Option<Fact> + Send + 'static) {
-        self.step_after(OnDisk::default(), work);
+        self.step_after(std::future::ready(()), work);
     }
 
-    fn step_after(&self, on_disk: OnDisk, work: impl FnOnce(&Edge, &Wanted) -> Option<Fact> + Send + 'static) {
+    fn step_after(
+        &self,
+        begin: impl Future<Output = ()> + Send + 'static,
+        work: impl FnOnce(&Edge, &Wanted) -> Option<Fact> + Send + 'static,
+    ) {
         let (edge, wanted, facts) = (self.edge.clone(), self.wanted.clone(), self.facts_tx.clone());
         tokio::spawn(async move {
-            on_disk.wait().await;
+            begin.await;
             let Ok(_seat) = edge.steps.acquire().await else { return };
             let shared = edge.clone();
             let fact = tokio::task::spawn_blocking(move || work(&shared, &wanted)).await;
@@ -445,10 +498,15 @@ impl Runner {
     }
 
     async fn remove(&mut self) {
-        let dir = self.dir.clone();
-        if let Some(Err(error)) = self.blocking(move || dir.remove()).await {
+        let (dir, edge, alloc) = (self.dir.clone(), self.edge.clone(), self.wanted.alloc.id);
+        let remove = move || {
+            edge.networks.poststop(alloc);
+            dir.remove()
+        };
+        if let Some(Err(error)) = self.blocking(remove).await {
             tracing::warn!(error = %error, cause = %error.source, "alloc directory not removed");
         }
+        self.edge.lives.forget(self.wanted.alloc.id);
         let _ = self.reports.send(Report::Gone(self.wanted.alloc.id)).await;
     }
 }
@@ -468,7 +526,7 @@ impl OnDisk {
 }
 
 /// Tells the loop of the task's end.
-fn tell_exit(
+pub(crate) fn tell_exit(
     runtime: &tokio::runtime::Handle,
     driver: &Arc<dyn Driver>,
     task: String,

@@ -32,6 +32,8 @@ pub fn begin(
     fds: [BorrowedFd<'_>; 3],
 ) -> Result<Session, ExecError> {
     let wanted = alloc.wanted();
+    let network = edge.networks.status(&wanted);
+    let wanted = wanted.with_network(network);
     let its = wanted.group().and_then(|group| group.task(task)).ok_or(ExecError::NoTask)?;
     let not_running = || ExecError::NotRunning(task.to_owned());
     let handle = alloc.running().remove(task).ok_or_else(not_running)?;
@@ -39,7 +41,7 @@ pub fn begin(
     let dir = AllocDir::new(&edge.allocs_dir, wanted.alloc.id);
     let env = TaskEnv::build(&wanted, its, &edge.facts(), &dir.seen_by(task, driver.view()));
     let user = env.text(&its.user);
-    let command = TaskCommand { argv, env: env.vars, user, task_dir: dir.of_task(task).task_dir, is_terminal };
+    let command = TaskCommand { argv, env: env.vars, user, task_dir: dir.of_task(task).task_dir, is_terminal, has_image: false };
     driver.exec(&handle, command, fds).map_err(|error| match error {
         drover_drivers::driver::TaskError::Gone => not_running(),
         drover_drivers::driver::TaskError::Failed(text) => ExecError::Failed(text),

@@ -16,9 +16,12 @@ pub mod signal;
 
 pub mod alloc_runner;
 pub mod exec;
+pub mod previous;
 pub mod start;
+mod starting;
 
 pub use drover_drivers as drivers;
+pub use drover_network as networks;
 
 pub use alloc_runner::{AllocHandle, Edge, Journal, Report, spawn};
 pub use decide::actual::AllocActual;

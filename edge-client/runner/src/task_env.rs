@@ -149,7 +149,7 @@ fn ports(vars: &mut BTreeMap<String, String>, wanted: &Wanted, task: &Task) {
     for port in &resources.shared.ports {
         let (raw, label) = (&port.label, clean(&port.label));
         let inside = if port.to > 0 { port.to } else { port.value };
-        let address = address(&port.host_ip, port.value);
+        let address = address_of(&port.host_ip, port.value);
         vars.insert(format!("NOMAD_IP_{label}"), port.host_ip.clone());
         vars.insert(format!("NOMAD_PORT_{label}"), inside.to_string());
         vars.insert(format!("NOMAD_ADDR_{label}"), address.clone());
@@ -157,6 +157,12 @@ fn ports(vars: &mut BTreeMap<String, String>, wanted: &Wanted, task: &Task) {
         vars.insert(format!("NOMAD_HOST_IP_{raw}"), port.host_ip.clone());
         vars.insert(format!("NOMAD_HOST_ADDR_{raw}"), address);
         vars.insert(format!("NOMAD_ALLOC_PORT_{raw}"), inside.to_string());
+        if let Some(network) = wanted.alloc.network_status.as_ref().filter(|network| !network.address.is_empty()) {
+            let inner = address_of(&network.address, inside);
+            vars.insert(format!("NOMAD_ALLOC_INTERFACE_{raw}"), network.interface_name.clone());
+            vars.insert(format!("NOMAD_ALLOC_IP_{raw}"), network.address.clone());
+            vars.insert(format!("NOMAD_ALLOC_ADDR_{raw}"), inner);
+        }
     }
     for (name, given) in &resources.tasks {
         for network in &given.networks {
@@ -175,7 +181,7 @@ fn task_network(vars: &mut BTreeMap<String, String>, network: &Network, other: O
         let inside = if port.to > 0 && other.is_none() { port.to } else { port.value };
         vars.insert(format!("NOMAD_IP_{label}"), network.ip.clone());
         vars.insert(format!("NOMAD_PORT_{label}"), inside.to_string());
-        vars.insert(format!("NOMAD_ADDR_{label}"), address(&network.ip, port.value));
+        vars.insert(format!("NOMAD_ADDR_{label}"), address_of(&network.ip, port.value));
         if other.is_none() {
             let family = if network.ip.contains(':') { "6" } else { "4" };
             vars.insert(format!("NOMAD_HOST_PORT_{label}"), port.value.to_string());
@@ -184,7 +190,7 @@ fn task_network(vars: &mut BTreeMap<String, String>, network: &Network, other: O
     }
 }
 
-fn address(ip: &str, port: i32) -> String {
+fn address_of(ip: &str, port: i32) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
@@ -205,7 +211,7 @@ fn clean(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use drover_model::alloc::Alloc;
+    use drover_model::alloc::{Alloc, NetworkStatus};
     use drover_model::group::Group;
     use drover_model::job::Job;
     use drover_model::network::PortMapping;
@@ -216,6 +222,10 @@ mod tests {
     }
 
     fn build(env: &[(&str, &str)]) -> TaskEnv {
+        build_with(env, None)
+    }
+
+    fn build_with(env: &[(&str, &str)], network_status: Option<NetworkStatus>) -> TaskEnv {
         let task = Task { name: "t".to_owned(), env: map(env), meta: map(&[("dash-key", "task")]), ..Task::default() };
         let group = Group { name: "g".to_owned(), meta: map(&[("dash-key", "group"), ("b", "g")]), ..Group::default() };
         let job = Job {
@@ -225,7 +235,8 @@ mod tests {
             task_groups: vec![group],
             ..Job::default()
         };
-        let mut alloc = Alloc { name: "inv.g[2]".to_owned(), task_group: "g".to_owned(), ..Alloc::default() };
+        let mut alloc =
+            Alloc { name: "inv.g[2]".to_owned(), task_group: "g".to_owned(), network_status, ..Alloc::default() };
         let mut given = AllocatedTask::default();
         given.cpu.mhz = 100;
         given.memory.mib = 64;
@@ -264,6 +275,24 @@ mod tests {
         check("NOMAD_HOST_ADDR_odd-label", "10.0.0.1:23015");
         check("NOMAD_ALLOC_PORT_odd-label", "80");
         assert!(!vars.contains_key("NOMAD_MEMORY_MAX_LIMIT") && !vars.contains_key("NOMAD_JOB_PARENT_ID"));
+    }
+
+    #[test]
+    fn a_network_of_its_own_is_named() {
+        let network = NetworkStatus {
+            interface_name: "eth0".to_owned(),
+            address: "172.26.64.2".to_owned(),
+            ..NetworkStatus::default()
+        };
+        let vars = build_with(&[], Some(network)).vars;
+        let check =
+            |name: &str, expected: &str| assert_eq!(vars.get(name).map(String::as_str), Some(expected), "{name}");
+        check("NOMAD_ALLOC_INTERFACE_odd-label", "eth0");
+        check("NOMAD_ALLOC_IP_odd-label", "172.26.64.2");
+        check("NOMAD_ALLOC_ADDR_odd-label", "172.26.64.2:80");
+        check("NOMAD_ADDR_odd_label", "10.0.0.1:23015");
+        check("NOMAD_PORT_odd_label", "80");
+        assert!(!build(&[]).vars.keys().any(|name| name.starts_with("NOMAD_ALLOC_IP")));
     }
 
     #[test]

@@ -16,10 +16,8 @@ use drover_model::task::{LogConfig, Task};
 use drover_runner::alloc_dir::AllocDir;
 use drover_runner::decide::Limits;
 use drover_runner::decide::actual::Fact;
-use drover_runner::drivers::exec::ExecConfig;
-use drover_runner::drivers::raw_exec::RawExecConfig;
 use drover_runner::drivers::supervised::Supervised;
-use drover_runner::drivers::{Drivers, Recovered, StartOptions};
+use drover_runner::drivers::{DriverSettings, Drivers, Recovered, StartOptions};
 use drover_runner::task_env::EdgeFacts;
 use drover_runner::{AllocActual, AllocHandle, Edge, Journal, Report, Wanted, spawn};
 use serde_json::{Value, json};
@@ -27,6 +25,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// No step of these tests takes longer, however slow the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+#[path = "alloc_life/around.rs"]
+mod around;
 
 type Case = (&'static str, fn());
 
@@ -43,6 +44,9 @@ fn main() {
         ("a_start_takes_the_place_of_one_that_nobody_watched", a_start_takes_the_place_of_one_that_nobody_watched),
         ("a_command_that_is_not_there_is_told", a_command_that_is_not_there_is_told),
         ("an_exec_task_sees_its_own_root", an_exec_task_sees_its_own_root),
+        ("an_exec_task_sees_its_volumes_and_servers", around::an_exec_task_sees_its_volumes_and_servers),
+        ("a_volume_that_cannot_be_had_is_told", around::a_volume_that_cannot_be_had_is_told),
+        ("a_sticky_alloc_leaves_its_data_when_it_is_over", around::a_sticky_alloc_leaves_its_data_when_it_is_over),
     ];
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let mut failed = 0;
@@ -102,7 +106,8 @@ impl Host {
         // Should a test end without having ended it.
         options.linger = Some(Duration::from_secs(5));
         let supervised = Supervised::connect_or_start(options).unwrap();
-        let drivers = Drivers::on_supervisor(&supervised, Some(RawExecConfig::default()), ExecConfig::default());
+        let settings = DriverSettings { raw_exec_enabled: true, ..DriverSettings::default() };
+        let drivers = Drivers::on_supervisor(&supervised, &settings).unwrap();
         let facts = EdgeFacts {
             node: Arc::new(Node { datacenter: "dc1".to_owned(), ..Node::default() }),
             region: "global".to_owned(),

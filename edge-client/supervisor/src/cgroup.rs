@@ -191,9 +191,14 @@ impl NodeCgroups {
         if let Layout::None { reason } = &self.layout {
             return (None, Some(reason.clone()));
         }
-        let Some(task) = self.task(name) else {
+        let Some(mut task) = self.task(name) else {
             return (None, Some("no usable cgroup hierarchy".to_owned()));
         };
+        if !resources.cores.is_empty()
+            && let Err(reason) = self.add_cpuset(&mut task)
+        {
+            return (None, Some(reason));
+        }
         for dir in &task.joined {
             if let Err(err) = self.make(dir) {
                 task.remove();
@@ -202,6 +207,29 @@ impl NodeCgroups {
         }
         let reason = task.set_limits(resources).err();
         (Some(task), reason)
+    }
+
+    /// On v1 only a task with cores of its own joins the hierarchy of cores. There each level needs a set of its own before
+    /// anybody may join it, which begins as that of the level above.
+    fn add_cpuset(&self, task: &mut TaskCgroup) -> Result<(), String> {
+        let Layout::V1 { all, .. } = &self.layout else { return Ok(()) };
+        let root = all.iter().find(|root| root.join("cpuset.cpus").exists());
+        let mut level = root.ok_or("the cpuset controller is not available")?.clone();
+        let name = task.name();
+        for part in self.path.iter().chain([std::ffi::OsStr::new(&name)]) {
+            let above = level.clone();
+            level.push(part);
+            std::fs::create_dir_all(&level)
+                .map_err(|err| format!("create cgroup {}: {}", level.display(), errno_text(&err)))?;
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let read = |dir: &Path| std::fs::read_to_string(dir.join(file)).unwrap_or_default().trim().to_owned();
+                if read(&level).is_empty() {
+                    write(&level.join(file), &read(&above))?;
+                }
+            }
+        }
+        task.joined.push(level);
+        Ok(())
     }
 
     /// On v2 a controller must be handed down level by level, from the root to the node's directory.
@@ -213,7 +241,7 @@ impl NodeCgroups {
                 level.push(part);
             }
             // One by one: a missing controller must not keep back the others.
-            for controller in ["+cpu", "+memory", "+pids"] {
+            for controller in ["+cpu", "+memory", "+pids", "+cpuset"] {
                 let _ = write(&level.join("cgroup.subtree_control"), controller);
             }
         }
@@ -286,6 +314,10 @@ impl TaskCgroup {
             } else {
                 write(&dir.join("cpu.shares"), &shares.to_string())?;
             }
+        }
+        if !resources.cores.is_empty() {
+            let file = self.joined.iter().map(|dir| dir.join("cpuset.cpus")).find(|file| file.exists());
+            write(&file.ok_or_else(|| missing("cpuset"))?, &resources.cores)?;
         }
         if let Some(pids_max) = resources.pids_max {
             let file = self.joined.iter().map(|dir| dir.join("pids.max")).find(|file| file.exists());

@@ -50,6 +50,9 @@ pub struct StartOptions {
     pub linger: Option<Duration>,
     /// Directory that the supervisor removes, mounts below it included, when `linger` has run out or it got a SIGTERM.
     pub remove_dir: Option<PathBuf>,
+    /// Arguments that its program is run with then, after the last task and before the directory goes: for what tasks had in
+    /// the kernel that the supervisor does not know of. Empty: nothing is run.
+    pub at_end: Vec<String>,
     /// Where the node's cgroups stand, for example `/drover`.
     pub cgroup_parent: String,
     /// The program to run as supervisor; its main must call `main_if_supervisor` first. None: the calling one.
@@ -66,6 +69,7 @@ impl StartOptions {
             node_id: node_id.into(),
             linger: None,
             remove_dir: None,
+            at_end: Vec::new(),
             cgroup_parent: "/drover".to_owned(),
             program: None,
             keeper: None,
@@ -503,6 +507,7 @@ fn start(options: &StartOptions) -> Result<(), ClientError> {
         socket: options.socket.clone(),
         linger: options.linger,
         remove_dir: options.remove_dir.clone(),
+        at_end: options.at_end.clone(),
         cgroup_parent: options.cgroup_parent.clone(),
         takes_kept: options.keeper.is_some(),
         open_files: open_files_of_tasks(),

@@ -1,4 +1,4 @@
-//! Starting a contained task (`exec`) through libcontainer, the only place that names it.
+//! Starting a contained task (`exec`, or of an image) through libcontainer, the only place that names it.
 //!
 //! libcontainer changes its process (dumpable, working directory, oom score) and may only be called where there is one
 //! thread. Both are given by a fork of the single-threaded supervisor that lives until the container has started; the
@@ -13,6 +13,8 @@ use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
 use crate::cgroup_files::errno_text;
+use crate::image_spec::ImageSpec;
+use crate::{image_config, image_root};
 use crate::report::{Report, report_pipe};
 use crate::spawn::{Inherited, Stdio, environment};
 use crate::spec::{Bind, ContainerSpec, NamespaceMode, TaskSpec};
@@ -42,7 +44,6 @@ pub(crate) fn start_contained(
     stdio: Stdio,
 ) -> Result<(i32, Report), String> {
     let links = link_targets(container)?;
-    let config = config(spec, container, plan, &links)?;
     let bundle = plan.dir.join("bundle").join(plan.name);
     let state = plan.dir.join("state");
     remove_files(plan.dir, plan.name);
@@ -53,9 +54,14 @@ pub(crate) fn start_contained(
             .create(dir)
             .map_err(|err| format!("create {}: {}", dir.display(), errno_text(&err)))?;
     }
-    let file = bundle.join("config.json");
-    std::fs::write(&file, config.to_string())
-        .map_err(|err| format!("write {}: {}", file.display(), errno_text(&err)))?;
+    let write = |config: &Value| {
+        let file = bundle.join("config.json");
+        std::fs::write(&file, config.to_string())
+            .map_err(|err| format!("write {}: {}", file.display(), errno_text(&err)))
+    };
+    if container.image.is_none() {
+        write(&config(spec, container, plan, &links)?)?;
+    }
 
     let (report, mut reporter) = report_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
     match sys::fork().map_err(|err| format!("fork: {}", errno_text(&err)))? {
@@ -64,7 +70,11 @@ pub(crate) fn start_contained(
             sys::reset_signals();
             // Nobody would hear of the container that it makes.
             let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-            match make(plan.name, &state, &bundle, stdio) {
+            let made = match &container.image {
+                None => Ok(()),
+                Some(image) => prepare_image(spec, container, image, plan, &bundle).and_then(|config| write(&config)),
+            };
+            match made.and_then(|()| make(plan.name, &state, &bundle, stdio, container.no_pivot_root)) {
                 Ok(pid) => reporter.contained(pid),
                 Err(text) => reporter.failed(&text),
             }
@@ -80,7 +90,7 @@ pub(crate) fn remove_files(dir: &Path, name: &str) {
 }
 
 /// In the helper: makes and starts the container, returns its first process.
-fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio) -> Result<i32, String> {
+fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio, no_pivot_root: bool) -> Result<i32, String> {
     let chain = |err: &dyn std::error::Error| {
         let mut text = err.to_string();
         let mut source = err.source();
@@ -103,6 +113,7 @@ fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio) -> Result<i32, St
         .as_init(bundle)
         .with_systemd(false)
         .with_detach(true)
+        .with_no_pivot(no_pivot_root)
         .build()
         .map_err(|err| chain(&err))?;
     let pid = container.pid().ok_or("container has no process")?.as_raw();
@@ -110,10 +121,32 @@ fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio) -> Result<i32, St
     Ok(pid)
 }
 
+/// In the helper: mounts the image's root, finds the user in it, and gives the configuration.
+fn prepare_image(
+    spec: &TaskSpec,
+    container: &ContainerSpec,
+    image: &ImageSpec,
+    plan: &ContainerPlan<'_>,
+    bundle: &Path,
+) -> Result<Value, String> {
+    let stage = bundle.join("held");
+    std::fs::create_dir(&stage).map_err(|err| format!("create {}: {}", stage.display(), errno_text(&err)))?;
+    let held = image_root::make(image, &container.rootfs_dir, &stage)?;
+    let user = image_root::user(&container.rootfs_dir, &image.user, &image.groups)?;
+    image_root::make_cwd(&container.rootfs_dir, &spec.cwd);
+    let plan = ContainerPlan { user: Some(&user), cgroups_path: plan.cgroups_path.clone(), ..*plan };
+    let mut config = config(spec, container, &plan, &[])?;
+    image_config::add(&mut config, spec, container, image, &held, &plan)?;
+    Ok(config)
+}
+
 /// Host paths that are symbolic links (`/bin` on most systems) become links in the rootfs: a bind would follow them.
 /// Returns the targets that are settled that way.
 fn link_targets(container: &ContainerSpec) -> Result<Vec<PathBuf>, String> {
     let mut linked = Vec::new();
+    if container.image.is_some() {
+        return Ok(linked);
+    }
     for bind in &container.binds {
         let parts: Vec<Component<'_>> = bind.target.components().collect();
         let [Component::RootDir, Component::Normal(name)] = parts.as_slice() else {
@@ -241,7 +274,7 @@ fn bind_mount(bind: &Bind) -> Result<Option<Value>, String> {
     };
     Ok(Some(json!({
         "destination": bind.target, "type": "bind", "source": bind.source,
-        "options": ["rbind", "rprivate", "nosuid", access],
+        "options": ["rbind", if bind.follows_host { "rslave" } else { "rprivate" }, "nosuid", access],
     })))
 }
 

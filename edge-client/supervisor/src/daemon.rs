@@ -406,6 +406,13 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(1));
         }
         let Some(closing) = self.closing.take() else { return };
+        if closing.removes_dir && !self.options.at_end.is_empty() {
+            let mut program = std::process::Command::new("/proc/self/exe");
+            let run = program.args(&self.options.at_end).stdin(std::process::Stdio::null()).status();
+            if !run.as_ref().is_ok_and(std::process::ExitStatus::success) {
+                self.log(&format!("what was to be done at the end: {run:?}"));
+            }
+        }
         if closing.removes_dir
             && let Some(dir) = self.options.remove_dir.clone()
             && let Err(reason) = mounts::remove_dir_and_mounts(&dir)

@@ -27,6 +27,9 @@ pub(crate) struct RunOptions {
     pub(crate) socket: PathBuf,
     pub(crate) linger: Option<Duration>,
     pub(crate) remove_dir: Option<PathBuf>,
+    /// What the program is run with before that.
+    #[serde(default)]
+    pub(crate) at_end: Vec<String>,
     pub(crate) cgroup_parent: String,
     /// Standard output is a socket on which the agent hands over what it kept of a dead supervisor.
     #[serde(default)]

@@ -13,6 +13,7 @@
 //! What is absent on purpose: async, TLS, parsers of foreign input, threads besides that of the logs. All `unsafe` is in `sys.rs`.
 #![deny(unsafe_code)]
 
+pub mod image_spec;
 pub mod spec;
 
 pub mod client;
@@ -24,6 +25,8 @@ pub mod users;
 
 mod daemon;
 mod entry;
+mod image_config;
+mod image_root;
 
 mod cgroup;
 mod cgroup_files;
@@ -47,4 +50,5 @@ pub use client::{Client, ClientError, EventStream, Session, StartOptions};
 pub use entry::{main_if_supervisor, run_supervisor};
 pub use keeper::Keeper;
 pub use protocol::{Exit, Refusal, SessionSpec, Started, Stats, TaskExited, TaskState, TaskStatus};
+pub use image_spec::{Device, HeldBind, ImageSpec, Tmpfs};
 pub use spec::{Bind, ContainerSpec, Isolation, LogSpec, NamespaceMode, Resources, TaskSpec, default_capabilities};

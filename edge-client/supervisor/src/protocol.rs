@@ -86,6 +86,9 @@ pub struct SessionSpec {
     pub user: Option<String>,
     /// Its standard input is a terminal, which becomes that of its session.
     pub is_terminal: bool,
+    /// The task's root is that of an image, whose files name the user.
+    #[serde(default)]
+    pub has_image: bool,
 }
 
 /// What is told of a session, in this order.

@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
+use std::path::Path;
+
 use crate::cgroup::TaskCgroup;
 use crate::cgroup_files::errno_text;
 use crate::protocol::SessionSpec;
@@ -12,6 +14,7 @@ use crate::report::{Report, Reporter, report_pipe};
 use crate::spawn::{Entry, Inherited, Program, Stdio, enter, fail};
 use crate::spec::{Isolation, Resources, TaskSpec};
 use crate::sys::{self, Forked};
+use crate::image_root;
 use crate::users::{self, User};
 
 /// The namespaces that a task may have of its own, in the order in which they are joined.
@@ -62,6 +65,13 @@ impl Inside {
     }
 }
 
+/// The network of a plain task, where it is not this process's own.
+fn other_network(pid: i32) -> Option<std::path::PathBuf> {
+    let path = std::path::PathBuf::from(format!("/proc/{pid}/ns/net"));
+    let (its, own) = (std::fs::read_link(&path).ok()?, std::fs::read_link("/proc/self/ns/net").ok()?);
+    (its != own).then_some(path)
+}
+
 /// Forks the command of a session. `pid` is the task's main process.
 pub(crate) fn begin(
     spec: &SessionSpec,
@@ -73,7 +83,11 @@ pub(crate) fn begin(
 ) -> Result<Session, String> {
     let [stdin, stdout, stderr] = fds;
     let stdio = Stdio { stdin, stdout, stderr };
-    let user = spec.user.as_deref().map(users::lookup).transpose().map_err(|err| err.to_string())?;
+    let user = match &spec.user {
+        // Read by the child: a task may have put anything in the place of these files.
+        _ if spec.has_image => None,
+        user => user.as_deref().map(users::lookup).transpose().map_err(|err| err.to_string())?,
+    };
     let entry = cgroup.map(TaskCgroup::session_entry).transpose()?.unwrap_or_default();
     let inside = if is_contained { Some(Inside::of(pid)?) } else { None };
     let task = TaskSpec {
@@ -86,6 +100,7 @@ pub(crate) fn begin(
         stderr: None,
         resources: Resources::default(),
         oom_score_adj: None,
+        network_namespace: if is_contained { None } else { other_network(pid) },
         isolation: Isolation::None,
     };
     task.check()?;
@@ -96,7 +111,21 @@ pub(crate) fn begin(
         }
         Forked::Child => {
             sys::reset_signals();
-            let command = SessionCommand { task, user, stdio, inherited, is_terminal: spec.is_terminal };
+            let mut command = SessionCommand {
+                task,
+                user,
+                stdio,
+                inherited,
+                is_terminal: spec.is_terminal,
+                has_image: spec.has_image,
+            };
+            let mut reporter = reporter;
+            if spec.has_image {
+                match image_root::user(Path::new(&format!("/proc/{pid}/root")), spec.user.as_deref().unwrap_or(""), &[]) {
+                    Ok(user) => command.user = Some(user),
+                    Err(text) => fail(&mut reporter, &text),
+                }
+            }
             match inside {
                 None => command.become_it(entry, None, reporter),
                 Some(inside) => command.fork_inside(entry, &inside, reporter),
@@ -112,6 +141,7 @@ struct SessionCommand {
     stdio: Stdio,
     inherited: Inherited,
     is_terminal: bool,
+    has_image: bool,
 }
 
 impl SessionCommand {
@@ -140,7 +170,7 @@ impl SessionCommand {
                 self.user.as_ref(),
                 &self.stdio,
                 self.inherited,
-                &crate::spawn::Rights { is_terminal: self.is_terminal, capabilities },
+                &crate::spawn::Rights { is_terminal: self.is_terminal, capabilities, has_image: self.has_image },
                 &mut reporter,
             ),
             Err(text) => fail(&mut reporter, &text),

@@ -89,6 +89,8 @@ pub(crate) struct Rights {
     pub(crate) is_terminal: bool,
     /// The only capabilities that it may have; none leaves them as they are.
     pub(crate) capabilities: Option<u64>,
+    /// As in a container of an image: only root has them from the start, and programs may give them.
+    pub(crate) has_image: bool,
 }
 
 /// What is to be executed, in the kernel's form.
@@ -143,6 +145,9 @@ fn prepare(
     let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
     let _ = rustix::process::setrlimit(Resource::Nofile, inherited.open_files);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if let Some(path) = &spec.network_namespace {
+        sys::join_namespace(&File::open(path)?, libc::CLONE_NEWNET)?;
+    }
     rustix::stdio::dup2_stdin(&stdio.stdin)?;
     rustix::stdio::dup2_stdout(&stdio.stdout)?;
     rustix::stdio::dup2_stderr(&stdio.stderr)?;
@@ -150,13 +155,14 @@ fn prepare(
         sys::take_terminal()?;
     }
     if let Some(mask) = rights.capabilities {
-        sys::limit_capabilities(mask);
+        sys::limit_capabilities(mask, rights.has_image);
     }
     if let Some(user) = user {
         sys::set_user(user.uid, user.gid, &user.groups)?;
     }
     if let Some(mask) = rights.capabilities {
-        sys::hold_capabilities(mask)?;
+        let is_root = user.is_none_or(|user| user.uid == 0);
+        sys::hold_capabilities(mask, !rights.has_image, is_root || !rights.has_image)?;
     }
     std::env::set_current_dir(&spec.cwd)
 }

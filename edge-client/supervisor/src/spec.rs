@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::image_spec::ImageSpec;
+
 /// Longest task id, in bytes (it becomes a directory name, escaped).
 pub const TASK_ID_BYTES_MAX: usize = 180;
 /// Most arguments plus environment variables of one task.
@@ -32,6 +34,9 @@ pub struct TaskSpec {
     /// The kernel's oom_score_adj for the task; none means that of the agent.
     #[serde(default)]
     pub oom_score_adj: Option<i32>,
+    /// A network namespace that a plain task joins; a contained one has it in its [`ContainerSpec`].
+    #[serde(default)]
+    pub network_namespace: Option<PathBuf>,
     /// How much of the host the task sees.
     pub isolation: Isolation,
 }
@@ -60,6 +65,9 @@ pub struct Resources {
     pub memory_max_bytes: Option<u64>,
     /// Most processes and threads.
     pub pids_max: Option<u64>,
+    /// The cores that it may run on, such as `0,2-3`; empty means all.
+    #[serde(default)]
+    pub cores: String,
 }
 
 /// How much of the host a task sees.
@@ -87,6 +95,12 @@ pub struct ContainerSpec {
     pub ipc_mode: NamespaceMode,
     /// A network namespace to join, for example `/var/run/netns/x`; none means the host's network.
     pub network_namespace: Option<PathBuf>,
+    /// The root is changed by chroot: where the host's root is in memory the usual way is refused.
+    #[serde(default)]
+    pub no_pivot_root: bool,
+    /// The root is that of an image, mounted on `rootfs_dir`, which is empty otherwise. The user is the image's then.
+    #[serde(default)]
+    pub image: Option<Box<ImageSpec>>,
 }
 
 impl ContainerSpec {
@@ -99,6 +113,8 @@ impl ContainerSpec {
             pid_mode: NamespaceMode::Private,
             ipc_mode: NamespaceMode::Private,
             network_namespace: None,
+            no_pivot_root: false,
+            image: None,
         }
     }
 }
@@ -113,7 +129,7 @@ pub enum NamespaceMode {
 }
 
 /// One host path shown inside a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// Absolute path on the host.
     pub source: PathBuf,
@@ -123,6 +139,9 @@ pub struct Bind {
     pub read_only: bool,
     /// A missing source is skipped instead of failing the start.
     pub optional: bool,
+    /// What is mounted below the source later on is seen inside too.
+    #[serde(default)]
+    pub follows_host: bool,
 }
 
 /// The capabilities of a contained task unless the job says otherwise.
@@ -169,6 +188,9 @@ impl TaskSpec {
             }
         }
         check_path("working directory", &self.cwd)?;
+        if let Some(path) = &self.network_namespace {
+            check_path("network namespace", path)?;
+        }
         for log in [&self.stdout, &self.stderr].into_iter().flatten() {
             check_path("log directory", &log.dir)?;
             if log.prefix.is_empty() || log.prefix.len() > 200 || log.prefix.contains(['/', '\0']) {
@@ -177,6 +199,9 @@ impl TaskSpec {
         }
         if let Isolation::Container(container) = &self.isolation {
             check_path("root directory", &container.rootfs_dir)?;
+            if let Some(image) = &container.image {
+                image.check()?;
+            }
             for bind in &container.binds {
                 check_path("bind source", &bind.source)?;
                 check_path("bind target", &bind.target)?;
@@ -186,7 +211,7 @@ impl TaskSpec {
     }
 }
 
-fn check_path(what: &str, path: &Path) -> Result<(), String> {
+pub(crate) fn check_path(what: &str, path: &Path) -> Result<(), String> {
     use std::os::unix::ffi::OsStrExt;
     let dots = path.components().any(|part| matches!(part, std::path::Component::ParentDir));
     if !path.is_absolute() || dots || path.as_os_str().as_bytes().contains(&0) {

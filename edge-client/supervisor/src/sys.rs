@@ -206,7 +206,8 @@ pub(crate) fn take_terminal() -> io::Result<()> {
 }
 
 /// Leaves this process, and what it becomes, only the rights in `mask` (bit n is capability n), also as another user.
-pub(crate) fn limit_capabilities(mask: u64) {
+/// Without `may_gain` no program gives it more than it has.
+pub(crate) fn limit_capabilities(mask: u64, may_gain: bool) {
     for capability in 0..64 {
         if mask & (1 << capability) == 0 {
             // SAFETY: prctl with numbers has no memory effects. One that the kernel does not know is refused.
@@ -216,25 +217,39 @@ pub(crate) fn limit_capabilities(mask: u64) {
     // SAFETY: as above. The change of user would take the rights away otherwise.
     unsafe {
         libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if !may_gain {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        }
     }
 }
 
-/// After the change of user: takes the rights in `mask` on again, so that they survive exec.
-pub(crate) fn hold_capabilities(mask: u64) -> io::Result<()> {
+/// After the change of user: takes the rights in `mask` on again where it `has_them`, so that they survive exec, also as
+/// another user where they are `ambient`.
+pub(crate) fn hold_capabilities(mask: u64, ambient: bool, has_them: bool) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
+    let mask = if has_them { mask } else { 0 };
     let (low, high) = (mask as u32, (mask >> 32) as u32);
+    let (inherited_low, inherited_high) = if ambient { (low, high) } else { (0, 0) };
     let header: [u32; 2] = [VERSION_3, 0];
-    let data: [u32; 6] = [low, low, low, high, high, high];
+    let data: [u32; 6] = [low, low, inherited_low, high, high, inherited_high];
     // SAFETY: header and data have the forms of version 3, for this thread, which is the only one.
     if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    for capability in (0..64).filter(|capability| mask & (1 << capability) != 0) {
+    for capability in (0..64).filter(|capability| ambient && mask & (1 << capability) != 0) {
         // SAFETY: numbers only.
         unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability as libc::c_ulong, 0, 0) };
     }
     Ok(())
+}
+
+/// Gives this process a mount namespace of its own.
+pub(crate) fn own_mounts() -> io::Result<()> {
+    // SAFETY: unshare with this flag has no memory effects; the caller has one thread.
+    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Joins a namespace by its file; `kind` is the flag of its kind.

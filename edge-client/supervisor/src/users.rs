@@ -55,7 +55,7 @@ fn read(path: &Path) -> Result<String, UserError> {
     }
 }
 
-fn lookup_in(wanted: &str, passwd: &str, group: &str) -> Result<User, UserError> {
+pub(crate) fn lookup_in(wanted: &str, passwd: &str, group: &str) -> Result<User, UserError> {
     let (wanted_user, wanted_group) = match wanted.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (wanted, None),
@@ -104,7 +104,7 @@ fn passwd_line(line: &str) -> Option<User> {
     })
 }
 
-fn group_number(name: &str, group: &str) -> Option<u32> {
+pub(crate) fn group_number(name: &str, group: &str) -> Option<u32> {
     let by_name = group.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()

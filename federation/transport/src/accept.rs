@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use drover_certs::{Holder, Identity, NodeKey};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
+use crate::addresses::{AddressSeat, Addresses};
 use crate::close::{CloseCode, Closed, reason_bytes};
-use crate::connection::{Connection, End};
+use crate::connection::{Connection, End, Seats};
 use crate::endpoint::Shared;
-use crate::peer::{Accepted, Candidate, Judged, Peer, Presented, Refusal, Shown, Wanted, judge};
+use crate::introduction::{introduction, read_introduction};
+use crate::peer::{Accepted, Candidate, Certificate, Judged, Peer, Refusal, Shown, Wanted, judge};
 use crate::protocol::Protocol;
 use crate::settings;
 
@@ -16,8 +20,9 @@ use crate::settings;
 const HANDSHAKES_MAX: usize = 512;
 /// From so many on, a caller must first show that it receives at the address it claims.
 const UNPROVED_HANDSHAKES_MAX: usize = 128;
-/// How long a handshake may take, until somebody has taken the connection.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// The same from one address, where addresses are bounded: whoever begins handshakes and leaves them must not keep the others,
+/// servers among them, from theirs.
+const HANDSHAKES_PER_ADDRESS_MAX: usize = 128;
 /// Connections that are judged and wait to be taken.
 pub(crate) const ACCEPT_QUEUE_MAX: usize = 64;
 /// Enrolments under way at a time: strangers may open them.
@@ -29,20 +34,28 @@ const ENROLMENT_TIME_MAX: Duration = Duration::from_secs(60);
 /// dialler finish its handshake before the listener has looked at its certificate.)
 pub(crate) const WELCOME: [u8; 1] = [1];
 
-struct Seats {
+/// The places there are.
+struct Places {
     handshakes: Arc<Semaphore>,
     enrolments: Arc<Semaphore>,
+    /// Handshakes under way, by address.
+    shaking: Addresses,
+    /// Connections of edges and joiners, by address.
+    connected: Addresses,
 }
 
 pub(crate) async fn accept_all(endpoint: quinn::Endpoint, shared: Arc<Shared>, accepted: mpsc::Sender<Accepted>) {
-    let seats = Seats {
+    let places = Arc::new(Places {
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         enrolments: Arc::new(Semaphore::new(ENROLMENTS_MAX)),
-    };
+        shaking: Addresses::default(),
+        connected: Addresses::default(),
+    });
+    let is_bounded = shared.options.connections_per_address_max.is_some();
     while let Some(incoming) = endpoint.accept().await {
-        let busy = HANDSHAKES_MAX - seats.handshakes.available_permits();
+        let busy = HANDSHAKES_MAX - places.handshakes.available_permits();
         let full = endpoint.open_connections() >= shared.options.connections_max;
-        let Ok(seat) = seats.handshakes.clone().try_acquire_owned() else {
+        let Ok(seat) = places.handshakes.clone().try_acquire_owned() else {
             incoming.refuse();
             continue;
         };
@@ -55,16 +68,18 @@ pub(crate) async fn accept_all(endpoint: quinn::Endpoint, shared: Arc<Shared>, a
             let _ = incoming.retry();
             continue;
         }
-        let (shared, accepted, enrolments) = (shared.clone(), accepted.clone(), seats.enrolments.clone());
+        let of_address = places.shaking.take(incoming.remote_address().ip(), HANDSHAKES_PER_ADDRESS_MAX);
+        if is_bounded && of_address.is_none() {
+            incoming.refuse();
+            continue;
+        }
+        let (shared, accepted, places) = (shared.clone(), accepted.clone(), places.clone());
         tokio::spawn(async move {
             let address = incoming.remote_address();
-            let handshake = welcome_one(incoming, &shared, &accepted, enrolments);
-            match tokio::time::timeout(HANDSHAKE_TIME_MAX, handshake).await {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => tracing::debug!(%address, %why, "connection not accepted"),
-                Err(_) => tracing::debug!(%address, "connection not accepted: it took too long"),
+            if let Err(why) = welcome_one(incoming, &shared, &accepted, &places).await {
+                tracing::debug!(%address, %why, "connection not accepted");
             }
-            drop(seat);
+            drop((seat, of_address));
         });
     }
 }
@@ -73,62 +88,120 @@ async fn welcome_one(
     incoming: quinn::Incoming,
     shared: &Shared,
     accepted: &mpsc::Sender<Accepted>,
-    enrolments: Arc<Semaphore>,
+    places: &Places,
 ) -> Result<(), Closed> {
-    let connection = incoming.accept()?.await?;
-    let (judged, seat) = match decide(&connection, shared, enrolments) {
-        Ok(decided) => decided,
+    let time_max = shared.options.handshake_time_max;
+    let end = time_max.and_then(|time_max| Instant::now().checked_add(time_max));
+    let late = || {
+        let time_max = time_max.unwrap_or_default();
+        let reason = format!("the handshake took longer than limits.rpc_handshake_timeout, {time_max:?}");
+        Refusal::new(CloseCode::TOO_SLOW, reason)
+    };
+    // Before its end there is nobody to whom a reason could be given.
+    let connection =
+        until(end, async { incoming.accept()?.await }).await.ok_or_else(|| Closed::Failed(late().reason))??;
+    let judged = until(end, decide(&connection, shared, places)).await.unwrap_or_else(|| Err(late()));
+    let placed = match judged {
+        Ok(judged) => until(end, accepted.reserve()).await.map(|place| (judged, place)).ok_or_else(late),
+        Err(refusal) => Err(refusal),
+    };
+    let (judged, place) = match placed {
+        Ok((judged, Ok(place))) => (judged, place),
+        Ok((_, Err(_))) => {
+            connection.close(CloseCode::SHUTDOWN.into(), b"");
+            return Err(Closed::Here);
+        }
         Err(Refusal { code, reason }) => {
             connection.close(code.into(), &reason_bytes(&reason));
             return Err(Closed::Failed(reason));
         }
     };
     settings::widen_for(judged.protocol, &connection);
-    let Ok(place) = accepted.reserve().await else {
-        connection.close(CloseCode::SHUTDOWN.into(), b"");
-        return Err(Closed::Here);
-    };
     let mut welcome = connection.open_uni().await?;
     // A lost connection is noticed by whoever takes it.
     let _ = welcome.write_all(&WELCOME).await;
+    if let Some(key) = &judged.node_key {
+        let _ = welcome.write_all(&introduction(&connection, key)?).await;
+    }
     let _ = welcome.finish();
-    place.send(into_accepted(connection, judged, seat, shared));
+    place.send(judged.into_accepted(connection, shared));
     Ok(())
 }
 
-fn decide(
-    connection: &quinn::Connection,
-    shared: &Shared,
-    enrolments: Arc<Semaphore>,
-) -> Result<(Judged, Option<OwnedSemaphorePermit>), Refusal> {
+/// What comes of it until `end`, if that is bounded.
+async fn until<T>(end: Option<Instant>, what: impl Future<Output = T>) -> Option<T> {
+    match end {
+        Some(end) => tokio::time::timeout_at(end, what).await.ok(),
+        None => Some(what.await),
+    }
+}
+
+/// A caller that may stay.
+struct Welcome {
+    protocol: Protocol,
+    certificate: Option<Certificate>,
+    /// Where the certificate names none, the node that the caller has proved to be.
+    node: Option<String>,
+    /// What this side introduces itself with, if it needs to.
+    node_key: Option<NodeKey>,
+    seats: Seats,
+}
+
+async fn decide(connection: &quinn::Connection, shared: &Shared, places: &Places) -> Result<Welcome, Refusal> {
     let busy = || Refusal::new(CloseCode::BUSY, "this server has no certificate or no place");
     let trust = shared.trust.current().ok_or_else(busy)?;
     let wanted = Wanted::Caller { region: &trust.identity.region, renew_max: shared.options.renew_max };
-    let judged = judge(Shown::of(connection)?, &wanted, shared.options.clock.now())?;
-    let seat = match judged.protocol {
-        Protocol::Enrol => Some(enrolments.try_acquire_owned().map_err(|_| busy())?),
+    let shown = Shown::of(connection, trust.is_own())?;
+    let Judged { protocol, certificate } = judge(shown, &wanted, shared.options.clock.now())?;
+    let address = match shared.options.connections_per_address_max {
+        Some(max) if !protocol.is_for_servers() => Some(address_seat(connection, max, places)?),
         _ => None,
     };
-    Ok((judged, seat))
+    let enrolment = match protocol {
+        Protocol::Enrol => Some(places.enrolments.clone().try_acquire_owned().map_err(|_| busy())?),
+        _ => None,
+    };
+    let is_nameless = certificate.as_ref().is_some_and(|shown| shown.holder.node.is_none());
+    let node = match is_nameless && protocol != Protocol::Enrol {
+        true => Some(read_dialled_introduction(connection).await?),
+        false => None,
+    };
+    let seats = Seats { _enrolment: enrolment, _address: address };
+    Ok(Welcome { protocol, certificate, node, node_key: trust.node_key.clone(), seats })
 }
 
-fn into_accepted(
-    connection: quinn::Connection,
-    judged: Judged,
-    seat: Option<OwnedSemaphorePermit>,
-    shared: &Shared,
-) -> Accepted {
-    let Judged { protocol, leaf } = judged;
-    match leaf {
-        Some(leaf) if protocol != Protocol::Enrol => {
-            let not_after = leaf.not_after();
-            let end = End::Certificate { not_after, clock: shared.options.clock };
-            let connection = Connection::new(connection, protocol, end, None);
-            Accepted::Peer(Peer { identity: leaf.identity().clone(), protocol, not_after, connection })
-        }
-        leaf => {
-            let connection = Connection::new(connection, protocol, End::After(ENROLMENT_TIME_MAX), seat);
-            Accepted::Candidate(Candidate { presented: leaf.as_ref().map(Presented::from), connection })
+fn address_seat(connection: &quinn::Connection, max: usize, places: &Places) -> Result<AddressSeat, Refusal> {
+    let address = connection.remote_address().ip();
+    places.connected.take(address, max).ok_or_else(|| {
+        let reason = format!("too many connections from {address}: limits.rpc_max_conns_per_client is {max}");
+        // Said here as well: whoever runs the servers sets the bound.
+        tracing::debug!(%reason, "connection not accepted");
+        Refusal::new(CloseCode::BUSY, reason)
+    })
+}
+
+async fn read_dialled_introduction(connection: &quinn::Connection) -> Result<String, Refusal> {
+    let lost = |error: quinn::ConnectionError| Refusal::new(CloseCode::CERTIFICATE_REFUSED, error.to_string());
+    let mut stream = connection.accept_uni().await.map_err(lost)?;
+    read_introduction(connection, &mut stream).await
+}
+
+impl Welcome {
+    fn into_accepted(self, connection: quinn::Connection, shared: &Shared) -> Accepted {
+        let Welcome { protocol, certificate, node, seats, .. } = self;
+        match certificate {
+            Some(shown) if protocol != Protocol::Enrol => {
+                let not_after = shown.not_after;
+                let end = End::Certificate { not_after, clock: shared.options.clock };
+                let Holder { region, role, node: named } = shown.holder;
+                let node = named.or(node).expect("a certificate that names no node came with an introduction");
+                let connection = Connection::new(connection, protocol, end, seats);
+                Accepted::Peer(Peer { identity: Identity { region, role, node }, protocol, not_after, connection })
+            }
+            shown => {
+                let connection = Connection::new(connection, protocol, End::After(ENROLMENT_TIME_MAX), seats);
+                Accepted::Candidate(Candidate { presented: shown.and_then(|shown| shown.as_presented()), connection })
+            }
         }
     }
 }

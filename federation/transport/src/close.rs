@@ -32,6 +32,8 @@ impl CloseCode {
     pub const SHUTDOWN: CloseCode = CloseCode(8);
     /// A frame was larger than its reader allows.
     pub const FRAME_TOO_LARGE: CloseCode = CloseCode(9);
+    /// The handshake took too long.
+    pub const TOO_SLOW: CloseCode = CloseCode(10);
 }
 
 impl fmt::Debug for CloseCode {
@@ -53,6 +55,7 @@ impl fmt::Display for CloseCode {
             CloseCode::ENROLMENT_OVER => f.write_str("enrolment took too long"),
             CloseCode::SHUTDOWN => f.write_str("shutting down"),
             CloseCode::FRAME_TOO_LARGE => f.write_str("frame too large"),
+            CloseCode::TOO_SLOW => f.write_str("too slow"),
             CloseCode(number) => write!(f, "code {number}"),
         }
     }
@@ -110,7 +113,7 @@ impl From<ConnectionError> for Closed {
                 Closed::Handshake(format!("the other side says: {}{}{said}", close.error_code, separator(&said)))
             }
             ConnectionError::TransportError(error) if is_handshake(u64::from(error.code)) => {
-                Closed::Handshake(readable(&error.reason))
+                Closed::Handshake(readable(own_words(&error.reason)))
             }
             ConnectionError::TimedOut => Closed::TimedOut,
             ConnectionError::Reset => Closed::Reset,
@@ -127,6 +130,12 @@ fn separator(text: &str) -> &'static str {
 /// QUIC reports TLS alerts as codes 0x100 to 0x1ff.
 fn is_handshake(code: u64) -> bool {
     (0x100..0x200).contains(&code)
+}
+
+/// What this crate itself has to say of a certificate, without what the TLS library puts around it.
+fn own_words(reason: &str) -> &str {
+    let inside = reason.strip_prefix("invalid peer certificate: Other(OtherError(");
+    inside.and_then(|inside| inside.strip_suffix("))")).unwrap_or(reason)
 }
 
 /// Text from the other side, fit for a log: bounded and without control characters.

@@ -11,6 +11,7 @@ use quinn::{SendDatagramError, Side};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
+use crate::addresses::AddressSeat;
 use crate::clock::Clock;
 use crate::close::{CloseCode, Closed, reason_bytes};
 use crate::protocol::Protocol;
@@ -30,8 +31,15 @@ struct Inner {
     protocol: Protocol,
     /// Closes the connection when its time has come. Ended with the last copy, since it holds the connection itself.
     timer: AbortHandle,
-    /// The seat that an enrolment takes until its connection is gone.
-    _seat: Option<OwnedSemaphorePermit>,
+    /// Free again when the connection is gone.
+    _seats: Seats,
+}
+
+/// What an accepted connection takes of what is bounded: an enrolment's seat, and its address's. Held, not read.
+#[derive(Default)]
+pub(crate) struct Seats {
+    pub(crate) _enrolment: Option<OwnedSemaphorePermit>,
+    pub(crate) _address: Option<AddressSeat>,
 }
 
 impl Drop for Inner {
@@ -78,14 +86,9 @@ impl From<SendDatagramError> for DatagramError {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        quinn: quinn::Connection,
-        protocol: Protocol,
-        end: End,
-        seat: Option<OwnedSemaphorePermit>,
-    ) -> Connection {
+    pub(crate) fn new(quinn: quinn::Connection, protocol: Protocol, end: End, seats: Seats) -> Connection {
         let timer = tokio::spawn(close_at(quinn.clone(), end)).abort_handle();
-        Connection(Arc::new(Inner { quinn, protocol, timer, _seat: seat }))
+        Connection(Arc::new(Inner { quinn, protocol, timer, _seats: seats }))
     }
 
     /// Whether both are copies of the same connection.

@@ -4,11 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use drover_certs::identity::role_name;
-use drover_certs::{Anchors, Credentials, Fingerprint, Identity, RegionName};
-use rustls::client::ResolvesClientCert;
+use drover_certs::{Anchors, Credentials, Fingerprint, Holder, Identity, NodeKey, OwnCertificate, RegionName};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
@@ -16,16 +15,20 @@ use tokio::task::AbortHandle;
 use crate::accept::{ACCEPT_QUEUE_MAX, WELCOME, accept_all};
 use crate::clock::Clock;
 use crate::close::{CloseCode, Closed, reason_bytes};
-use crate::connection::{Connection, End};
-use crate::peer::{Accepted, Enrolment, Judged, Peer, Refusal, Shown, Wanted, chain_of, judge};
+use crate::connection::{Connection, End, Seats};
+use crate::introduction::{introduce, read_introduction};
+use crate::peer::{Accepted, Certificate, Enrolment, Judged, Peer, Refusal, Shown, Wanted, chain_of, judge};
 use crate::protocol::Protocol;
 use crate::settings;
 use crate::tls::{self, TlsError};
-use crate::trust::{TrustCell, TrustError};
+use crate::trust::{Caller, Shows, TrustCell, TrustError};
 use crate::verify::{Believed, RegionServer};
 
 /// How long [`Endpoint::shutdown`] waits for the other sides to hear of it.
-const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How long a handshake may take when nothing else is said.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How an endpoint behaves.
 #[derive(Debug, Clone)]
@@ -40,6 +43,10 @@ pub struct EndpointOptions {
     pub renew_max: Duration,
     /// The most connections at a time, dialled ones included; more callers are refused.
     pub connections_max: usize,
+    /// The most connections of edges and joiners that come from one address. Servers among themselves are not counted.
+    pub connections_per_address_max: Option<usize>,
+    /// How long a handshake may take, until somebody has taken the connection; none for as long as it takes.
+    pub handshake_time_max: Option<Duration>,
 }
 
 impl EndpointOptions {
@@ -56,6 +63,8 @@ impl EndpointOptions {
             clock: Clock::system(),
             renew_max: Duration::from_secs(30 * 24 * 60 * 60),
             connections_max: 16 * 1024,
+            connections_per_address_max: None,
+            handshake_time_max: Some(HANDSHAKE_TIME_MAX),
         }
     }
 
@@ -142,7 +151,18 @@ impl Endpoint {
 
     /// What this endpoint shows and whom it believes, from now on. Connections that exist go on as they are.
     pub fn set_credentials(&self, credentials: &Credentials, anchors: &Anchors) -> Result<(), TrustError> {
-        self.0.shared.trust.replace(credentials, anchors, &self.0.shared.provider)
+        self.0.shared.trust.replace(&Shows::Issued(credentials.clone()), anchors, &self.0.shared.provider)
+    }
+
+    /// The same with a certificate that people made. It states a role; `key` says which node this is.
+    pub fn set_own_credentials(
+        &self,
+        certificate: &OwnCertificate,
+        anchors: &Anchors,
+        key: &NodeKey,
+    ) -> Result<(), TrustError> {
+        let shows = Shows::Own(certificate.clone(), key.clone());
+        self.0.shared.trust.replace(&shows, anchors, &self.0.shared.provider)
     }
 
     /// Who this endpoint says it is; `None` before it has credentials.
@@ -196,11 +216,12 @@ impl Endpoint {
     ) -> Result<Peer, DialError> {
         let trust = self.0.shared.trust.current().ok_or(DialError::NoCredentials)?;
         let believed = Believed::Roots(trust.roots.clone());
-        let (connection, leaf) =
-            self.connect(address, region, protocol, believed, Some(trust.as_caller()), deadline).await?;
-        let (identity, not_after) = (leaf.identity().clone(), leaf.not_after());
+        let (connection, shown) =
+            self.connect(address, region, protocol, believed, trust.as_caller(), deadline).await?;
+        let not_after = shown.not_after;
         let end = End::Certificate { not_after, clock: self.0.shared.options.clock };
-        Ok(Peer { identity, protocol, not_after, connection: Connection::new(connection, protocol, end, None) })
+        let connection = Connection::new(connection, protocol, end, Seats::default());
+        Ok(Peer { identity: shown.identity, protocol, not_after, connection })
     }
 
     /// Dials a server of `region` to get a certificate, knowing nothing but the fingerprint of its root. A certificate of that
@@ -213,16 +234,33 @@ impl Endpoint {
         deadline: Duration,
     ) -> Result<Enrolment, DialError> {
         let trust = self.0.shared.trust.current();
-        let shown = trust.filter(|trust| trust.anchors.find(fingerprint).is_some()).map(|trust| trust.as_caller());
+        let trust = trust.filter(|trust| trust.anchors.find(fingerprint).is_some());
+        let caller = trust.map(|trust| trust.as_caller()).unwrap_or_default();
         let believed = Believed::Fingerprint(*fingerprint);
         let protocol = Protocol::Enrol;
-        let (connection, leaf) = self.connect(address, Some(region), protocol, believed, shown, deadline).await?;
+        let (connection, shown) = self.connect(address, Some(region), protocol, believed, caller, deadline).await?;
         let chain = chain_of(&connection).unwrap_or_default();
         let root = chain.into_iter().find(|certificate| Fingerprint::of(certificate) == *fingerprint);
         let root = root.ok_or_else(|| DialError::Refused("the root was not shown".into()))?;
-        let end = End::Certificate { not_after: leaf.not_after(), clock: self.0.shared.options.clock };
-        let server = leaf.identity().clone();
-        Ok(Enrolment { server, root, connection: Connection::new(connection, protocol, end, None) })
+        let end = End::Certificate { not_after: shown.not_after, clock: self.0.shared.options.clock };
+        let connection = Connection::new(connection, protocol, end, Seats::default());
+        Ok(Enrolment { server: shown.identity, root, connection })
+    }
+
+    /// Dials a server of `region` under that root without showing anything, whatever the protocol: for tests of listeners.
+    #[doc(hidden)]
+    pub async fn dial_without_certificate(
+        &self,
+        address: SocketAddr,
+        region: &RegionName,
+        fingerprint: &Fingerprint,
+        protocol: Protocol,
+        deadline: Duration,
+    ) -> Result<Connection, DialError> {
+        let believed = Believed::Fingerprint(*fingerprint);
+        let (connection, _) =
+            self.connect(address, Some(region), protocol, believed, Caller::default(), deadline).await?;
+        Ok(Connection::new(connection, protocol, End::After(deadline), Seats::default()))
     }
 
     async fn connect(
@@ -231,11 +269,13 @@ impl Endpoint {
         region: Option<&RegionName>,
         protocol: Protocol,
         believed: Believed,
-        shown: Option<Arc<dyn ResolvesClientCert>>,
+        caller: Caller,
         deadline: Duration,
-    ) -> Result<(quinn::Connection, drover_certs::Leaf), DialError> {
+    ) -> Result<(quinn::Connection, DialledServer), DialError> {
         let Shared { options, provider, .. } = &*self.0.shared;
-        let server = RegionServer::new(region, believed, provider.signature_verification_algorithms);
+        let Caller { shown, node_key } = caller;
+        let is_own = node_key.is_some();
+        let server = RegionServer::new(region, believed, is_own, provider.signature_verification_algorithms);
         let config = tls::dialler(protocol, server, shown, options.clock, provider)?;
         // Listeners do not look at the name that is asked for; it only has to be one.
         let name = match region {
@@ -245,14 +285,24 @@ impl Endpoint {
         let connecting = self.0.quinn.connect_with(config, address, &name)?;
         let handshake = async {
             let connection = connecting.await.map_err(Closed::from)?;
-            match Shown::of(&connection).and_then(|shown| judge(shown, &Wanted::Server { region }, options.clock.now()))
-            {
-                Ok(Judged { leaf: Some(leaf), .. }) => {
-                    await_welcome(&connection).await?;
-                    Ok((connection, leaf))
+            let judged = Shown::of(&connection, is_own)
+                .and_then(|shown| judge(shown, &Wanted::Server { region }, options.clock.now()));
+            let welcomed = match judged {
+                Ok(Judged { certificate: Some(shown), .. }) => {
+                    if let Some(key) = &node_key {
+                        introduce(&connection, key).await?;
+                    }
+                    await_welcome(&connection, shown).await
                 }
-                Ok(Judged { leaf: None, .. }) => Err(DialError::Refused("no certificate was shown".into())),
-                Err(Refusal { code, reason }) => {
+                Ok(Judged { certificate: None, .. }) => {
+                    return Err(DialError::Refused("no certificate was shown".into()));
+                }
+                Err(refusal) => Err(Unwelcome::Refused(refusal)),
+            };
+            match welcomed {
+                Ok(server) => Ok((connection, server)),
+                Err(Unwelcome::Dial(error)) => Err(error),
+                Err(Unwelcome::Refused(Refusal { code, reason })) => {
                     connection.close(code.into(), &reason_bytes(&reason));
                     Err(DialError::Refused(reason))
                 }
@@ -262,7 +312,7 @@ impl Endpoint {
     }
 
     /// Closes every connection with this code and reason, accepts nobody any more, and waits until the other sides have heard of it,
-    /// for at most three seconds.
+    /// for at most half a second: who is gone hears nothing, and who missed it finds out by the silence.
     pub async fn shutdown(&self, code: CloseCode, reason: &str) {
         self.0.quinn.close(code.into(), &reason_bytes(reason));
         let _ = tokio::time::timeout(SHUTDOWN_TIME_MAX, self.0.quinn.wait_idle()).await;
@@ -282,17 +332,41 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// The listener's first word; a refusal comes as the connection's end instead.
-async fn await_welcome(connection: &quinn::Connection) -> Result<(), DialError> {
-    let mut welcome = connection.accept_uni().await.map_err(Closed::from)?;
+/// A server that was dialled, as it is known after its welcome.
+#[derive(Debug)]
+struct DialledServer {
+    identity: Identity,
+    not_after: SystemTime,
+}
+
+/// Why there was no welcome.
+enum Unwelcome {
+    /// The other side's doing.
+    Dial(DialError),
+    /// This side closes.
+    Refused(Refusal),
+}
+
+/// The listener's first word, and which node it is where its certificate does not say; a refusal comes as the connection's end.
+async fn await_welcome(connection: &quinn::Connection, shown: Certificate) -> Result<DialledServer, Unwelcome> {
+    let lost = |error| Unwelcome::Dial(DialError::Closed(Closed::from(error)));
+    let mut welcome = connection.accept_uni().await.map_err(lost)?;
     let mut word = [0; WELCOME.len()];
     match welcome.read_exact(&mut word).await {
-        Ok(()) if word == WELCOME => Ok(()),
-        _ => Err(match connection.close_reason() {
-            Some(closed) => DialError::Closed(closed.into()),
-            None => DialError::Refused("it does not welcome us in a form we know".into()),
-        }),
+        Ok(()) if word == WELCOME => {}
+        _ => {
+            return Err(Unwelcome::Dial(match connection.close_reason() {
+                Some(closed) => DialError::Closed(closed.into()),
+                None => DialError::Refused("it does not welcome us in a form we know".into()),
+            }));
+        }
     }
+    let Certificate { holder: Holder { region, role, node }, not_after, .. } = shown;
+    let node = match node {
+        Some(node) => node,
+        None => read_introduction(connection, &mut welcome).await.map_err(Unwelcome::Refused)?,
+    };
+    Ok(DialledServer { identity: Identity { region, role, node }, not_after })
 }
 
 fn open(address: SocketAddr, config: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
@@ -303,5 +377,9 @@ fn open(address: SocketAddr, config: Option<quinn::ServerConfig>) -> io::Result<
     quinn::Endpoint::new(quinn::EndpointConfig::default(), config, socket, Arc::new(quinn::TokioRuntime))
 }
 
+#[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
+mod own_tests;
 #[cfg(test)]
 mod tests;

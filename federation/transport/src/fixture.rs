@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use drover_certs::{Authority, Credentials, Identity, Lifetimes, RegionName, Role};
+use drover_certs::own_authority::{OwnAuthority, OwnAuthorityOrder, OwnCertificateOrder};
+use drover_certs::{Authority, Credentials, Identity, Lifetimes, NodeKey, OwnCertificate, RegionName, Role};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 
@@ -50,6 +51,31 @@ pub(crate) fn forged(authority: &Authority, dns: &[&str], uris: &[&str]) -> Arc<
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let key = rustls::crypto::ring::sign::any_ecdsa_type(&key).unwrap();
     Arc::new(CertifiedKey::new(vec![leaf.der().clone(), intermediate], key))
+}
+
+/// An authority that people made.
+pub(crate) fn own_authority() -> OwnAuthority {
+    let order = OwnAuthorityOrder { lifetime: 100 * DAY, ..OwnAuthorityOrder::default() };
+    OwnAuthority::create(&order, SystemTime::now()).unwrap()
+}
+
+/// A certificate of it, with the names that `drover tls cert create` gives.
+pub(crate) fn own_certificate(authority: &OwnAuthority, name: &str) -> OwnCertificate {
+    let order = OwnCertificateOrder {
+        common_name: name.to_owned(),
+        names: vec![name.to_owned(), "localhost".to_owned()],
+        addresses: vec![Ipv4Addr::LOCALHOST.into()],
+        lifetime: DAY,
+    };
+    let pair = authority.issue(&order, SystemTime::now()).unwrap();
+    OwnCertificate::from_pem(&pair.certificate, &pair.key).unwrap()
+}
+
+/// Shows that certificate on the endpoint; gives the key that says which node it is.
+pub(crate) fn show_own(endpoint: &Endpoint, authority: &OwnAuthority, certificate: &OwnCertificate) -> NodeKey {
+    let key = NodeKey::generate().unwrap();
+    endpoint.set_own_credentials(certificate, &authority.anchors(), &key).unwrap();
+    key
 }
 
 /// A listening server of the authority's region.

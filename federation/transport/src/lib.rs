@@ -16,8 +16,10 @@ pub mod protocol;
 pub mod stream;
 
 mod accept;
+mod addresses;
 #[cfg(test)]
 mod fixture;
+mod introduction;
 mod settings;
 mod tls;
 mod trust;
@@ -29,4 +31,5 @@ pub use connection::{Connection, DatagramError};
 pub use endpoint::{DialError, Endpoint, EndpointOptions};
 pub use peer::{Accepted, Candidate, Enrolment, Peer, Presented};
 pub use protocol::Protocol;
+pub use trust::TrustError;
 pub use stream::{FrameReceiver, FrameSender, Stream, StreamError};

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use drover_certs::{Identity, Leaf, PublicKey, RegionName, Role};
+use drover_certs::presented::{read_end, read_identity, read_public_key};
+use drover_certs::{Holder, Identity, PublicKey, RegionName, Role};
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
 
@@ -83,7 +84,16 @@ impl Refusal {
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) protocol: Option<Protocol>,
-    pub(crate) leaf: Option<Leaf>,
+    pub(crate) certificate: Option<Certificate>,
+}
+
+/// What counts of a certificate that the other side has shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate {
+    pub(crate) holder: Holder,
+    /// None where the key is of another kind than drover issues for.
+    public_key: Option<PublicKey>,
+    pub(crate) not_after: SystemTime,
 }
 
 /// Which side is asking, and what it wants of the other.
@@ -98,62 +108,83 @@ pub(crate) enum Wanted<'a> {
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) protocol: Protocol,
-    pub(crate) leaf: Option<Leaf>,
+    pub(crate) certificate: Option<Certificate>,
 }
 
 impl Shown {
-    /// Reads what the TLS session knows.
-    pub(crate) fn of(connection: &quinn::Connection) -> Result<Shown, Refusal> {
+    /// Reads what the TLS session knows. With certificates of an own authority (`is_own`) a role will do; else there is a node.
+    pub(crate) fn of(connection: &quinn::Connection, is_own: bool) -> Result<Shown, Refusal> {
         let handshake = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         let name = handshake.and_then(|data| data.protocol);
         // Only the first certificate is the other side's own; strangers' may follow.
         let own = chain_of(connection).and_then(|chain| chain.into_iter().next());
-        let leaf = own.map(|own| Leaf::from_chain(vec![own])).transpose();
-        let leaf = leaf.map_err(|error| Refusal::new(CloseCode::CERTIFICATE_REFUSED, with_source(&error)))?;
-        Ok(Shown { protocol: name.and_then(|name| Protocol::from_alpn(&name)), leaf })
+        let certificate = own.map(|own| Certificate::of(&own, is_own)).transpose()?;
+        Ok(Shown { protocol: name.and_then(|name| Protocol::from_alpn(&name)), certificate })
+    }
+}
+
+impl Certificate {
+    fn of(der: &[u8], is_own: bool) -> Result<Certificate, Refusal> {
+        let refused = |reason: String| Refusal::new(CloseCode::CERTIFICATE_REFUSED, reason);
+        let holder = if is_own { Holder::of_own(der) } else { read_identity(der).map(Holder::from) };
+        let holder = holder.map_err(|error| refused(format!("cannot tell whose certificate it is: {error}")))?;
+        let public_key = read_public_key(der);
+        if !is_own && let Err(error) = &public_key {
+            return Err(refused(format!("cannot tell whose certificate it is: {error}")));
+        }
+        let not_after = read_end(der).ok_or_else(|| refused("the certificate's dates cannot be read".to_owned()))?;
+        Ok(Certificate { holder, public_key: public_key.ok(), not_after })
+    }
+
+    /// What counts of it for enrolment; nothing where it names no node.
+    pub(crate) fn as_presented(&self) -> Option<Presented> {
+        let Certificate { holder: Holder { region, role, node }, public_key, not_after } = self.clone();
+        let identity = Identity { region, role, node: node? };
+        Some(Presented { identity, public_key: public_key?, not_after })
     }
 }
 
 /// The one decision: who is it, and may it stay?
 pub(crate) fn judge(shown: Shown, wanted: &Wanted<'_>, now: SystemTime) -> Result<Judged, Refusal> {
-    let Shown { protocol, leaf } = shown;
+    let Shown { protocol, certificate } = shown;
     let protocol = protocol.ok_or_else(|| Refusal::new(CloseCode::WRONG_ROLE, "no known protocol was chosen"))?;
     let (region, renew_max) = match wanted {
         Wanted::Caller { region, renew_max } => (*region, *renew_max),
         Wanted::Server { region } => {
-            let leaf = leaf.ok_or_else(|| Refusal::new(CloseCode::NO_CERTIFICATE, "no certificate was shown"))?;
-            is_server_of(leaf.identity(), *region)?;
-            check_end(&leaf, now, Duration::ZERO)?;
-            return Ok(Judged { protocol, leaf: Some(leaf) });
+            let shown =
+                certificate.ok_or_else(|| Refusal::new(CloseCode::NO_CERTIFICATE, "no certificate was shown"))?;
+            is_server_of(&shown.holder, *region)?;
+            check_end(&shown, now, Duration::ZERO)?;
+            return Ok(Judged { protocol, certificate: Some(shown) });
         }
     };
-    let Some(leaf) = leaf else {
+    let Some(mut shown) = certificate else {
         if protocol == Protocol::Enrol {
-            return Ok(Judged { protocol, leaf: None });
+            return Ok(Judged { protocol, certificate: None });
         }
         return Err(Refusal::new(CloseCode::NO_CERTIFICATE, "a certificate is needed here: enrol first"));
     };
-    check_end(&leaf, now, if protocol == Protocol::Enrol { renew_max } else { Duration::ZERO })?;
-    protocol.admits(leaf.identity(), region)?;
-    Ok(Judged { protocol, leaf: Some(leaf) })
+    check_end(&shown, now, if protocol == Protocol::Enrol { renew_max } else { Duration::ZERO })?;
+    shown.holder.role = protocol.admits(&shown.holder, region)?;
+    Ok(Judged { protocol, certificate: Some(shown) })
 }
 
-fn is_server_of(identity: &Identity, region: Option<&RegionName>) -> Result<(), Refusal> {
-    if identity.role != Role::Server {
-        return Err(Refusal::new(CloseCode::WRONG_ROLE, format!("{identity} is no server")));
+fn is_server_of(holder: &Holder, region: Option<&RegionName>) -> Result<(), Refusal> {
+    if holder.role != Role::Server {
+        return Err(Refusal::new(CloseCode::WRONG_ROLE, format!("{holder} is no server")));
     }
     match region {
-        Some(region) if identity.region != *region => {
-            Err(Refusal::new(CloseCode::WRONG_REGION, format!("{identity} is not of region {region}")))
+        Some(region) if holder.region != *region => {
+            Err(Refusal::new(CloseCode::WRONG_REGION, format!("{holder} is not of region {region}")))
         }
         _ => Ok(()),
     }
 }
 
-fn check_end(leaf: &Leaf, now: SystemTime, grace: Duration) -> Result<(), Refusal> {
-    match now.duration_since(leaf.not_after()) {
+fn check_end(shown: &Certificate, now: SystemTime, grace: Duration) -> Result<(), Refusal> {
+    match now.duration_since(shown.not_after) {
         Ok(ago) if ago > grace => {
-            let reason = format!("the certificate of {} ended {} s ago", leaf.identity(), ago.as_secs());
+            let reason = format!("the certificate of {} ended {} s ago", shown.holder, ago.as_secs());
             Err(Refusal::new(CloseCode::CERTIFICATE_ENDED, reason))
         }
         _ => Ok(()),
@@ -163,25 +194,4 @@ fn check_end(leaf: &Leaf, now: SystemTime, grace: Duration) -> Result<(), Refusa
 /// The certificates that the other side has shown, its own first.
 pub(crate) fn chain_of(connection: &quinn::Connection) -> Option<Vec<CertificateDer<'static>>> {
     Some(*connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?)
-}
-
-impl From<&Leaf> for Presented {
-    fn from(leaf: &Leaf) -> Self {
-        Presented {
-            identity: leaf.identity().clone(),
-            public_key: leaf.public_key().clone(),
-            not_after: leaf.not_after(),
-        }
-    }
-}
-
-/// An error and its sources in one line.
-pub(crate) fn with_source(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -1,6 +1,6 @@
 //! The protocols, and who may speak each.
 
-use drover_certs::{Identity, RegionName, Role};
+use drover_certs::{Holder, RegionName, Role};
 
 use crate::close::CloseCode;
 use crate::peer::Refusal;
@@ -47,25 +47,30 @@ impl Protocol {
         matches!(self, Protocol::Raft | Protocol::Server)
     }
 
-    /// Whether a caller with this proved identity may dial this protocol at a server of `region`.
-    pub(crate) fn admits(self, caller: &Identity, region: &RegionName) -> Result<(), Refusal> {
-        let (role, own_region_only) = match self {
+    /// Whether only servers speak it.
+    pub(crate) fn is_for_servers(self) -> bool {
+        self.is_between_servers() || self == Protocol::Gossip
+    }
+
+    /// The role in which a caller with this certificate speaks this protocol to a server of `region`, if it may.
+    pub(crate) fn admits(self, caller: &Holder, region: &RegionName) -> Result<Role, Refusal> {
+        let (wanted, own_region_only) = match self {
             Protocol::Raft => (Role::Server, true),
             Protocol::Server | Protocol::Gossip => (Role::Server, false),
             Protocol::Edge => (Role::Client, true),
             // Both roles renew here; the region is that of the signer.
             Protocol::Enrol => (caller.role, true),
         };
-        if caller.role != role {
+        let Some(role) = caller.in_role(wanted) else {
             return Err(Refusal::new(
                 CloseCode::WRONG_ROLE,
-                format!("this protocol is for a {role}, not for {caller}"),
+                format!("this protocol is for a {wanted}, not for {caller}"),
             ));
-        }
+        };
         if own_region_only && caller.region != *region {
             let reason = format!("this server is of region {region}, {caller} is not");
             return Err(Refusal::new(CloseCode::WRONG_REGION, reason));
         }
-        Ok(())
+        Ok(role)
     }
 }

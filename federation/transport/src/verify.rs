@@ -4,10 +4,12 @@
 //! below its anchors, an expired one or none too: nothing here knows the protocol that was chosen, so [`crate::peer`] decides after
 //! the handshake who may stay.
 
+use std::fmt;
 use std::sync::Arc;
 
 use drover_certs::identity::role_name;
-use drover_certs::{Fingerprint, Leaf, RegionName, Role};
+use drover_certs::presented::{read_end, read_identity};
+use drover_certs::{Fingerprint, Holder, RegionName, Role};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
@@ -32,9 +34,50 @@ pub(crate) enum Believed {
 }
 
 /// The other side showed no root with the wanted fingerprint.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the other side belongs to another authority: no certificate with fingerprint {0}")]
 pub(crate) struct OtherAuthority(Fingerprint);
+
+/// The other side's certificate comes from an authority that this side does not believe.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stranger {
+    /// Both have certificates of drover's making: the two were formed apart.
+    #[error(
+        "the other side belongs to another authority; to join its region, start with an empty data_dir and a token that `drover \
+         server join-token create` or `drover node join-token create` makes there"
+    )]
+    Formed,
+    /// Both have certificates that people made.
+    #[error(
+        "the other side's certificate comes from another authority than those in tls {{ ca_file }}; add that one on both sides"
+    )]
+    OwnOther,
+    /// This side's were made by people, the other's by drover.
+    #[error(
+        "the other side has no certificate of your own authority but one that drover issued: set tls {{ rpc = true, ca_file, \
+         cert_file, key_file }} there too, or take rpc out here"
+    )]
+    OwnHere,
+    /// The other side's were made by people, this side's by drover.
+    #[error(
+        "the other side uses certificates of an own authority: set tls {{ rpc = true, ca_file, cert_file, key_file }} here too, \
+         or take rpc out there"
+    )]
+    OwnThere,
+}
+
+/// The TLS library prints the debug form of what it was given: it is for people here.
+impl fmt::Debug for OtherAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A dialler's judge: accepts a server of one region, or of any.
 #[derive(Debug)]
@@ -43,6 +86,8 @@ pub(crate) struct RegionServer {
     /// The names of which it must have one. `None` where any region will do: the roots have judged the chain, name constraints
     /// included, and who it is stands in the certificate.
     names: Option<[ServerName<'static>; 2]>,
+    /// This side's certificate is one that people made.
+    is_own: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -50,6 +95,7 @@ impl RegionServer {
     pub(crate) fn new(
         region: Option<&RegionName>,
         believed: Believed,
+        is_own: bool,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> RegionServer {
         // Certificates that people make with their own tools carry `.nomad` names only.
@@ -58,7 +104,17 @@ impl RegionServer {
                 ServerName::try_from(role_name(Role::Server, region, top)).expect("a region's name is a DNS label")
             })
         });
-        RegionServer { believed, names, algorithms }
+        RegionServer { believed, names, is_own, algorithms }
+    }
+
+    fn stranger(&self, shown: &CertificateDer<'_>) -> Stranger {
+        let is_theirs_own = read_identity(shown).is_err() && Holder::of_own(shown).is_ok();
+        match (self.is_own, is_theirs_own) {
+            (false, false) => Stranger::Formed,
+            (false, true) => Stranger::OwnThere,
+            (true, false) => Stranger::OwnHere,
+            (true, true) => Stranger::OwnOther,
+        }
     }
 
     fn roots(&self, shown: &[CertificateDer<'_>]) -> Result<Arc<RootCertStore>, Error> {
@@ -87,7 +143,15 @@ impl ServerCertVerifier for RegionServer {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let roots = self.roots(intermediates)?;
         let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &roots, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &roots, intermediates, now, algorithms).map_err(
+            |error| match error {
+                // Authorities of one name with different keys are strangers as well.
+                Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                    refused(self.stranger(end_entity))
+                }
+                other => other,
+            },
+        )?;
         if let Some([drover, nomad]) = &self.names {
             verify_server_name(&certificate, drover)
                 .or_else(|first| verify_server_name(&certificate, nomad).map_err(|_| first))?;
@@ -148,8 +212,8 @@ impl ClientCertVerifier for Callers {
             return judged;
         };
         // An expired certificate may still enrol. Everything but its end is judged, as of its last second.
-        let leaf = Leaf::from_chain(vec![end_entity.clone().into_owned()]).map_err(refused)?;
-        trust.callers.verify_client_cert(end_entity, intermediates, unix_time(leaf.not_after()))
+        let Some(not_after) = read_end(end_entity) else { return judged };
+        trust.callers.verify_client_cert(end_entity, intermediates, unix_time(not_after))
     }
 
     fn verify_tls12_signature(
@@ -191,7 +255,7 @@ mod tests {
         let west = authority("west");
         let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
         let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
-        let judge = RegionServer::new(Some(&region("west")), believed, algorithms);
+        let judge = RegionServer::new(Some(&region("west")), believed, false, algorithms);
         let cases: [(&[&str], bool); 6] = [
             (&["server.west.drover"], true),
             (&["server.west.nomad"], true),

@@ -87,12 +87,15 @@ fn the_edge_stays_thin() {
         "runner",
         "drivers",
         "supervisor",
+        "images",
+        "network",
         "transport",
         "protocol",
         "certs",
         "agent-config",
         "hcl",
         "model",
+        "metrics",
     ];
     let extra: Vec<_> = cone.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
     assert!(extra.is_empty(), "the edge pulls in {extra:?}");

@@ -20,17 +20,20 @@ use crate::writers::small_job;
 /// The rest after a call that failed at once.
 const REST: Duration = Duration::from_millis(10);
 /// Between two stale reads of one server: they are cheap, and shall leave the machine to those that are not.
-const STALE_PACE: Duration = Duration::from_millis(10);
+const STALE_PACE: Duration = Duration::from_millis(50);
 /// The longest time until a history is full.
 const HISTORY_MAX: Duration = Duration::from_secs(900);
 /// Values begin with the client's number times this.
 const VALUES_PER_CLIENT: u64 = 1 << 32;
 
-/// Registers and what was done to them, while a region suffers.
+/// Histories that are recorded side by side while a region suffers: each has registers and clients of its own.
 pub struct History {
     name: String,
+    /// How many there are.
+    count: usize,
+    /// How many registers each has.
     registers: usize,
-    /// How many operations it shall hold.
+    /// How many operations all of them shall hold.
     wanted: usize,
     done: AtomicUsize,
     /// The clients shall end, full or not.
@@ -60,15 +63,16 @@ pub struct Found {
 }
 
 impl History {
-    /// Makes the registers; their first value is 0.
+    /// Makes the registers; their first value is 0. `wanted` is how many operations each of `count` histories shall hold.
     ///
     /// # Panics
     /// They can't be made.
-    pub fn new(name: &str, registers: usize, wanted: usize, region: &Region) -> Self {
+    pub fn new(name: &str, count: usize, registers: usize, wanted: usize, region: &Region) -> Self {
         let history = Self {
             name: name.to_owned(),
+            count,
             registers,
-            wanted,
+            wanted: wanted * count,
             done: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             begin: Instant::now(),
@@ -78,7 +82,7 @@ impl History {
         let place = region.places()[0].clone();
         let make = || {
             let client = place.client();
-            for register in 0..registers {
+            for register in 0..registers * count {
                 let id = history.id(register);
                 let body = json!({ "Job": small_job(&id, "0") });
                 // Sent again it changes nothing.
@@ -123,14 +127,14 @@ impl History {
         });
     }
 
-    /// Runs `per_server` clients of every server, and one that reads stale, until it is full; `faults` runs beside them.
+    /// Runs a client of every server for each history, and one of every server that reads stale, until all are full; `faults`
+    /// runs beside them.
     ///
     /// # Panics
     /// The history has no order, or a stale read went back.
     pub fn run(
         &self,
         region: &mut Region,
-        per_server: usize,
         seed: &mut Dice,
         faults: impl FnOnce(&mut Region),
     ) -> Found {
@@ -138,9 +142,9 @@ impl History {
         let stale_reads = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for (number, place) in places.iter().enumerate() {
-                for client in 0..per_server {
+                for history in 0..self.count {
                     let seed = seed.roll(usize::MAX) as u64;
-                    scope.spawn(move || self.client((number * per_server + client) as u64, place, Dice::new(seed)));
+                    scope.spawn(move || self.client(number, history, place, Dice::new(seed)));
                 }
                 let stale_reads = &stale_reads;
                 scope.spawn(move || self.stale_reader(place, stale_reads));
@@ -180,13 +184,13 @@ impl History {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
-    fn client(&self, number: u64, place: &Place, mut dice: Dice) {
+    fn client(&self, server: usize, history: usize, place: &Place, mut dice: Dice) {
         let api = place.client();
-        let mut next = (number + 1) * VALUES_PER_CLIENT;
+        let mut next = (server * self.count + history + 1) as u64 * VALUES_PER_CLIENT;
         // By register: what this client saw last, and its index.
         let mut seen: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
         while !self.is_over() {
-            let register = dice.roll(self.registers);
+            let register = history * self.registers + dice.roll(self.registers);
             let called = self.begin.elapsed();
             // What was seen is compared once: whoever changed the register or lost has to look again.
             if let Some((from, index)) = seen.remove(&register) {
@@ -233,7 +237,7 @@ impl History {
             }
             std::thread::sleep(STALE_PACE);
             turn += 1;
-            let register = turn % self.registers;
+            let register = turn % (self.registers * self.count);
             let Ok((value, index, state_index)) = read(&api, &self.id(register), true) else { continue };
             if place.lives() != life {
                 continue;

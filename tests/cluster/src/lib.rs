@@ -1,5 +1,6 @@
 //! Tests with real processes: agents, clients, tasks. What they share is here.
 
+pub mod acked;
 pub mod cli;
 pub mod dice;
 pub mod history;
@@ -7,3 +8,4 @@ pub mod jobs;
 pub mod region;
 pub mod room;
 pub mod writers;
+pub mod supervisors;

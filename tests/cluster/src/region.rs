@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime};
 use drover_api_client::{Client, Config, QueryOptions};
 use drover_certs::{Authority, Lifetimes};
 use drover_harness::binaries::binary;
+use drover_harness::dice::Dice;
+use drover_harness::weather::Weather;
 use drover_harness::wires::Door;
-use drover_harness::{Agent, AgentConfig, Wires, processes, wait_for};
+use drover_harness::{Agent, AgentConfig, Relay, Wires, processes, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -51,8 +53,11 @@ impl Place {
 pub struct Region {
     agents: Vec<Agent>,
     places: Vec<Place>,
+    /// By which ports their leader is told apart.
+    rpc_ports: Vec<u16>,
     // After the agents: they end first.
     wires: Option<Wires>,
+    relay: Option<Arc<Relay>>,
 }
 
 impl Region {
@@ -61,7 +66,34 @@ impl Region {
     /// # Panics
     /// They do not form a region.
     pub fn start(name: &str, count: u32) -> Self {
-        Self::of(AgentConfig::region(name, count), None)
+        Self::of(AgentConfig::region(name, count), None, None)
+    }
+
+    /// Servers on 127.0.0.1 that hear each other through a relay only. `more` goes into the configuration of each.
+    ///
+    /// # Panics
+    /// They do not form a region.
+    pub fn relayed(name: &str, count: u32, weather: Weather, dice: Dice, more: &str) -> Self {
+        let mut configs = AgentConfig::region(name, count);
+        // They form their region in fair weather: that is not what is to be seen.
+        let relay = Relay::new(Weather::FAIR, dice);
+        let doors: Vec<(u16, u16)> = configs
+            .iter()
+            .enumerate()
+            .map(|(number, one)| (relay.door(number, one.rpc), relay.door(number, one.serf)))
+            .collect();
+        let files = tls_files(&authority(name));
+        for (config, (rpc, serf)) in configs.iter_mut().zip(&doors) {
+            config.joins = doors.iter().map(|(_, serf)| format!("127.0.0.1:{serf}")).collect();
+            config.files.clone_from(&files);
+            config.more.push_str(&format!(
+                "advertise {{\n  rpc = \"127.0.0.1:{rpc}\"\n  serf = \"127.0.0.1:{serf}\"\n}}\n{more}"
+            ));
+        }
+        let mut region = Self::of(configs, None, Some(relay.clone()));
+        region.rpc_ports = doors.into_iter().map(|(rpc, _)| rpc).collect();
+        relay.set_weather(weather);
+        region
     }
 
     /// Servers in namespaces of their own, joined by wires that can be cut; on 127.0.0.1 without root, with a word about it.
@@ -74,7 +106,7 @@ impl Region {
             Ok(wires) => wires,
             Err(reason) => {
                 println!("skipped: the cuts, because {reason}");
-                return Self::of(configs, None);
+                return Self::of(configs, None, None);
             }
         };
         let joins: Vec<String> =
@@ -86,11 +118,12 @@ impl Region {
             config.files.clone_from(&files);
             config.more.push_str(&format!("addresses {{\n  rpc = {address:?}\n  serf = {address:?}\n}}\n"));
         }
-        Self::of(configs, Some(wires))
+        Self::of(configs, Some(wires), None)
     }
 
-    fn of(configs: Vec<AgentConfig>, wires: Option<Wires>) -> Self {
-        let mut region = Self { agents: Vec::new(), places: Vec::new(), wires };
+    fn of(configs: Vec<AgentConfig>, wires: Option<Wires>, relay: Option<Arc<Relay>>) -> Self {
+        let rpc_ports = configs.iter().map(|config| config.rpc).collect();
+        let mut region = Self { agents: Vec::new(), places: Vec::new(), rpc_ports, wires, relay };
         for (number, mut config) in configs.into_iter().enumerate() {
             config.more.push_str("autopilot {\n  server_stabilization_time = \"1s\"\n}\n");
             let door = region.wires.as_ref().map(|wires| wires.door(number));
@@ -118,6 +151,29 @@ impl Region {
         self.wires.as_mut()
     }
 
+    /// The weather between them; none without a relay.
+    pub fn relay(&self) -> Option<&Relay> {
+        self.relay.as_deref()
+    }
+
+    /// From now on everything from one server to another is lost, if something is between them that can do that.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        if let Some(relay) = &self.relay {
+            relay.cut(from, to);
+        } else if let Some(wires) = &mut self.wires {
+            wires.cut(from, to);
+        }
+    }
+
+    /// Everything arrives again.
+    pub fn heal(&mut self) {
+        if let Some(relay) = &self.relay {
+            relay.heal();
+        } else if let Some(wires) = &mut self.wires {
+            wires.heal();
+        }
+    }
+
     /// What a server has said.
     pub fn log(&self, number: usize) -> String {
         self.agents[number].log()
@@ -141,8 +197,8 @@ impl Region {
         for number in 0..self.count() {
             // One that is cut off may name itself for a while.
             let Ok(Value::String(address)) = self.get(number, "/v1/status/leader?stale") else { continue };
-            let is_his = |agent: &Agent| address.ends_with(&format!(":{}", agent.config().rpc));
-            if let Some(leader) = self.agents.iter().position(is_his) {
+            let is_his = |port: &u16| address.ends_with(&format!(":{port}"));
+            if let Some(leader) = self.rpc_ports.iter().position(is_his) {
                 *voices.entry(leader).or_default() += 1;
             }
         }

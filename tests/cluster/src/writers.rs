@@ -138,10 +138,31 @@ fn write(number: usize, place: &Place, shared: &Shared) {
     }
 }
 
-fn register(client: &Client, job: &Value) -> Result<u64, String> {
+/// Registers a job; gives the index that was acknowledged, or what went wrong as text.
+///
+/// # Errors
+/// It was not acknowledged.
+pub fn register(client: &Client, job: &Value) -> Result<u64, String> {
     let answer = client.write::<Value>("/v1/jobs", &json!({ "Job": job }), &QueryOptions::default());
     let answer = answer.map_err(|error| error.to_string())?;
     answer.value["JobModifyIndex"].as_u64().ok_or_else(|| format!("no index: {}", answer.value))
+}
+
+/// The path that lists all jobs of writers, with their metadata.
+pub const JOBS: &str = "/v1/jobs?prefix=w&meta=true";
+
+/// What of the acknowledged writes is not in a server's list of jobs, or not as it was acknowledged.
+pub fn missing<'a>(jobs: &Value, written: impl IntoIterator<Item = &'a Written>) -> Vec<String> {
+    let jobs: BTreeMap<&str, &Value> =
+        jobs.as_array().into_iter().flatten().filter_map(|job| Some((job["ID"].as_str()?, job))).collect();
+    let look = |Written { id, index }: &Written| match jobs.get(id.as_str()) {
+        None => Some(format!("{id} of index {index} is gone")),
+        Some(job) if job["JobModifyIndex"] != *index || job["Meta"]["note"] != *id => {
+            Some(format!("{id} of index {index} is another: {job}"))
+        }
+        Some(_) => None,
+    };
+    written.into_iter().filter_map(look).collect()
 }
 
 /// Reads every acknowledged write back from every server: it is there, as it was acknowledged.
@@ -151,19 +172,8 @@ fn register(client: &Client, job: &Value) -> Result<u64, String> {
 pub fn read_back(region: &Region, written: &[Written]) {
     let begin = Instant::now();
     for number in 0..region.count() {
-        let jobs = wait_for("the jobs", WHOLE_MAX, || region.get(number, "/v1/jobs?prefix=w&meta=true"));
-        let jobs: BTreeMap<&str, &Value> =
-            jobs.as_array().into_iter().flatten().filter_map(|job| Some((job["ID"].as_str()?, job))).collect();
-        let wrong: Vec<String> = written
-            .iter()
-            .filter_map(|Written { id, index }| match jobs.get(id.as_str()) {
-                None => Some(format!("{id} of index {index} is gone")),
-                Some(job) if job["JobModifyIndex"] != *index || job["Meta"]["note"] != *id => {
-                    Some(format!("{id} of index {index} is another: {job}"))
-                }
-                Some(_) => None,
-            })
-            .collect();
+        let jobs = wait_for("the jobs", WHOLE_MAX, || region.get(number, JOBS));
+        let wrong = missing(&jobs, written);
         assert!(wrong.is_empty(), "server {number}: {} acknowledged writes: {wrong:#?}", wrong.len());
     }
     println!(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use drover_cluster::cli::drover_ok;
 use drover_cluster::jobs::{SETTLE_MAX, allocs, job_text, shell, text, wait_for_status, write};
+use drover_cluster::supervisors::supervisor_of;
 use drover_harness::binaries::binary;
 use drover_harness::processes::is_running;
 use drover_harness::{Agent, AgentConfig, wait_for};
@@ -70,27 +71,6 @@ fn tasks_outlive_a_killed_agent() {
     wait_for("the task's end", SETTLE_MAX, || if is_running(pid) { Err("it runs") } else { Ok(()) });
 }
 
-/// The supervisor of that agent: the parent of all that run as it.
-fn supervisor_of(agent: &Agent) -> u32 {
-    let socket = agent.dir().join("data").display().to_string();
-    let all: Vec<u32> = std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).into_owned();
-            line.contains("__supervisor\0run") && line.contains(&socket)
-        })
-        .collect();
-    // The one that is nobody's child among them; the others are about to become tasks.
-    let parent = |pid: u32| -> u32 {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok()).unwrap_or(0)
-    };
-    *all.iter().find(|pid| !all.contains(&parent(**pid))).expect("a supervisor runs")
-}
-
 /// Waits for ten more lines.
 fn wait_for_lines(agent: &Agent, alloc: &str) {
     let read = || drover_ok(&agent.address(), agent.dir(), &["alloc", "logs", alloc]).lines().count();
@@ -115,7 +95,7 @@ fn tasks_outlive_a_killed_supervisor_with_and_without_its_agent() {
     let pid = pid_of(&agent, &ids[0]);
     for round in 0..4 {
         ids.iter().for_each(|alloc| wait_for_lines(&agent, alloc));
-        let supervisor = supervisor_of(&agent);
+        let supervisor = supervisor_of(&agent).expect("a supervisor runs");
         let takes_agent = round % 2 == 1;
         if takes_agent {
             agent.kill_9();

@@ -10,7 +10,7 @@ use drover_harness::{Agent, AgentConfig, wait_for};
 fn files_are_listed_read_and_followed() {
     let agent = Agent::start(&binary("drover"), AgentConfig::both("fs"));
     let (address, dir) = (agent.address(), agent.dir().to_path_buf());
-    let script = "echo hello > local/f; ln -s /etc/passwd local/out; i=0; while true; do i=$((i+1)); echo line $i; sleep 0.02; done";
+    let script = "mkdir local/many; i=0; while [ $i -lt 5000 ]; do i=$((i+1)); : > local/many/$i; done; echo hello > local/f; ln -s /etc/passwd local/out; i=0; while true; do i=$((i+1)); echo line $i; sleep 0.02; done";
     write(&dir, "files.nomad.hcl", &job_text("files", "service", 1, "raw_exec", &shell(script)));
     drover_ok(&address, &dir, &["job", "run", "-detach", "files.nomad.hcl"]);
     let alloc = text(&wait_for_status(&agent, "files", "running", 1)[0], "ID").to_owned();
@@ -22,6 +22,9 @@ fn files_are_listed_read_and_followed() {
     assert!(listed.starts_with("Mode ") && listed.contains("  alloc/") && listed.contains("  work/"), "{listed}");
     let logs = drover_ok(&address, &dir, &["alloc", "fs", &alloc, "alloc/logs"]);
     assert!(logs.contains("work.stdout.0") && logs.contains("work.stderr.0"), "{logs}");
+    // More than one frame holds.
+    let many = drover_ok(&address, &dir, &["alloc", "fs", &alloc, "work/local/many"]);
+    assert_eq!(many.lines().count(), 5001);
     let stat = drover_ok(&address, &dir, &["alloc", "fs", "-stat", &alloc, "work/local/f"]);
     assert!(stat.contains("-rw-r--r--  6 B") && stat.contains("text/plain; charset=utf-8  f"), "{stat}");
 

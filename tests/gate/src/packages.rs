@@ -13,7 +13,13 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("python3", "python3", "the count of routes, commands and flags"),
     ("qemu-system-x86_64", "qemu-system-x86", guest_kernel::SKIPPED),
     ("busybox", "busybox-static", guest_kernel::SKIPPED),
+    ("docker-registry", "docker-registry", IMAGES_SKIPPED),
+    ("skopeo", "skopeo", IMAGES_SKIPPED),
+    ("umoci", "umoci", IMAGES_SKIPPED),
 ];
+
+/// What is skipped without a real registry and the tools that make images for it.
+const IMAGES_SKIPPED: &str = "images as real tools make them, from a real registry";
 
 fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

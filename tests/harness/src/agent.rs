@@ -49,7 +49,22 @@ impl Agent {
     /// # Panics
     /// The binary can't be run.
     pub fn spawn(binary: &Path, config: AgentConfig) -> Self {
-        let dir = tempfile::Builder::new().prefix("drover-test-").tempdir().expect("a temporary directory");
+        Self::spawn_in(binary, config, Self::room())
+    }
+
+    /// A directory for an agent.
+    ///
+    /// # Panics
+    /// There is no place for it.
+    pub fn room() -> TempDir {
+        tempfile::Builder::new().prefix("drover-test-").tempdir().expect("a temporary directory")
+    }
+
+    /// Starts an agent in a directory whose `data` may hold something already, and returns at once.
+    ///
+    /// # Panics
+    /// The binary can't be run.
+    pub fn spawn_in(binary: &Path, config: AgentConfig, dir: TempDir) -> Self {
         let data_dir = dir.path().join("data");
         let text = config.text(&data_dir.display().to_string());
         std::fs::write(dir.path().join("agent.hcl"), text).expect("the temporary directory takes a file");

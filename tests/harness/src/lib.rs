@@ -6,14 +6,21 @@
 pub mod agent;
 pub mod binaries;
 pub mod config;
+pub mod dice;
+pub mod journal;
 pub mod linear;
 pub mod network;
 pub mod ports;
 pub mod processes;
+pub mod recorded_disk;
+pub mod relay;
 pub mod wait;
+pub mod weather;
 pub mod wires;
 
 pub use agent::Agent;
 pub use config::AgentConfig;
+pub use recorded_disk::RecordedDisk;
+pub use relay::Relay;
 pub use wait::wait_for;
 pub use wires::Wires;

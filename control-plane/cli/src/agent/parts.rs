@@ -8,7 +8,9 @@ use anyhow::Context;
 use drover_agent_config::Settings;
 use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle};
 use drover_http_api::{AgentFacts, Api, ServeOptions, Tls, TlsFiles};
+use drover_server::endpoints::RpcLimits;
 use drover_server::kept_snapshots::KeptSnapshots;
+use drover_server::own_tls::OwnTls;
 use drover_server::{AutopilotConfig, Server, gossip_key};
 
 use serde_json::json;
@@ -38,6 +40,7 @@ impl Parts {
         let (fail_server, server_failed) = oneshot::channel();
         let (stop_http, _) = watch::channel(false);
         let serve_options = serve_options(settings)?;
+        drover_edge_agent::telemetry::start(settings)?;
         // The HTTP port first: if it is taken, nothing else was touched.
         let listeners = listen_http(settings).await?;
         let http_bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
@@ -74,6 +77,11 @@ impl Parts {
             self.addresses.advertise_rpc = server.info().rpc_advertise.to_string();
             self.addresses.gossip = Some(SocketAddr::new(settings.listen.serf, server.info().gossip_advertise.port()));
             self.addresses.advertise_gossip = server.info().gossip_advertise.to_string();
+            let publishing = drover_server::metrics::Publishing {
+                interval: settings.telemetry.collection_interval,
+                leaves_dispatched_out: settings.telemetry.disable_dispatched_job_summary,
+            };
+            tokio::spawn(drover_server::metrics::publish(server.clone(), publishing));
             self.server = Some(server);
         }
         if settings.client.enabled {
@@ -160,6 +168,12 @@ impl Parts {
                 server_stabilization_time: settings.autopilot.server_stabilization_time,
                 ..AutopilotConfig::default()
             },
+            own_tls: settings.tls.rpc_files().map(|files| OwnTls { ca: files.ca, cert: files.cert, key: files.key }),
+            rpc_limits: RpcLimits {
+                handshake_time_max: Some(settings.limits.rpc_handshake_timeout).filter(|time| !time.is_zero()),
+                connections_per_client_max: Some(settings.limits.rpc_connections_per_client_max as usize)
+                    .filter(|max| *max > 0),
+            },
             stays_alone: settings.dev,
             kept_snapshots: KeptSnapshots {
                 interval: settings.server.kept_snapshots.interval,
@@ -207,6 +221,11 @@ impl Parts {
                 Ok(Err(error)) => tracing::error!(error = %format!("{error:#}"), "http: certificate not reloaded"),
                 Err(error) => tracing::error!(%error, "http: certificate not reloaded"),
             }
+        }
+        if let Some(server) = &self.server
+            && let Err(error) = server.reload_certificates()
+        {
+            tracing::error!(error = %format!("{:#}", anyhow::Error::from(error)), "rpc: certificate not reloaded");
         }
         if let Some(edge) = &self.edge {
             edge.reload().await;
@@ -325,7 +344,15 @@ fn facts(settings: &Settings, edge: Option<&EdgeHandle>) -> AgentFacts {
             "Meta": settings.client.meta,
         },
         "ACL": {"Enabled": false},
-        "TLSConfig": {"EnableHTTP": false, "EnableRPC": true},
+        "TLSConfig": {
+            "EnableHTTP": settings.tls.http == Some(true),
+            "EnableRPC": true,
+            "VerifyServerHostname": true,
+            "VerifyHTTPSClient": settings.tls.verify_https_client,
+            "CAFile": settings.tls.ca_file,
+            "CertFile": settings.tls.cert_file,
+            "KeyFile": settings.tls.key_file,
+        },
         "Files": settings.files,
         "Version": {"Version": env!("CARGO_PKG_VERSION")},
     });

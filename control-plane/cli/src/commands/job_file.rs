@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use drover_api_client::jobs::Submission;
 use drover_api_client::{Client, fetch};
-use drover_hcl::{Place, Problem};
+use drover_hcl::{Place, Problem, Span};
 use drover_jobspec::{FileError, Files, Inputs, Source};
 use serde_json::{Value, json};
 
@@ -17,6 +17,8 @@ use crate::output::text::quote;
 
 /// No job file is read beyond this.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// What may stand before a text in UTF-8.
+const BOM: &[u8] = &[0xef, 0xbb, 0xbf];
 /// A job file on the web must be here by then.
 const URL_PATIENCE: Duration = Duration::from_secs(60);
 /// No more files than this are listed below one directory.
@@ -43,19 +45,22 @@ pub struct JobFile {
 pub fn read(call: &mut Call, path: &str) -> Result<JobFile, Failure> {
     let text = match path {
         "-" => {
-            let mut text = String::new();
+            let mut bytes = Vec::new();
             let refuse = |what: String| wrong(format!("Error reading job file from stdin: {what}"));
-            let read = (&mut call.ui.stdin).take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+            let read = (&mut call.ui.stdin).take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
             match read.map_err(|error| refuse(error.to_string()))? as u64 {
                 size if size > FILE_BYTES_MAX => return Err(refuse(format!("more than {FILE_BYTES_MAX} bytes"))),
-                _ => text,
+                _ => utf8(path, bytes)?,
             }
         }
         url if url.starts_with("http://") || url.starts_with("https://") => {
             let refuse = |what: String| wrong(format!("Error getting jobfile from {}: {what}", quote(url)));
             fetch::text(url, FILE_BYTES_MAX, URL_PATIENCE).map_err(refuse)?
         }
-        _ => text_of(Path::new(path), path)?,
+        _ => {
+            let from = |what| wrong(format!("Error getting jobfile from {}: source path error: {what}", quote(path)));
+            utf8(path, bytes_of(Path::new(path)).map_err(from)?)?
+        }
     };
     let mut file = if call.flags.is_on("json") { from_json(text)? } else { from_hcl(call, path, text)? };
     for (key, flag) in [("ConsulNamespace", "consul-namespace"), ("VaultNamespace", "vault-namespace")] {
@@ -96,22 +101,35 @@ fn seed() -> Option<[u8; 32]> {
     getrandom::fill(&mut seed).ok().map(|()| seed)
 }
 
-fn text_of(path: &Path, shown: &str) -> Result<String, Failure> {
+/// What stands in a file, or why that can't be had.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let refuse =
-        |what: String| wrong(format!("Error getting jobfile from {}: source path error: {what}", quote(shown)));
     let about = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => refuse(format!("stat {}: no such file or directory", absolute.display())),
-        std::io::ErrorKind::PermissionDenied => refuse(format!("stat {}: permission denied", absolute.display())),
-        _ => refuse(format!("stat {}: {error}", absolute.display())),
+        std::io::ErrorKind::NotFound => format!("stat {}: no such file or directory", absolute.display()),
+        std::io::ErrorKind::PermissionDenied => format!("stat {}: permission denied", absolute.display()),
+        _ => format!("stat {}: {error}", absolute.display()),
     })?;
     if about.is_dir() {
-        return Err(refuse(format!("{} is a directory", absolute.display())));
+        return Err(format!("{} is a directory", absolute.display()));
     }
     if about.len() > FILE_BYTES_MAX {
-        return Err(refuse(format!("{} is larger than {FILE_BYTES_MAX} bytes", absolute.display())));
+        return Err(format!("{} is larger than {FILE_BYTES_MAX} bytes", absolute.display()));
     }
-    std::fs::read_to_string(path).map_err(|error| refuse(format!("read {}: {error}", absolute.display())))
+    std::fs::read(path).map_err(|error| format!("read {}: {error}", absolute.display()))
+}
+
+/// The text of a file that may not be UTF-8, which is told with its place.
+fn utf8(path: &str, bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).or_else(|error| {
+        let start = error.utf8_error().valid_up_to();
+        let source = Source::new(path, String::from_utf8_lossy(error.as_bytes()));
+        // A byte order mark is no part of the source's text.
+        let start = if error.as_bytes().starts_with(BOM) { start.saturating_sub(BOM.len()) } else { start };
+        let place = Span { start, end: start + char::REPLACEMENT_CHARACTER.len_utf8() };
+        let detail = "All input files must be UTF-8 encoded. Ensure that UTF-8 encoding is selected in your editor.";
+        let problem = Problem::new(place, "Invalid character encoding", detail);
+        parse_failure(path, &source, &[problem])
+    })
 }
 
 fn from_json(text: String) -> Result<JobFile, Failure> {
@@ -130,7 +148,11 @@ fn from_hcl(call: &Call, path: &str, text: String) -> Result<JobFile, Failure> {
     }
     let mut var_files = Vec::new();
     for name in call.flags.texts("var-file") {
-        var_files.push(Source::new(name.as_str(), text_of(Path::new(name), name)?));
+        let text = bytes_of(Path::new(name)).map_err(|what| {
+            let unread = format!("<nil>: Failed to read file; failed to read {}: {what}", quote(name));
+            wrong(format!("Error parsing job file from {path}:\nunable to parse var file: {unread}"))
+        })?;
+        var_files.push(Source::new(name.as_str(), utf8(name, text)?));
     }
     let submission = Submission {
         source: text.clone(),
@@ -151,19 +173,20 @@ fn from_hcl(call: &Call, path: &str, text: String) -> Result<JobFile, Failure> {
     let source = Source::new(path, text);
     match drover_jobspec::parse_hcl(&source, &inputs) {
         Ok(job) => Ok(JobFile { job, submission }),
-        Err(problems) => {
-            // First what scripts look for, then each problem with its line and a caret.
-            let lines: Vec<String> = problems.iter().map(|problem| problem.one_line(&source)).collect();
-            let mut text = format!("Error parsing job file from {path}:\n{}", lines.join("\n"));
-            let is_shown = |problem: &&Problem| {
-                matches!(problem.place, Place::At(_) | Place::Other { .. }) || problem.hint.is_some()
-            };
-            for problem in problems.iter().filter(is_shown) {
-                text.push_str(&format!("\n\n{}", problem.human(&source)));
-            }
-            fail(format!("Error getting job struct: {text}"))
-        }
+        Err(problems) => parse_failure(path, &source, &problems),
     }
+}
+
+/// First what scripts look for, then each problem with its line and a caret.
+fn parse_failure<T>(path: &str, source: &Source, problems: &[Problem]) -> Result<T, Failure> {
+    let lines: Vec<String> = problems.iter().map(|problem| problem.one_line(source)).collect();
+    let mut text = format!("Error parsing job file from {path}:\n{}", lines.join("\n"));
+    let is_shown =
+        |problem: &&Problem| matches!(problem.place, Place::At(_) | Place::Other { .. }) || problem.hint.is_some();
+    for problem in problems.iter().filter(is_shown) {
+        text.push_str(&format!("\n\n{}", problem.human(source)));
+    }
+    fail(format!("Error getting job struct: {text}"))
 }
 
 /// `DROVER_VAR_x` is taken as `NOMAD_VAR_x`, which job files know.

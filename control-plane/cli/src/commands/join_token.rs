@@ -40,7 +40,10 @@ pub const SERVER_CREATE: Command = Command {
     summary: "Make a token with which a server can join",
     about: "Makes a token with which a server on another machine can join the region. It is shown once and kept nowhere. \
             Give it to the server in DROVER_JOIN_TOKEN or in a file that join_token_file of its server block names.\n\n\
-            Asked of a server that waits to form its region with others, this makes the region's authority there.",
+            Asked of a server that waits to form its region with others, this makes the region's authority there.\n\n\
+            With -region and the name of a region that is not there yet, the token is for that region's first server: it founds the \
+            region below the same root and joins the federation. Ask the server that made the authority, and let the new one name \
+            it in server_join { retry_join }.",
     flags: &[USES, TTL, text("datacenter", "name", "Only servers of this datacenter may use it."), JSON],
     run: create_for_server,
     ..Command::BASE
@@ -87,6 +90,7 @@ fn create_for(call: &mut Call, role: &str) -> Outcome {
         ttl,
         node_pool: call.flags.text("node-pool").to_owned(),
         datacenter: call.flags.text("datacenter").to_owned(),
+        region: call.settings.region.clone(),
         ..JoinTokenOrder::default()
     };
     let client = call.client()?;
@@ -125,6 +129,7 @@ fn sign(base: &str, order: &JoinTokenOrder) -> Option<String> {
         ttl: &ttl,
         node_pool: &order.node_pool,
         datacenter: &order.datacenter,
+        region: &order.region,
         time: order.time,
     };
     host_servers::sign(http, &signed)

@@ -1,7 +1,7 @@
 //! The difference of two versions of a job.
 //!
-//! Each line begins with its mark (`+`, `-`, `+/-` or none), names stand under each other, each level is two blanks
-//! further in:
+//! Each line begins with its mark (`+`, `-`, `+/-` or none); names stand under each other, as far in as the widest mark
+//! beside them asks for; each level is two blanks further in:
 //!
 //! ```text
 //! +/- Job: "web"
@@ -56,7 +56,7 @@ fn group(diff: &GroupDiff, widest_mark: usize, style: DiffStyle) -> Vec<String> 
     let at = widest_mark - mark_width(&diff.kind);
     let reset = style.paint(RESET);
     let name = quote(&diff.name);
-    let mut head = format!("{}{}{}Task Group: {name}{reset}", blanks(at), mark(&diff.kind, style), style.paint(BOLD));
+    let mut head = format!("{}{}{}Task Group: {name}{reset}", mark(&diff.kind, style), blanks(at), style.paint(BOLD));
     if diff.updates.is_empty() {
         head.push_str(reset);
     } else {
@@ -79,21 +79,21 @@ fn group(diff: &GroupDiff, widest_mark: usize, style: DiffStyle) -> Vec<String> 
 }
 
 fn task(lines: &mut Vec<String>, diff: &TaskDiff, indent: usize, widest_mark: usize, style: DiffStyle) {
-    let at = indent + widest_mark - mark_width(&diff.kind);
-    let mut head = format!("{}{}{}Task: {}", blanks(at), mark(&diff.kind, style), style.paint(BOLD), quote(&diff.name));
+    let start = marked(&diff.kind, indent, widest_mark, style);
+    let mut head = format!("{start}{}Task: {}", style.paint(BOLD), quote(&diff.name));
     if !diff.annotations.is_empty() {
         head.push_str(&format!(" {}({})", style.paint(RESET), annotations(&diff.annotations, style)));
     }
     lines.push(head);
     if shows_content(&diff.kind, style) {
         let inside = Inside::of(&diff.fields, &diff.objects, std::iter::empty());
-        content(lines, &diff.fields, &diff.objects, at + 2, inside.widest_mark, style);
+        content(lines, &diff.fields, &diff.objects, indent + 2, inside.widest_mark, style);
     }
 }
 
 fn object(lines: &mut Vec<String>, diff: &ObjectDiff, indent: usize, widest_mark: usize, style: DiffStyle) {
     let at = indent + widest_mark - mark_width(&diff.kind);
-    lines.push(format!("{}{}{} {{", blanks(at), mark(&diff.kind, style), diff.name));
+    lines.push(format!("{}{} {{", marked(&diff.kind, indent, widest_mark, style), diff.name));
     let inside = Inside::of(&diff.fields, &diff.objects, std::iter::empty());
     content(lines, &diff.fields, &diff.objects, at + 2, inside.widest_mark, style);
     lines.push(format!("{}}}", blanks(at + mark_width(&diff.kind))));
@@ -109,14 +109,14 @@ fn content(
 ) {
     let widest_name = fields.iter().map(|field| field.name.chars().count()).max().unwrap_or(0);
     for diff in fields {
-        let at = indent + widest_mark - mark_width(&diff.kind);
+        let start = marked(&diff.kind, indent, widest_mark, style);
         let gap = blanks(widest_name - diff.name.chars().count() + 1);
         let values = match diff.kind.as_str() {
             "Added" => quote(&diff.new),
             "Edited" => format!("{} => {}", quote(&diff.old), quote(&diff.new)),
             _ => quote(&diff.old),
         };
-        let mut line = format!("{}{}{}:{gap}{values}", blanks(at), mark(&diff.kind, style), diff.name);
+        let mut line = format!("{start}{}:{gap}{values}", diff.name);
         if !diff.annotations.is_empty() {
             line.push_str(&format!(" ({})", annotations(&diff.annotations, style)));
         }
@@ -192,6 +192,11 @@ fn mark(kind: &str, style: DiffStyle) -> String {
         ("", _) => String::new(),
         (sign, color) => format!("{}{sign}{} ", style.paint(color), style.paint(RESET)),
     }
+}
+
+/// The beginning of a line up to its name.
+fn marked(kind: &str, indent: usize, widest_mark: usize, style: DiffStyle) -> String {
+    format!("{}{}{}", blanks(indent), mark(kind, style), blanks(widest_mark - mark_width(kind)))
 }
 
 fn blanks(count: usize) -> String {

@@ -95,3 +95,83 @@ fn health() {
         "",
     );
 }
+
+#[test]
+fn figures_of_the_agent() {
+    let figures = || text(200, "{\"Counters\":[],\"Timestamp\":\"now\"}");
+    let agent = Agent::start(&[("GET /v1/metrics", vec![figures(), figures(), figures(), figures(), text(415, "Prometheus is not enabled")])]);
+    assert_eq!(agent.run("operator metrics").stdout, "{\"Counters\":[],\"Timestamp\":\"now\"}\n");
+    agent.run("operator metrics -pretty");
+    assert_eq!(agent.run("operator metrics -json").stdout, "{\n    \"Counters\": [],\n    \"Timestamp\": \"now\"\n}\n");
+    assert_eq!(agent.run("operator metrics -t {{.Timestamp}}").stdout, "now\n");
+    agent
+        .run("operator metrics -format prometheus")
+        .failed("Error getting metrics: Unexpected response code: 415 (Prometheus is not enabled)");
+    assert_eq!(
+        agent.asked(),
+        ["GET /v1/metrics", "GET /v1/metrics?pretty=1", "GET /v1/metrics", "GET /v1/metrics", "GET /v1/metrics?format=prometheus"]
+    );
+    agent.run("operator metrics x").failed("This command takes no arguments\nFor additional help try 'drover operator metrics -help'");
+}
+
+#[test]
+fn the_whole_state() {
+    let done = || text(200, "");
+    let agent = Agent::start(&[
+        ("PUT /v1/system/gc", vec![done()]),
+        ("PUT /v1/system/reconcile/summaries", vec![done()]),
+    ]);
+    agent.run("system gc").printed("");
+    agent.run("system reconcile summaries").printed("");
+    let ran = agent.run("system gc extra");
+    assert_eq!(ran.status, 0);
+    assert!(ran.stderr.starts_with("This command takes no arguments\n"), "{}", ran.stderr);
+    assert_eq!(agent.asked(), ["PUT /v1/system/gc null", "PUT /v1/system/reconcile/summaries null"]);
+}
+
+#[test]
+fn how_allocations_are_placed() {
+    let config = j!({ "SchedulerConfig": {
+        "SchedulerAlgorithm": "binpack", "MemoryOversubscriptionEnabled": false, "RejectJobRegistration": false,
+        "PauseEvalBroker": false, "NodeLimitForFeasibilityChecks": 0, "ModifyIndex": 5,
+        "PreemptionConfig": { "SystemSchedulerEnabled": true, "ServiceSchedulerEnabled": false, "BatchSchedulerEnabled": false, "SysBatchSchedulerEnabled": false },
+    }});
+    let agent = Agent::start(&[("GET /v1/operator/scheduler/configuration", vec![json(config)])]);
+    agent.run("operator scheduler get-config").printed(
+        "\
+Scheduler Algorithm               = binpack
+Memory Oversubscription           = false
+Reject Job Registration           = false
+Pause Eval Broker                 = false
+Preemption System Scheduler       = true
+Preemption Service Scheduler      = false
+Preemption Batch Scheduler        = false
+Preemption SysBatch Scheduler     = false
+Node Limit For Feasibility Checks = 0
+Modify Index                      = 5",
+    );
+}
+
+#[test]
+fn a_node_is_opened_and_closed() {
+    let id = "4f2b771a-cdb5-281b-868a-8915203016a2";
+    let path = format!("PUT /v1/node/{id}/eligibility");
+    let agent = Agent::start(&[
+        ("GET /v1/nodes", vec![json(j!([{ "ID": id, "Name": "alpha" }]))]),
+        (&path, vec![json(j!({ "NodeModifyIndex": 7 })), json(j!({ "NodeModifyIndex": 8 }))]),
+        ("GET /v1/agent/self", vec![json(j!({ "stats": { "client": { "node_id": id } } }))]),
+    ]);
+    agent.run("node eligibility -disable 4f2b771a").printed(&format!(
+        "Node \"{id}\" scheduling eligibility set: ineligible for scheduling"
+    ));
+    agent.run("node eligibility -enable -self").printed(&format!(
+        "Node \"{id}\" scheduling eligibility set: eligible for scheduling"
+    ));
+    let help = "For additional help try 'drover node eligibility -help'";
+    let neither = format!("Either the '-enable' or '-disable' flag must be set\n{help}");
+    agent.run("node eligibility 4f2b771a").failed(&neither);
+    agent.run("node eligibility -enable -disable 4f2b771a").failed(&neither);
+    agent
+        .run("node eligibility -enable")
+        .failed(&format!("Node ID must be specified if -self isn't being used\n{help}"));
+}

@@ -18,7 +18,7 @@ pub(crate) struct Scan {
     pub unclosed: Vec<Span>,
     /// A heredoc that never ends.
     pub unclosed_heredoc: Option<Span>,
-    /// A quoted text that is not closed on its line.
+    /// Where the line of a quoted text ends that is not closed on it.
     pub unclosed_quote: Option<Span>,
     /// A directive in a text that ends before its own end: the parser would read on, over the closing quote.
     pub open_directive: Option<Span>,
@@ -74,10 +74,7 @@ impl<'s> Scanner<'s> {
     fn step(&mut self) {
         match self.modes.last() {
             None | Some(Mode::Code { .. }) => self.step_code(),
-            Some(Mode::Quoted { open, .. }) => {
-                let open = *open;
-                self.step_quoted(open);
-            }
+            Some(Mode::Quoted { .. }) => self.step_quoted(),
             Some(Mode::Heredoc { word, .. }) => {
                 let word = *word;
                 self.step_heredoc(word);
@@ -204,7 +201,7 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    fn step_quoted(&mut self, open: usize) {
+    fn step_quoted(&mut self) {
         if self.step_text() {
             return;
         }
@@ -219,7 +216,7 @@ impl<'s> Scanner<'s> {
                 self.at += 1;
             }
             b'\n' => {
-                self.found.unclosed_quote.get_or_insert(Span::new(open, open + 1));
+                self.found.unclosed_quote.get_or_insert(Span::new(self.at, self.at + 1));
                 self.modes.pop();
             }
             _ => self.at += 1,
@@ -267,7 +264,7 @@ mod tests {
         assert_eq!(scan("a = <<E\nx\nE \t\n").false_ends, [0usize; 0]);
         assert!(scan("a = <<E\nx\nE \t\n").unclosed_heredoc.is_none());
         assert!(scan("a = <<E\nx\n").unclosed_heredoc.is_some());
-        assert!(scan("a = \"x\nb").unclosed_quote.is_some());
+        assert_eq!(scan("a = \"x\nb").unclosed_quote, Some(Span::new(6, 7)));
         assert_eq!(scan("a = \"x%{ if b }%{~ for c in d }%{ endfor }\"\n").open_directive, Some(Span::new(6, 8)));
         assert_eq!(scan("a = \"%{ if b }%{ else }%{ endif }\"\n").open_directive, None);
     }

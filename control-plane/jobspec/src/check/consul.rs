@@ -39,7 +39,7 @@ pub fn group_problem(group: &Map<String, Value>) -> Option<String> {
 
 /// Why a job with these `vault` blocks can't have a Vault token: its cluster is not set up, or it takes more than one
 /// of the free kind.
-pub fn vault(vaults: &[&Value], clusters: Option<&BTreeSet<String>>) -> Option<String> {
+pub fn vault(vaults: &[Value], clusters: Option<&BTreeSet<String>>) -> Option<String> {
     let wanted = || vaults.iter().map(|vault| text(vault, "Cluster"));
     if let Some(unknown) = wanted().find(|cluster| clusters.is_some_and(|known| !known.contains(*cluster))) {
         return Some(format!("Vault {unknown:?} not enabled but used in the job"));

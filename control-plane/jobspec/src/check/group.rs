@@ -7,25 +7,36 @@ use serde_json::{Map, Value};
 use super::{constraint, int, int_of, items_of, network, policy, service, task, text, text_of, volume};
 use crate::multierror::nested;
 
-/// Names, delays and counts over all groups of a job.
-pub fn names(groups: &[&Value], kind: &str, problems: &mut Vec<String>) {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (place, group) in groups.iter().enumerate() {
+/// Names, delays and counts over all groups of a job, looked at in their order.
+#[derive(Default)]
+pub struct Names {
+    /// How many groups there were.
+    pub count: usize,
+    /// What is wrong with them.
+    pub problems: Vec<String>,
+    places: BTreeMap<String, usize>,
+}
+
+impl Names {
+    /// Looks at the next group.
+    pub fn look_at(&mut self, group: &Value, kind: &str) {
+        self.count += 1;
+        let place = self.count;
         let (name, count) = (text(group, "Name"), int(group, "Count"));
-        match seen.get(name) {
-            _ if name.is_empty() => problems.push(format!("Job task group {} missing name", place + 1)),
+        match self.places.get(name) {
+            _ if name.is_empty() => self.problems.push(format!("Job task group {place} missing name")),
             Some(first) => {
-                problems.push(format!("Job task group {} redefines '{name}' from group {}", place + 1, first + 1))
+                self.problems.push(format!("Job task group {place} redefines '{name}' from group {first}"));
             }
             None => {
-                seen.insert(name, place);
+                self.places.insert(name.to_owned(), place);
             }
         }
         if int(group, "ShutdownDelay") < 0 {
-            problems.push("ShutdownDelay must be a positive value".to_owned());
+            self.problems.push("ShutdownDelay must be a positive value".to_owned());
         }
         if kind == "system" && count > 1 {
-            problems
+            self.problems
                 .push(format!("Job task group {name} has count {count}. Count cannot exceed 1 with system scheduler"));
         }
     }

@@ -7,33 +7,48 @@ use serde_json::{Map, Value};
 use super::{consul, int, int_of, items, items_of, text, text_of};
 use crate::multierror::nested;
 
-/// All warnings of a job whose defaults are filled, one text each.
-pub fn all(job: &Map<String, Value>) -> Vec<String> {
-    let (mut warnings, mut delays, mut of_vault, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut is_any_promoted, mut is_any_waiting) = (false, false);
-    // One walk, as for the problems; the order among the kinds of warnings is part of the interface.
-    for group in items_of(job, "TaskGroups").filter_map(Value::as_object) {
-        nested(&mut warnings, format_args!("Group {:?} has warnings: ", text_of(group, "Name")), of_group(group));
-        shutdown_delays(group, &mut delays);
+/// The warnings of a job whose defaults are filled, by the places that they have in its answer.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    groups: Vec<String>,
+    delays: Vec<String>,
+    of_vault: Vec<String>,
+    memory: Vec<String>,
+    is_any_promoted: bool,
+    is_any_waiting: bool,
+}
+
+impl Warnings {
+    /// Looks at one group.
+    pub fn look_at(&mut self, group: &Value) {
+        let Some(group) = group.as_object() else { return };
+        let heading = format_args!("Group {:?} has warnings: ", text_of(group, "Name"));
+        nested(&mut self.groups, heading, of_group(group));
+        shutdown_delays(group, &mut self.delays);
         let update = &group["Update"];
         let promotes = update["AutoPromote"] == true;
-        is_any_promoted |= promotes;
+        self.is_any_promoted |= promotes;
         // Without canaries there is nothing to promote.
-        is_any_waiting |= !promotes && int(update, "Canary") != 0;
-        of_vault.extend(items_of(group, "Tasks").flat_map(consul::vault_warnings));
-        oversubscription(group, &mut memory);
+        self.is_any_waiting |= !promotes && int(update, "Canary") != 0;
+        self.of_vault.extend(items_of(group, "Tasks").flat_map(consul::vault_warnings));
+        oversubscription(group, &mut self.memory);
     }
-    warnings.extend(delays);
-    if is_any_promoted && is_any_waiting {
-        warnings.push("auto_promote must be true for all groups to enable automatic promotion".to_owned());
+
+    /// All of them, one text each, once every group was looked at.
+    pub fn end(self, job: &Map<String, Value>) -> Vec<String> {
+        let mut warnings = self.groups;
+        warnings.extend(self.delays);
+        if self.is_any_promoted && self.is_any_waiting {
+            warnings.push("auto_promote must be true for all groups to enable automatic promotion".to_owned());
+        }
+        if !text(&job["Periodic"], "Spec").is_empty() {
+            warnings.push("cron is deprecated and may be removed in a future release. Use crons instead".to_owned());
+        }
+        warnings.extend(self.of_vault);
+        warnings.extend(self.memory);
+        warnings.iter_mut().for_each(|warning| warning.truncate(warning.trim_end().len()));
+        warnings
     }
-    if !text(&job["Periodic"], "Spec").is_empty() {
-        warnings.push("cron is deprecated and may be removed in a future release. Use crons instead".to_owned());
-    }
-    warnings.extend(of_vault);
-    warnings.extend(memory);
-    warnings.iter_mut().for_each(|warning| warning.truncate(warning.trim_end().len()));
-    warnings
 }
 
 /// A service that ends before it has left the directory still gets requests.

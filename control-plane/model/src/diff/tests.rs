@@ -73,6 +73,26 @@ fn recorded_plans_have_these_diffs() {
     }
 }
 
+/// Recorded from plans of small jobs: lists of values inside blocks, and the blocks around them.
+#[test]
+fn recorded_lists_have_these_diffs() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/job-diffs-lists.json");
+    let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for case in &cases {
+        let of = |key: &str| serde_json::from_value::<Job>(case[key].clone()).unwrap();
+        let diff = serde_json::to_value(job_diff(Some(&of("old")), Some(&of("new")))).unwrap();
+        let group = &diff["TaskGroups"][0];
+        for (key, found) in [("job", &diff), ("group", group), ("task", &group["Tasks"][0])] {
+            assert_eq!(
+                serde_json::to_string_pretty(&found["Objects"]).unwrap(),
+                serde_json::to_string_pretty(&case[key]).unwrap(),
+                "{}: {key}",
+                case["case"]
+            );
+        }
+    }
+}
+
 fn job(config: Value, constraints: Value) -> Job {
     serde_json::from_value(json!({
         "ID": "j", "Name": "j",

@@ -8,9 +8,9 @@ use super::{DiffType, FieldDiff, ObjectDiff};
 
 /// Keys whose objects are maps with free names: their entries are fields of the block around them.
 const MAPS: &[&str] =
-    &["Meta", "CanaryMeta", "Env", "TaggedAddresses", "GetterOptions", "GetterHeaders", "Header", "Args"];
+    &["Meta", "CanaryMeta", "Env", "TaggedAddresses", "GetterOptions", "GetterHeaders", "Args"];
 /// Objects whose inside is free: it becomes one level of fields.
-const FREE: &[&str] = &["Config", "Policy"];
+const FREE: &[&str] = &["Config", "Header", "Policy"];
 /// Keys inside blocks that are not shown: bookkeeping, and what stands elsewhere.
 const HIDDEN: &[(&str, &[&str])] = &[
     ("Update", &["Stagger"]),
@@ -22,8 +22,17 @@ const HIDDEN: &[(&str, &[&str])] = &[
 const SHOWN: &[(&str, &[(&str, &str)])] = &[
     ("Network", &[("Hostname", ""), ("Mode", "")]),
     ("Dynamic Port", &[("To", "0")]),
-    ("Static Port", &[("To", "0")]),
+    ("Static Port", &[("To", "0"), ("IgnoreCollision", "false")]),
 ];
+/// Lists of values that a changed block tells even when they did not change. Another order of them changes the block.
+const KEPT_IN_SIGHT: &[(&str, &[&str])] = &[
+    ("Identity", &["Audience"]),
+    ("Service", &["CanaryTags", "Tags"]),
+    ("Action", &["Args"]),
+    ("MountOptions", &["MountFlags"]),
+];
+/// Blocks whose lists of values are told as one text each; they stand behind the blocks beside them.
+const JOINED: &[&str] = &["DNS"];
 /// What one entry of a list is called.
 const NAMES: &[(&str, &str)] = &[
     ("Constraints", "Constraint"),
@@ -49,11 +58,16 @@ const NAMES: &[(&str, &str)] = &[
     ("Regions", "Region"),
 ];
 
+/// What a block is called where that is not its key.
+const BLOCK_NAMES: &[(&str, &str)] = &[("Connect", "ConsulConnect"), ("Proxy", "ConsulProxy")];
+/// What the entries of a list are matched by, where that is not their name.
+const MATCHED_BY: &[(&str, &str)] = &[("ConsulUpstreams", "DestinationName")];
+
 /// Lists whose changed entries are told as changes, not as one that goes and one that comes.
 const PAIRED: &[&str] = &["Artifact", "Link", "Service", "Template", "VolumeMount"];
 
-fn entry_name(key: &str) -> &str {
-    NAMES.iter().find(|(list, _)| *list == key).map_or(key, |(_, name)| name)
+fn renamed<'t>(table: &'t [(&str, &'t str)], key: &'t str) -> &'t str {
+    table.iter().find(|(from, _)| *from == key).map_or(key, |(_, to)| to)
 }
 
 fn lookup<'t, T>(table: &'t [(&str, &'t [T])], name: &str) -> &'t [T] {
@@ -117,10 +131,10 @@ pub fn objects(key: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<Objec
     let list_of_blocks =
         |side: Option<&Value>| side.and_then(Value::as_array).is_some_and(|items| items.iter().any(Value::is_object));
     if list_of_blocks(old) || list_of_blocks(new) {
-        return blocks(entry_name(key), old, new);
+        return blocks(renamed(NAMES, key), old, new);
     }
     if old.is_some_and(Value::is_array) || new.is_some_and(Value::is_array) {
-        return values(key, old, new).into_iter().collect();
+        return values(key, old, new, false).into_iter().collect();
     }
     let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
     if key == "Volumes" {
@@ -132,7 +146,7 @@ pub fn objects(key: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<Objec
             .collect();
     }
     let wrap = |map: Option<&Map<String, Value>>| map.map(|map| Value::Object(map.clone()));
-    object(key, wrap(old).as_ref(), wrap(new).as_ref()).into_iter().collect()
+    object(renamed(BLOCK_NAMES, key), wrap(old).as_ref(), wrap(new).as_ref()).into_iter().collect()
 }
 
 /// One block on both sides; none when it did not change.
@@ -163,48 +177,61 @@ fn object(name: &str, old: Option<&Value>, new: Option<&Value>) -> Option<Object
     sort(&mut fields);
     let keys: BTreeSet<&String> = old.iter().chain(&new).flat_map(Map::keys).collect();
     let of = |map: &'_ Option<Map<String, Value>>, key: &str| map.as_ref().and_then(|map| map.get(key)).cloned();
-    let mut objects = Vec::new();
+    let in_sight = lookup(KEPT_IN_SIGHT, name);
+    let (mut lists, mut blocks) = (Vec::new(), Vec::new());
+    let mut is_changed = fields.iter().any(|field| field.kind != DiffType::None);
     for key in keys.into_iter().filter(|key| !hidden.contains(&key.as_str())) {
         let (old, new) = (of(&old, key), of(&new, key));
+        if in_sight.contains(&key.as_str()) {
+            is_changed |= old != new;
+            lists.extend(values(key, old.as_ref(), new.as_ref(), true));
+            continue;
+        }
         let is_map = MAPS.contains(&key.as_str()) && old.iter().chain(&new).any(Value::is_object);
         if !is_map {
-            objects.extend(self::objects(key, old.as_ref(), new.as_ref()));
+            let objects = self::objects(key, old.as_ref(), new.as_ref());
+            is_changed |= !objects.is_empty();
+            // Lists of values come before blocks.
+            let is_list = objects.iter().all(|object| object.name == *key) && old.iter().chain(&new).any(Value::is_array);
+            if is_list { lists.extend(objects) } else { blocks.extend(objects) }
         }
     }
-    // Lists of values come before blocks.
-    objects.sort_by_key(|object| !keys_hold(&object.name, old.as_ref(), new.as_ref()));
-    let is_changed = fields.iter().any(|field| field.kind != DiffType::None) || !objects.is_empty();
-    is_changed.then(|| ObjectDiff { kind, name: name.to_owned(), fields, objects })
-}
-
-/// True for a key that holds a list of plain values on either side.
-fn keys_hold(key: &str, old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>) -> bool {
-    old.into_iter().chain(new).any(|map| map.get(key).is_some_and(Value::is_array))
+    blocks.sort_by_key(|block| JOINED.contains(&block.name.as_str()));
+    lists.extend(blocks);
+    is_changed.then(|| ObjectDiff { kind, name: name.to_owned(), fields, objects: lists })
 }
 
 /// With the keys that are left out of the stored form.
 fn completed(name: &str, map: &Map<String, Value>) -> Map<String, Value> {
     let mut map = map.clone();
+    if JOINED.contains(&name) {
+        for list in map.values_mut() {
+            if let Value::Array(items) = list {
+                *list = items.iter().map(text).collect::<Vec<String>>().join(",").into();
+            }
+        }
+    }
     for (key, text) in lookup(SHOWN, name) {
         map.entry(key.to_string()).or_insert_with(|| Value::from(*text));
     }
     map
 }
 
-/// A list of plain values, compared as a set.
-fn values(key: &str, old: Option<&Value>, new: Option<&Value>) -> Option<ObjectDiff> {
+/// A list of plain values, compared as a set. One that did not change is told only where it stays in sight.
+fn values(key: &str, old: Option<&Value>, new: Option<&Value>, is_in_sight: bool) -> Option<ObjectDiff> {
     let set = |side: Option<&Value>| -> BTreeSet<String> {
         side.and_then(Value::as_array).into_iter().flatten().map(text).collect()
     };
     let (was, is) = (set(old), set(new));
-    if was == is {
+    let kind = match (is.difference(&was).next(), was.difference(&is).next()) {
+        (None, None) => DiffType::None,
+        (Some(_), None) => DiffType::Added,
+        (None, Some(_)) => DiffType::Deleted,
+        (Some(_), Some(_)) => DiffType::Edited,
+    };
+    if kind == DiffType::None && (!is_in_sight || is.is_empty()) {
         return None;
     }
-    let kind = match (was.is_empty(), is.is_empty()) {
-        (true, _) => DiffType::Added,
-        (_, true) => DiffType::Deleted,
-        _ => DiffType::Edited,
-    };
     let field = |value: &String| {
         let old = if was.contains(value) { value.clone() } else { String::new() };
         let new = if is.contains(value) { value.clone() } else { String::new() };
@@ -225,6 +252,8 @@ fn blocks(name: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDif
     let items = |side: Option<&'_ Value>| side.and_then(Value::as_array).cloned().unwrap_or_default();
     let (mut old, new) = (items(old), items(new));
     let mut diffs = Vec::new();
+    let matched_by = renamed(MATCHED_BY, name);
+    let matched_by = if matched_by == name { "Name" } else { matched_by };
     let mut added = Vec::new();
     for item in new {
         if let Some(place) = old.iter().position(|other| *other == item) {
@@ -234,7 +263,7 @@ fn blocks(name: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<ObjectDif
         }
     }
     for item in added {
-        let is_match = |other: &Value| item["Name"].is_string() && other["Name"] == item["Name"];
+        let is_match = |other: &Value| item[matched_by].is_string() && other[matched_by] == item[matched_by];
         let place = old.iter().position(is_match);
         // What was renamed, or has no name, is taken for the next that is left.
         let place = place.or_else(|| (PAIRED.contains(&name) && !old.is_empty()).then_some(0));

@@ -49,8 +49,17 @@ pub fn job(name: &str, options: &BTreeMap<&str, &str>) -> Job {
         attempts: number("attempts", 0),
         unlimited: text("attempts").is_none(),
     };
+    // `data`, `data:ro`, `data:each`
+    let volumes = text("volume").map(|volume| {
+        let (source, how) = volume.split_once(':').unwrap_or((volume, ""));
+        let asked = serde_json::json!({
+            "Name": "v", "Type": "host", "Source": source, "ReadOnly": how == "ro", "PerAlloc": how == "each",
+        });
+        BTreeMap::from([("v".to_owned(), asked)])
+    });
     let group = Group {
         name: "g".to_owned(),
+        volumes,
         count: number("count", 1),
         constraints,
         networks,

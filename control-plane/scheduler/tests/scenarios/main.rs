@@ -48,4 +48,5 @@ scenarios! {
     batch,
     capacity,
     system,
+    volumes,
 }

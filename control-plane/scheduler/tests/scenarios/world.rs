@@ -129,6 +129,12 @@ impl World {
             node.node_resources.node_networks = vec![NodeNetwork { addresses: vec![address], ..Default::default() }];
             let info = DriverInfo { detected: true, healthy: true, ..DriverInfo::default() };
             node.drivers.insert("raw_exec".to_owned(), info);
+            // `data,certs:ro`
+            for volume in options.get("volumes").into_iter().flat_map(|volumes| volumes.split(',')) {
+                let name = volume.trim_end_matches(":ro");
+                let offered = serde_json::json!({ "Name": name, "ReadOnly": name != volume });
+                node.host_volumes.insert(name.to_owned(), offered);
+            }
             node.computed_class = computed_class(&node);
             let at = self.now;
             self.apply(Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at });

@@ -127,6 +127,7 @@ impl Applying<'_> {
             Command::LaunchJob(launch) => return self.launch_job(*launch),
             Command::SetAutopilotConfig { config, cas } => self.set_autopilot_config(*config, cas)?,
             Command::UpsertNamespace { namespace } => self.upsert_namespace(*namespace),
+            Command::ReconcileSummaries => self.reconcile_summaries(),
             Command::DeleteNamespace { name } => self.delete_namespace(&name)?,
             Command::Collect { evals, allocs, deployments, jobs, nodes } => {
                 self.collect_evals(evals);

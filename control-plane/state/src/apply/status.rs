@@ -1,5 +1,6 @@
 //! What follows from other changes: the summaries of jobs, and where a job stands.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_model::JobKey;
@@ -10,7 +11,7 @@ use drover_model::job::{Job, JobStatus, JobType};
 use super::Applying;
 use crate::event::Change;
 use crate::state::Table;
-use crate::summary::JobSummary;
+use crate::summary::{GroupSummary, JobSummary};
 
 impl Applying<'_> {
     /// Moves an alloc from one count of its job's summary to another.
@@ -68,6 +69,30 @@ impl Applying<'_> {
                 summary.groups.entry(group.name.clone()).or_default();
             }
         });
+    }
+
+    /// Counts the allocs of every job anew. What was collected is counted no more; what is queued stays.
+    pub(super) fn reconcile_summaries(&mut self) {
+        let jobs: Vec<Arc<Job>> = self.state.jobs.values().cloned().collect();
+        for job in jobs {
+            let key = job.key();
+            let mut groups: BTreeMap<String, GroupSummary> =
+                job.task_groups.iter().map(|group| (group.name.clone(), GroupSummary::default())).collect();
+            let of_job = self.state.of_job.get(&key);
+            for alloc in of_job.into_iter().flat_map(|of_job| &of_job.allocs).filter_map(|id| self.state.allocs.get(id)) {
+                if alloc.job_create_index == job.create_index
+                    && let Some(count) = groups.entry(alloc.task_group.clone()).or_default().count_of(alloc)
+                {
+                    *count += 1;
+                }
+            }
+            self.change_summary(&key, |summary| {
+                for (name, group) in &mut groups {
+                    group.queued = summary.groups.get(name).map_or(0, |group| group.queued);
+                }
+                summary.groups = groups;
+            });
+        }
     }
 
     fn change_summary(&mut self, key: &JobKey, change: impl FnOnce(&mut JobSummary)) {

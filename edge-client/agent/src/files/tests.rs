@@ -63,6 +63,22 @@ fn files_are_listed_and_read() {
 }
 
 #[test]
+fn a_list_is_whole_or_refused() {
+    let bed = Bed::new();
+    let dir = bed.root().join("t/local/many");
+    std::fs::create_dir(&dir).unwrap();
+    for number in 0..FILES_MAX {
+        std::fs::hard_link(bed.root().join("t/local/f"), dir.join(number.to_string()))
+            .or_else(|_| std::fs::write(dir.join(number.to_string()), ""))
+            .unwrap();
+    }
+    assert_eq!(bed.place("t/local/many").list().unwrap().len(), FILES_MAX);
+    std::fs::write(dir.join("more"), "").unwrap();
+    let refused = bed.place("t/local/many").list().unwrap_err().to_string();
+    assert_eq!(refused, "read directory: it has more than 65536 files");
+}
+
+#[test]
 fn what_is_not_there_is_said_in_words() {
     let bed = Bed::new();
     let root = bed.root().display().to_string();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle, RawExecConfig};
+use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle};
 use drover_model::AllocId;
 use drover_model::alloc::{Alloc, AllocUpdate, ClientStatus, DesiredStatus};
 use drover_model::group::Group;
@@ -29,6 +29,9 @@ fn main() {
         ("tasks_outlive_the_agent_and_the_server", tasks_outlive_the_agent_and_the_server),
         ("a_development_agent_leaves_nothing", a_development_agent_leaves_nothing),
         ("a_token_for_another_region_is_refused", a_token_for_another_region_is_refused),
+        ("what_nobody_wants_ends_after_a_second_look", what_nobody_wants_ends_after_a_second_look),
+        ("an_edge_touches_nothing_of_another_one", an_edge_touches_nothing_of_another_one),
+        ("a_finished_batch_task_never_runs_again", a_finished_batch_task_never_runs_again),
         ("a_certificate_is_renewed_without_a_break_for_tasks", a_certificate_is_renewed_without_a_break_for_tasks),
     ];
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
@@ -52,7 +55,7 @@ fn config(dir: &std::path::Path, server: &FakeServer) -> EdgeConfig {
     config.name = "edge".to_owned();
     config.servers = vec![server.address()];
     config.join_token = Some(server.token("global"));
-    config.raw_exec = Some(RawExecConfig::default());
+    config.drivers.raw_exec_enabled = true;
     config.network_interface = Some("lo".to_owned());
     config
 }
@@ -214,6 +217,152 @@ fn a_certificate_is_renewed_without_a_break_for_tasks() {
         server.registered().await;
         assert_eq!(server.renewals(), 1);
         assert_eq!(first.task_states["t"].restarts, 0);
+        end(edge, dir.path(), &server).await;
+    });
+}
+
+/// The process of the task, which has written it into its directory.
+async fn pid(dir: &std::path::Path, wanted: &WantedAlloc) -> i32 {
+    let file = dir.join("alloc").join(wanted.alloc.id.to_string()).join("t/pid");
+    let read = async {
+        loop {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            if let Some(pid) = text.strip_suffix('\n').and_then(|pid| pid.parse().ok()) {
+                return pid;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap()
+}
+
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// What an edge knew is gone, or its last word was torn by a power cut.
+fn spoil(dir: &std::path::Path, is_torn: bool) {
+    let file = dir.join("client/state.log");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..if is_torn { bytes.len() - 3 } else { 0 }]).unwrap();
+}
+
+fn what_nobody_wants_ends_after_a_second_look() {
+    run(async || {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = FakeServer::start().await;
+        let wanted = wanted("echo $$ > pid; exec sleep 1000");
+        server.want(vec![wanted.clone()]);
+        let edge = started(config(dir.path(), &server)).await;
+        server.until(running).await;
+        let pid = pid(dir.path(), &wanted).await;
+        edge.stop().await;
+        spoil(dir.path(), false);
+
+        // Without a store and without a server nothing is known of what is wanted.
+        let mut alone = config(dir.path(), &server);
+        alone.servers = vec!["127.0.0.1:1".to_owned()];
+        let edge = EdgeAgent::start(alone).await.unwrap();
+        tokio::time::timeout(PATIENCE, async {
+            while edge.status().error.is_none() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        assert!(is_alive(pid));
+        edge.stop().await;
+        assert!(is_alive(pid));
+
+        server.want(Vec::new());
+        let edge = started(config(dir.path(), &server)).await;
+        let since = std::time::Instant::now();
+        tokio::time::timeout(PATIENCE, async {
+            while is_alive(pid) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        assert!(since.elapsed() > Duration::from_millis(1500), "without a second look: {:?}", since.elapsed());
+        end(edge, dir.path(), &server).await;
+    });
+}
+
+fn an_edge_touches_nothing_of_another_one() {
+    run(async || {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let mut servers = [FakeServer::start().await, FakeServer::start().await];
+        let wanted = wanted("echo $$ > pid; exec sleep 1000");
+        let (mut edges, mut pids) = (Vec::new(), Vec::new());
+        for (dir, server) in dirs.iter().zip(&mut servers) {
+            server.want(vec![wanted.clone()]);
+            edges.push(started(config(dir.path(), server)).await);
+            server.until(running).await;
+            pids.push(pid(dir.path(), &wanted).await);
+        }
+        let mounts = |dir: &tempfile::TempDir| {
+            let all = std::fs::read_to_string("/proc/self/mounts").unwrap();
+            all.lines().filter(|line| line.contains(dir.path().to_str().unwrap())).count()
+        };
+        let mounted = mounts(&dirs[1]);
+        for is_torn in [false, true] {
+            edges.remove(0).stop().await;
+            spoil(dirs[0].path(), is_torn);
+            edges.insert(0, started(config(dirs[0].path(), &servers[0])).await);
+            // Its own task is taken over again, also by an edge that had forgotten it.
+            servers[0].until(running).await;
+            assert!(pids.iter().all(|pid| is_alive(*pid)), "after a store that was torn: {is_torn}");
+        }
+        // Nothing is wanted of the first any more: all that is its own ends, and nothing else.
+        servers[0].want(Vec::new());
+        tokio::time::timeout(PATIENCE, async {
+            while is_alive(pids[0]) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        end(edges.remove(0), dirs[0].path(), &servers[0]).await;
+        assert!(is_alive(pids[1]));
+        assert_eq!(mounts(&dirs[1]), mounted);
+        let mut stats = servers[1].ask(ToEdge::AllocStats { alloc_id: wanted.alloc.id }).await;
+        assert!(matches!(stats.head().await, FromEdge::AllocStats(stats) if stats.tasks.contains_key("t")));
+        end(edges.remove(0), dirs[1].path(), &servers[1]).await;
+    });
+}
+
+fn a_finished_batch_task_never_runs_again() {
+    run(async || {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = FakeServer::start().await;
+        let mut wanted = wanted("echo run >> runs");
+        Arc::make_mut(&mut wanted.job).kind = drover_model::job::JobType::Batch;
+        server.want(vec![wanted.clone()]);
+        let mut edge = started(config(dir.path(), &server)).await;
+        let ended = |update: &AllocUpdate| update.client_status == ClientStatus::Complete;
+        server.until(ended).await;
+        let runs = || {
+            let file = dir.path().join("alloc").join(wanted.alloc.id.to_string()).join("t/runs");
+            std::fs::read_to_string(file).unwrap().lines().count()
+        };
+        for is_torn in [None, Some(true), Some(false)] {
+            edge.stop().await;
+            if let Some(is_torn) = is_torn {
+                spoil(dir.path(), is_torn);
+            }
+            if is_torn == Some(false) {
+                // The servers know its end, and say so to an edge that has forgotten all.
+                let mut known = wanted.clone();
+                known.alloc.client_status = ClientStatus::Complete;
+                server.want(vec![known]);
+            }
+            edge = started(config(dir.path(), &server)).await;
+            let mut registered = server.ask(ToEdge::NodeStats).await;
+            registered.head().await;
+            assert_eq!(runs(), 1, "after {is_torn:?}");
+        }
         end(edge, dir.path(), &server).await;
     });
 }

@@ -77,6 +77,7 @@ impl FakeServer {
         let token = JoinToken {
             role: Role::Client,
             region: RegionName::new(region).unwrap(),
+            at: None,
             fingerprint: self.shared.authority.fingerprint(),
             secret: self.shared.secret.clone(),
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drover_drivers::{Exit, TaskHandle};
 use drover_model::Timestamp;
-use drover_model::alloc::{AllocUpdate, ClientStatus};
+use drover_model::alloc::{AllocUpdate, ClientStatus, NetworkStatus};
 use drover_model::policy::RestartPolicy;
 use drover_model::task::Task;
 use drover_model::task_state::{TaskEvent, TaskPhase, TaskState};
@@ -13,9 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::health::HealthWatch;
 use super::lifecycle::{Progress, Role};
 use super::moment::Now;
-use super::restart::{RestartWindow, UNRECOVERABLE, Verdict, jitter};
+use super::restart::{NO_RESTARTS, RestartWindow, UNRECOVERABLE, Verdict, jitter};
 use super::wanted::Wanted;
 use super::{client_status, events};
+
+/// What is said of a task whose end nobody saw.
+const UNKNOWN_EXIT: &str = "exit code unknown";
 
 /// The description of a batch alloc that ran too long.
 pub const RAN_TOO_LONG: &str = "allocation exceeded max_run_duration";
@@ -82,6 +85,8 @@ pub struct TaskActual {
     pub forget_begun: bool,
     /// Somebody wants it to end and start again at once.
     pub restart_asked: bool,
+    /// Its events say already which other task's end takes it along.
+    pub is_told_why: bool,
 }
 
 /// One alloc as the edge knows it.
@@ -106,6 +111,10 @@ pub struct AllocActual {
     pub ran_too_long: bool,
     /// The servers have forgotten it: it ends and goes.
     pub is_removed: bool,
+    /// Its network, where that is not the host's.
+    pub network: Option<NetworkStatus>,
+    /// Since when its tasks are to end, on the steady clock.
+    pub ending_since: Option<Duration>,
 }
 
 /// Why a task did not start.
@@ -128,6 +137,8 @@ pub enum StartFailure {
 pub enum Fact {
     /// The alloc's directories are there, or can't be made.
     Prepared(Result<(), String>),
+    /// The alloc has a network of its own.
+    Connected(NetworkStatus),
     /// A task's process runs.
     Started {
         /// Which.
@@ -141,6 +152,13 @@ pub enum Fact {
         task: String,
         /// Why.
         failure: StartFailure,
+    },
+    /// The driver says how far it is with what the start waits for.
+    Progress {
+        /// Which.
+        task: String,
+        /// In words.
+        text: String,
     },
     /// A task's process has ended.
     Exited {
@@ -203,6 +221,7 @@ impl AllocActual {
         if self.boot_id != boot_id {
             self.boot_id = boot_id.to_owned();
             self.first_start = self.first_start.map(|_| now.steady);
+            self.ending_since = self.ending_since.map(|_| now.steady);
             self.health.began = self.health.began.map(|_| now.steady);
             self.health.well_since = None;
             for task in &mut self.tasks {
@@ -210,6 +229,10 @@ impl AllocActual {
                 task.kill = None;
                 task.restart_at = task.restart_at.map(|_| now.steady);
                 task.window.began = task.window.began.map(|_| now.steady);
+                // It may have run before the machine went down, to its end even: then it must not run twice.
+                if task.stage == Stage::Starting {
+                    task.stage = Stage::Running;
+                }
             }
         }
         if !self.is_prepared {
@@ -230,6 +253,7 @@ impl AllocActual {
                     task.die(true, now.wall);
                 }
             }
+            Fact::Connected(network) => self.network = Some(network),
             Fact::Started { task, handle } => {
                 if let Some(task) = self.task_mut(&task) {
                     task.on_started(handle, now);
@@ -239,12 +263,13 @@ impl AllocActual {
             Fact::NotStarted { task, failure } => {
                 self.with(wanted, &task, |task, its| task.on_not_started(its, failure, now))
             }
-            Fact::Exited { task, exit } => self.with(wanted, &task, |task, its| task.on_exited(its, exit, now)),
-            Fact::Lost { task, reason } => {
-                if let Some(task) = self.task_mut(&task) {
-                    task.on_lost(&reason, now.wall);
+            Fact::Progress { task, text } => {
+                if let Some(task) = self.task_mut(&task).filter(|task| task.stage == Stage::Starting) {
+                    events::tell_progress(&mut task.state, now.wall, &text);
                 }
             }
+            Fact::Exited { task, exit } => self.with(wanted, &task, |task, its| task.on_exited(its, exit, now)),
+            Fact::Lost { task, reason } => self.with(wanted, &task, |task, its| task.on_lost(its, &reason, now)),
             Fact::RestartAsked(which) => self.ask_for_restart(&which, now),
             Fact::SignalAsked { task, signal } => {
                 if let Some(task) = self.task_mut(&task) {
@@ -261,6 +286,9 @@ impl AllocActual {
 
     fn ask_for_restart(&mut self, which: &RestartAsked, now: Now) {
         let is_over = self.is_over();
+        if *which == RestartAsked::All && !is_over {
+            self.ending_since = None;
+        }
         for task in &mut self.tasks {
             let text = match which {
                 RestartAsked::Task(name) if *name != task.name => continue,
@@ -337,7 +365,7 @@ impl AllocActual {
             task_states: self.tasks.iter().map(|task| (task.name.clone(), task.state.clone())).collect(),
             healthy: self.health.healthy,
             health_at: self.health.decided_at,
-            network_status: None,
+            network_status: self.network.clone(),
             at: now.wall,
         }
     }
@@ -384,7 +412,8 @@ impl TaskActual {
         if self.kill.is_some() {
             self.die(false, now.wall);
         } else if is_final {
-            self.state.push_event(events::not_restarting(now.wall, UNRECOVERABLE));
+            let reason = if its.policy.attempts == 0 { NO_RESTARTS } else { UNRECOVERABLE };
+            self.state.push_event(events::not_restarting(now.wall, reason));
             self.die(true, now.wall);
         } else {
             self.judge(its, now);
@@ -416,6 +445,7 @@ impl TaskActual {
     /// It starts again at once, whatever its policy says.
     fn start_again(&mut self, now: Now) {
         self.state.push_event(events::restarting(now.wall, Duration::ZERO, ""));
+        self.is_told_why = false;
         self.state.state = TaskPhase::Pending;
         self.state.failed = false;
         self.state.finished_at = Timestamp::default();
@@ -442,22 +472,32 @@ impl TaskActual {
         }
     }
 
-    fn on_lost(&mut self, reason: &str, at: Timestamp) {
-        self.handle = None;
+    /// Nobody knows what became of it. One that ran has ended, and nobody knows how; one that was only being started in this
+    /// boot has never run.
+    fn on_lost(&mut self, its: Its<'_>, reason: &str, now: Now) {
         match self.stage {
-            Stage::Running | Stage::Starting if self.kill.is_some() => {
-                self.state.push_event(events::killed(at));
-                self.die(false, at);
-            }
-            Stage::Running | Stage::Starting => {
-                if !reason.is_empty() {
-                    self.state.push_event(events::failed_restoring(at, reason));
+            Stage::Running => {
+                if !reason.is_empty() && self.kill.is_none() {
+                    self.state.push_event(events::failed_restoring(now.wall, reason));
                 }
-                self.state.state = TaskPhase::Pending;
-                self.stage = Stage::Waiting;
+                let exit = Exit { exit_code: -1, message: UNKNOWN_EXIT.to_owned(), at: now.wall, ..Exit::default() };
+                self.on_exited(its, exit, now);
+            }
+            Stage::Starting => {
+                self.handle = None;
+                if self.kill.is_some() {
+                    self.state.push_event(events::killed(now.wall));
+                    self.die(false, now.wall);
+                } else {
+                    if !reason.is_empty() {
+                        self.state.push_event(events::failed_restoring(now.wall, reason));
+                    }
+                    self.state.state = TaskPhase::Pending;
+                    self.stage = Stage::Waiting;
+                }
             }
             Stage::Ended => self.on_forgotten(),
-            Stage::Waiting | Stage::Backoff | Stage::Dead => {}
+            Stage::Waiting | Stage::Backoff | Stage::Dead => self.handle = None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use drover_drivers::Exit;
 use drover_model::Timestamp;
-use drover_model::task_state::TaskEvent;
+use drover_model::task_state::{TaskEvent, TaskState};
 use drover_model::time::format_duration;
 
 fn event(kind: &str, at: Timestamp, display_message: String, details: &[(&str, String)]) -> TaskEvent {
@@ -99,18 +99,15 @@ pub fn signaling(at: Timestamp, signal: &str) -> TaskEvent {
     event("Signaling", at, text, &[("signal", signal.to_owned())])
 }
 
-/// It is asked to end.
-pub fn killing(at: Timestamp, timeout: Duration, reason: &str) -> TaskEvent {
-    let text = if reason.is_empty() {
+/// It is asked to end. `text` stands in place of the usual words where it is not empty.
+pub fn killing(at: Timestamp, timeout: Duration, text: &str) -> TaskEvent {
+    let text = if text.is_empty() {
         format!("Sent interrupt. Waiting {} before force killing", format_duration(timeout))
     } else {
-        reason.to_owned()
+        text.to_owned()
     };
-    let mut details = vec![("kill_timeout", format_duration(timeout))];
-    if !reason.is_empty() {
-        details.push(("kill_reason", reason.to_owned()));
-    }
-    TaskEvent { kill_timeout: nanos(timeout), kill_reason: reason.to_owned(), ..event("Killing", at, text, &details) }
+    let details = [("kill_timeout", format_duration(timeout))];
+    TaskEvent { kill_timeout: nanos(timeout), ..event("Killing", at, text, &details) }
 }
 
 /// It has ended because it was asked to.
@@ -122,6 +119,12 @@ pub fn killed(at: Timestamp) -> TaskEvent {
 pub fn waiting_for_shutdown_delay(at: Timestamp, delay: Duration) -> TaskEvent {
     let text = format!("Waiting for shutdown_delay of {} before killing the task.", format_duration(delay));
     event("Waiting for shutdown delay", at, text, &[])
+}
+
+/// The signal does not wait for the shutdown delay: somebody wants it so.
+pub fn skipping_shutdown_delay(at: Timestamp, delay: Duration) -> TaskEvent {
+    let text = format!("Skipping shutdown_delay of {} before killing the task.", format_duration(delay));
+    event("Skipping shutdown delay", at, text, &[])
 }
 
 /// Another task of the alloc has failed.
@@ -145,6 +148,15 @@ pub fn leader_dead(at: Timestamp) -> TaskEvent {
 /// All main tasks have ended.
 pub fn main_tasks_dead(at: Timestamp) -> TaskEvent {
     event("Main Tasks Dead", at, "Main tasks in the group died".to_owned(), &[])
+}
+
+/// What a driver is doing before the start. It is one event, which says the newest of it.
+pub fn tell_progress(state: &mut TaskState, at: Timestamp, text: &str) {
+    let news = TaskEvent { driver_message: text.to_owned(), ..event("Driver", at, text.to_owned(), &[]) };
+    match state.events.last_mut() {
+        Some(last) if last.kind == "Driver" => *last = TaskEvent { time: last.time, ..news },
+        _ => state.push_event(news),
+    }
 }
 
 /// The driver could not start it.
@@ -182,6 +194,14 @@ pub fn hook_failed(at: Timestamp, message: &str) -> TaskEvent {
     TaskEvent {
         message: message.to_owned(),
         ..event("Task hook failed", at, message.to_owned(), &[("message", message.to_owned())])
+    }
+}
+
+/// Its part in its alloc not being healthy.
+pub fn alloc_unhealthy(at: Timestamp, message: &str) -> TaskEvent {
+    TaskEvent {
+        message: message.to_owned(),
+        ..event("Alloc Unhealthy", at, message.to_owned(), &[("message", message.to_owned())])
     }
 }
 

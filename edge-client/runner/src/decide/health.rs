@@ -6,9 +6,13 @@
 use std::time::Duration;
 
 use drover_model::policy::UpdateStrategy;
+use drover_model::task_state::TaskPhase;
+use drover_model::time::format_duration;
 use drover_model::{DeploymentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::actual::TaskActual;
+use super::lifecycle::Role;
 use super::moment::Now;
 
 /// What has been seen of an alloc's health.
@@ -71,6 +75,27 @@ impl HealthWatch {
     fn decide(&mut self, healthy: bool, now: Now) {
         self.healthy = Some(healthy);
         self.decided_at = now.wall;
+    }
+}
+
+/// What is said of a task when its alloc is found unhealthy; nothing where it is not its fault.
+pub fn complaint(policy: &UpdateStrategy, task: &TaskActual, role: Role, deadline: Duration) -> Option<String> {
+    let (min, longest) = (format_duration(policy.min_healthy_time), format_duration(policy.healthy_deadline));
+    if task.state.failed {
+        return Some("Unhealthy because of failed task".to_owned());
+    }
+    match task.state.state {
+        TaskPhase::Pending => Some(format!("Task not running by healthy_deadline of {longest}")),
+        // The others are meant to end.
+        TaskPhase::Dead => {
+            (role == Role::Main || role.is_sidecar()).then(|| "Unhealthy because of dead task".to_owned())
+        }
+        TaskPhase::Running => {
+            let is_young = task.started.is_some_and(|started| started + policy.min_healthy_time > deadline);
+            is_young.then(|| {
+                format!("Task not running for min_healthy_time of {min} by healthy_deadline of {longest}")
+            })
+        }
     }
 }
 

@@ -16,9 +16,10 @@ pub mod actual;
 
 use std::time::Duration;
 
+use drover_model::Timestamp;
 use drover_model::group::Group;
 use drover_model::task::Task;
-use drover_model::task_state::TaskPhase;
+use drover_model::task_state::{TaskEvent, TaskPhase};
 
 use actual::{AllocActual, Kill, RAN_TOO_LONG, Stage, TaskActual};
 use health::{HealthWatch, TasksSeen};
@@ -98,7 +99,7 @@ pub fn decide(wanted: &Wanted, actual: &mut AllocActual, limits: Limits, now: No
     // One pass can make room for the next: a task that dies without ever having run lets a poststop task start.
     for _ in 0..=actual.tasks.len() {
         let before = actual.tasks.iter().map(|task| task.stage).collect::<Vec<_>>();
-        end_tasks(wanted, group, actual, limits, now);
+        end_tasks(wanted, group, actual, limits, &mut decision, now);
         restart_tasks(group, actual, limits, now);
         start_tasks(wanted, group, actual, &mut decision, now);
         if before.iter().eq(actual.tasks.iter().map(|task| &task.stage)) {
@@ -106,7 +107,7 @@ pub fn decide(wanted: &Wanted, actual: &mut AllocActual, limits: Limits, now: No
         }
     }
     for task in &mut actual.tasks {
-        advance_kill(task, group.task(&task.name), &mut decision, now);
+        advance_kill(task, group.task(&task.name), skips_delays(wanted), &mut decision, now);
         if task.stage == Stage::Ended && !task.forget_begun {
             task.forget_begun = true;
             decision.actions.push(Action::Forget { task: task.name.clone() });
@@ -136,55 +137,89 @@ struct Ends {
     is_wanted: bool,
     /// A task has failed.
     failed: Option<String>,
-    leader_is_dead: bool,
-    mains_are_dead: bool,
+    /// The leader is dead, and not because it failed.
+    leader_is_done: bool,
+    /// Nothing but sidecars is left.
+    only_sidecars_are_left: bool,
 }
 
 impl Ends {
     fn of(wanted: &Wanted, actual: &AllocActual, progress: &[Progress]) -> Ends {
+        let mut alive = progress.iter().filter(|task| !task.is_dead && task.role != Role::Poststop).peekable();
         Ends {
             is_wanted: !wanted.shall_run() || actual.is_removed || actual.ran_too_long,
             failed: failed_task(actual, progress),
-            leader_is_dead: progress.iter().any(|task| task.is_leader && task.is_dead),
-            mains_are_dead: progress.iter().filter(|task| task.role == Role::Main).all(|task| task.is_dead),
+            leader_is_done: progress.iter().any(|task| task.is_leader && task.is_dead && !task.has_failed),
+            only_sidecars_are_left: alive.peek().is_some() && alive.all(|task| task.role.is_sidecar()),
         }
     }
 
     /// All tasks end, not only the sidecars.
     fn are_for_all(&self) -> bool {
-        self.is_wanted || self.failed.is_some() || self.leader_is_dead
+        self.is_wanted || self.failed.is_some() || self.leader_is_done
+    }
+
+    /// What each task that lives is told, beyond that it is to end.
+    fn event(&self, at: Timestamp) -> Option<TaskEvent> {
+        match &self.failed {
+            _ if self.leader_is_done => Some(events::leader_dead(at)),
+            Some(name) => Some(events::sibling_failed(at, name)),
+            None => self.only_sidecars_are_left.then(|| events::main_tasks_dead(at)),
+        }
     }
 }
 
 /// Begins the end of every task that shall end now.
-fn end_tasks(wanted: &Wanted, group: &Group, actual: &mut AllocActual, limits: Limits, now: Now) {
+fn end_tasks(
+    wanted: &Wanted,
+    group: &Group,
+    actual: &mut AllocActual,
+    limits: Limits,
+    decision: &mut Decision,
+    now: Now,
+) {
     let progress = actual.progress(wanted);
     let ends = Ends::of(wanted, actual, &progress);
     let places = if ends.are_for_all() {
         next_to_end(&progress)
-    } else if ends.mains_are_dead {
+    } else if ends.only_sidecars_are_left {
         progress.iter().enumerate().filter(|(_, task)| task.role.is_sidecar()).map(|(place, _)| place).collect()
     } else {
         return;
     };
+    if let Some(event) = ends.event(now.wall) {
+        let lives = |its: &Progress| !its.is_dead && its.role != Role::Poststop;
+        let tasks = actual.tasks.iter_mut().zip(&progress).filter(|(task, its)| lives(its) && !task.is_told_why);
+        for (task, _) in tasks {
+            task.is_told_why = true;
+            task.state.push_event(event.clone());
+        }
+    }
+    // The group waits once, before the first of its tasks is asked; those that come later in the order have waited with it.
+    let delay = group.shutdown_delay.filter(|_| !skips_delays(wanted)).unwrap_or_default();
+    if !places.is_empty() {
+        let begin_at = *actual.ending_since.get_or_insert(now.steady) + delay;
+        if now.steady < begin_at {
+            decision.wake(begin_at);
+            return;
+        }
+    }
+    let unwanted_poststops =
+        progress.iter().enumerate().filter(|(_, its)| actual.ran_too_long && its.role == Role::Poststop);
+    let places: Vec<usize> = unwanted_poststops.map(|(place, _)| place).chain(places).collect();
+    let text = if actual.ran_too_long { RAN_TOO_LONG } else { "" };
     for place in places {
         let (Some(task), Some(its)) = (actual.tasks.get_mut(place), progress.get(place)) else { continue };
         // One that is being started can only be ended once it runs.
         if its.is_dead || task.kill.is_some() || task.stage == Stage::Starting {
             continue;
         }
-        let reason = match &ends.failed {
-            _ if ends.leader_is_dead => Some(events::leader_dead(now.wall)),
-            _ if ends.is_wanted => None,
-            Some(name) => Some(events::sibling_failed(now.wall, name)),
-            None => Some(events::main_tasks_dead(now.wall)),
-        };
-        if let Some(event) = reason {
-            task.state.push_event(event);
-        }
-        let text = if actual.ran_too_long { RAN_TOO_LONG } else { "" };
-        begin_kill(wanted, group, task, limits, text, now);
+        begin_kill(wanted, group, task, limits, text, ends.is_wanted, now);
     }
+}
+
+fn skips_delays(wanted: &Wanted) -> bool {
+    wanted.alloc.desired_transition.no_shutdown_delay == Some(true)
 }
 
 /// Begins the end of every task that somebody wants to start again.
@@ -205,40 +240,57 @@ fn failed_task(actual: &AllocActual, progress: &[Progress]) -> Option<String> {
     failed.map(|(task, _)| task.name.clone())
 }
 
-fn begin_kill(wanted: &Wanted, group: &Group, task: &mut TaskActual, limits: Limits, reason: &str, now: Now) {
+fn begin_kill(
+    wanted: &Wanted,
+    group: &Group,
+    task: &mut TaskActual,
+    limits: Limits,
+    text: &str,
+    is_wanted: bool,
+    now: Now,
+) {
+    if !matches!(task.stage, Stage::Waiting | Stage::Backoff | Stage::Running) && task.restart_at.is_none() {
+        return;
+    }
+    let its = group.task(&task.name);
+    let timeout = its.map_or(Duration::from_secs(5), |its| its.kill_timeout).min(limits.kill_timeout_max);
+    // As people know it: the servers' wish and the end of another task each say so.
+    for _ in 0..if is_wanted && task.is_told_why { 2 } else { 1 } {
+        task.state.push_event(events::killing(now.wall, timeout, text));
+    }
     match task.stage {
-        Stage::Waiting => task.die(false, now.wall),
-        Stage::Backoff => {
-            task.state.push_event(events::killed(now.wall));
-            task.die(false, now.wall);
-        }
-        Stage::Ended if task.restart_at.is_some() => {
-            task.state.push_event(events::killed(now.wall));
+        Stage::Waiting | Stage::Backoff => task.die(false, now.wall),
+        Stage::Ended => {
             task.restart_at = None;
             task.state.state = TaskPhase::Dead;
             task.state.finished_at = now.wall;
         }
-        Stage::Ended | Stage::Dead | Stage::Starting => {}
+        Stage::Dead | Stage::Starting => {}
         Stage::Running => {
-            let its = group.task(&task.name);
-            let timeout = its.map_or(Duration::from_secs(5), |its| its.kill_timeout).min(limits.kill_timeout_max);
-            let delay = match wanted.alloc.desired_transition.no_shutdown_delay {
-                Some(true) => Duration::ZERO,
-                _ => group.shutdown_delay.unwrap_or_default() + its.map_or(Duration::ZERO, |its| its.shutdown_delay),
-            };
-            task.state.push_event(events::killing(now.wall, timeout, reason));
-            if !delay.is_zero() {
-                task.state.push_event(events::waiting_for_shutdown_delay(now.wall, delay));
+            let mut signal_at = now.steady;
+            match its.map_or(Duration::ZERO, |its| its.shutdown_delay) {
+                Duration::ZERO => {}
+                delay if skips_delays(wanted) => {
+                    task.state.push_event(events::skipping_shutdown_delay(now.wall, delay));
+                }
+                delay => {
+                    task.state.push_event(events::waiting_for_shutdown_delay(now.wall, delay));
+                    signal_at += delay;
+                }
             }
-            let signal_at = now.steady + delay;
             task.kill = Some(Kill { signal_at, is_signalled: false, hard_at: signal_at + timeout, hard_tries: 0 });
         }
     }
 }
 
 /// Asks a task that is being ended to end, and ends it when its time is over.
-fn advance_kill(task: &mut TaskActual, its: Option<&Task>, decision: &mut Decision, now: Now) {
+fn advance_kill(task: &mut TaskActual, its: Option<&Task>, skips_delay: bool, decision: &mut Decision, now: Now) {
     let Some(kill) = task.kill.as_mut().filter(|_| task.stage == Stage::Running) else { return };
+    if skips_delay && !kill.is_signalled && now.steady < kill.signal_at {
+        // Who waits may still say that there is no need to.
+        kill.hard_at = now.steady + kill.hard_at.saturating_sub(kill.signal_at);
+        kill.signal_at = now.steady;
+    }
     if now.steady < kill.signal_at {
         decision.wake(kill.signal_at);
         return;
@@ -325,8 +377,17 @@ fn watch_health(wanted: &Wanted, group: &Group, actual: &mut AllocActual, decisi
             seen.last_start = seen.last_start.max(task.started);
         }
     }
+    let was_undecided = actual.health.healthy.is_none();
     if let Some(at) = actual.health.step(policy, seen, now) {
         decision.wake(at);
+    }
+    if was_undecided && actual.health.healthy == Some(false) {
+        let deadline = actual.health.began.unwrap_or(now.steady) + policy.healthy_deadline;
+        for (task, progress) in actual.tasks.iter_mut().zip(&progress) {
+            if let Some(text) = health::complaint(policy, task, progress.role, deadline) {
+                task.state.push_event(events::alloc_unhealthy(now.wall, &text));
+            }
+        }
     }
 }
 

@@ -33,6 +33,7 @@ fn hook(name: &str, hook: &str, sidecar: bool) -> Task {
     Task { lifecycle: Some(Lifecycle { hook: hook.to_owned(), sidecar }), ..task(name) }
 }
 
+#[derive(Clone)]
 struct Life {
     wanted: Wanted,
     actual: AllocActual,
@@ -85,6 +86,10 @@ impl Life {
             ["lost", name] => Some(Fact::Lost { task: owned(name), reason: "gone".to_owned() }),
             ["at", second] => {
                 self.second = second.parse().unwrap();
+                None
+            }
+            ["hurry"] => {
+                self.wanted.alloc.desired_transition.no_shutdown_delay = Some(true);
                 None
             }
             ["stop"] => {
@@ -294,14 +299,79 @@ fn the_leader_goes_first_and_takes_the_others_along() {
         ("started lead", ""),
     ]);
     life.run(&[("stop", "signal lead, wake 5"), ("exited lead 0", "signal other, forget lead, wake 5")]);
-    assert_eq!(life.events("other")[3..], ["Leader Task Dead", "Killing"]);
+    // Both the stop and the leader's end say so.
+    assert_eq!(life.events("other")[3..], ["Leader Task Dead", "Killing", "Killing"]);
+}
+
+#[test]
+fn a_leader_that_fails_counts_as_a_failed_sibling() {
+    let mut leader = Task { leader: true, ..task("lead") };
+    leader.restart_policy.attempts = 0;
+    let mut life = Life::new(JobType::Batch, vec![leader, task("other")]);
+    life.run(&[("begin", "prepare"), ("prepared", "start lead, start other"), ("started lead", "")]);
+    life.run(&[("started other", ""), ("exited lead 2", "forget lead, signal other, wake 5")]);
+    assert_eq!(life.events("other")[3..], ["Sibling Task Failed", "Killing"]);
+}
+
+#[test]
+fn sidecars_stay_until_the_last_other_task_is_dead() {
+    let tasks = vec![hook("side", "prestart", true), task("main"), hook("after", "poststart", false)];
+    let mut life = Life::new(JobType::Batch, tasks);
+    life.run(&[("begin", "prepare"), ("prepared", "start side"), ("started side", "start main")]);
+    life.run(&[("started main", "start after"), ("started after", ""), ("exited main 0", "forget main")]);
+    life.run(&[("exited after 0", "signal side, forget after, wake 5")]);
+    assert_eq!(life.events("side")[3..], ["Main Tasks Dead", "Killing"]);
+}
+
+#[test]
+fn what_waits_is_killed_without_a_signal() {
+    let mut life =
+        Life::new(JobType::Service, vec![hook("init", "prestart", false), task("t"), hook("end", "poststop", false)]);
+    life.run(&[("begin", "prepare"), ("prepared", "start init"), ("started init", "")]);
+    life.run(&[("stop", "signal init, wake 5"), ("exited init 130", "start end, forget init")]);
+    assert_eq!(life.events("t"), ["Received", "Killing"]);
+    assert_eq!(life.events("end"), ["Received", "Task Setup"]);
+
+    let mut waiting = Life::new(JobType::Service, vec![task("t")]);
+    waiting.run(&[("begin", "prepare"), ("prepared", "start t"), ("started t", ""), ("exited t 1", "forget t")]);
+    waiting.run(&[("forgotten t", "wake 4"), ("stop", "clean up")]);
+    assert_eq!(waiting.events("t")[4..], ["Restarting", "Killing"]);
+    assert_eq!(waiting.status(), "complete: All tasks have completed");
+}
+
+#[test]
+fn the_group_waits_once_and_each_task_for_itself() {
+    let leader = Task { leader: true, shutdown_delay: Duration::from_secs(1), ..task("lead") };
+    let group = || Group {
+        name: "g".to_owned(),
+        tasks: vec![leader.clone(), task("other")],
+        shutdown_delay: Some(Duration::from_secs(2)),
+        ..Group::default()
+    };
+    let begin = || {
+        let mut life = Life::of(JobType::Service, group());
+        life.run(&[("begin", "prepare"), ("prepared", "start lead, start other"), ("started lead", "")]);
+        life.run(&[("started other", ""), ("at 10", "")]);
+        life
+    };
+    let mut life = begin();
+    life.run(&[("stop", "wake 12"), ("at 11", "wake 12"), ("at 12", "wake 13"), ("at 13", "signal lead, wake 18")]);
+    assert_eq!(life.events("lead")[3..], ["Killing", "Waiting for shutdown delay"]);
+    life.run(&[("exited lead 130", "forget lead, signal other, wake 18")]);
+
+    let mut hurried = begin();
+    hurried.run(&[("hurry", ""), ("stop", "signal lead, wake 15")]);
+    assert_eq!(hurried.events("lead")[3..], ["Killing", "Skipping shutdown delay"]);
+
+    let mut late = begin();
+    late.run(&[("stop", "wake 12"), ("at 12", "wake 13"), ("hurry", "signal lead, wake 17")]);
 }
 
 #[test]
 fn a_batch_alloc_that_runs_too_long_is_complete() {
     let group = Group {
         name: "g".to_owned(),
-        tasks: vec![task("t")],
+        tasks: vec![task("t"), hook("end", "poststop", false)],
         max_run_duration: Some(Duration::from_secs(30)),
         ..Group::default()
     };
@@ -312,8 +382,11 @@ fn a_batch_alloc_that_runs_too_long_is_complete() {
         ("started t", "wake 30"),
         ("at 30", "signal t, wake 35"),
     ]);
-    life.run(&[("exited t 130", "forget t")]);
+    // Nothing comes after it.
+    life.run(&[("exited t 130", "forget t"), ("forgotten t", "clean up")]);
     assert_eq!(life.status(), "complete: allocation exceeded max_run_duration");
+    assert_eq!(life.events("end"), ["Received", "Killing"]);
+    assert_eq!(life.actual.tasks[1].state.events[1].display_message, "allocation exceeded max_run_duration");
 }
 
 #[test]
@@ -346,19 +419,54 @@ fn health_is_decided_in_a_deployment() {
 }
 
 #[test]
-fn a_lost_task_starts_again_and_a_reboot_ends_all_waits() {
+fn an_end_that_nobody_saw_counts_as_failed_and_a_reboot_ends_all_waits() {
     let mut life = Life::new(JobType::Service, vec![task("t")]);
     life.run(&[
         ("begin", "prepare"),
         ("prepared", "start t"),
         ("started t", ""),
-        ("exited t 1", "forget t"),
+        ("lost t", "forget t"),
         ("forgotten t", "wake 4"),
     ]);
+    assert_eq!(life.events("t")[3..], ["Failed Restoring Task", "Terminated", "Restarting"]);
+    let terminated = &life.actual.tasks[0].state.events[4];
+    assert_eq!((terminated.exit_code, terminated.message.as_str()), (-1, "exit code unknown"));
     life.actual = life.actual.clone().restored("another boot", Now::default());
     life.run(&[("begin", "start t"), ("started t", "")]);
-    life.run(&[("lost t", "start t")]);
-    assert_eq!(life.events("t").last(), Some(&"Task Setup"));
+    // The policy allows one restart.
+    life.run(&[("lost t", "forget t"), ("forgotten t", "clean up")]);
+    assert_eq!(life.status(), "failed: Failed tasks");
+}
+
+#[test]
+fn what_was_only_being_started_starts_again_in_the_same_boot_alone() {
+    let starting = || {
+        let mut life = Life::new(JobType::Batch, vec![task("t")]);
+        life.run(&[("begin", "prepare"), ("prepared", "start t")]);
+        life
+    };
+    let mut same = starting();
+    same.actual = same.actual.clone().restored("boot", Now::default());
+    same.run(&[("lost t", "start t")]);
+    let mut other = starting();
+    other.actual = other.actual.clone().restored("another boot", Now::default());
+    other.run(&[("lost t", "forget t"), ("forgotten t", "wake 4")]);
+    assert_eq!(other.events("t")[2..], ["Failed Restoring Task", "Terminated", "Restarting"]);
+}
+
+#[test]
+fn a_batch_task_that_has_ended_never_runs_again() {
+    let mut life = Life::new(JobType::Batch, vec![task("t")]);
+    life.run(&[("begin", "prepare"), ("prepared", "start t"), ("started t", ""), ("exited t 0", "forget t")]);
+    // The agent goes at each moment from here on; what it had on disk is all that is left.
+    for boot in ["boot", "another boot"] {
+        let mut again = Life { actual: life.actual.clone().restored(boot, Now::default()), ..life.clone() };
+        again.run(&[("begin", "forget t"), ("lost t", "clean up"), ("begin", "")]);
+        assert_eq!(again.status(), "complete: All tasks have completed");
+        again.actual = again.actual.clone().restored(boot, Now::default());
+        again.run(&[("begin", "clean up"), ("lost t", "")]);
+        assert_eq!(again.status(), "complete: All tasks have completed");
+    }
 }
 
 #[test]
@@ -366,4 +474,33 @@ fn directories_that_cannot_be_made_fail_the_alloc() {
     let mut life = Life::new(JobType::Service, vec![task("t")]);
     life.run(&[("begin", "prepare"), ("unprepared", "")]);
     assert_eq!((life.status().as_str(), life.events("t").last()), ("failed: Failed tasks", Some(&"Setup Failure")));
+}
+
+#[test]
+fn an_unhealthy_alloc_says_which_task_it_is() {
+    let update = UpdateStrategy {
+        health_check: "task_states".to_owned(),
+        min_healthy_time: Duration::from_secs(10),
+        healthy_deadline: Duration::from_secs(60),
+        ..UpdateStrategy::default()
+    };
+    let mut bad = task("bad");
+    bad.restart_policy.attempts = 0;
+    let tasks = vec![task("late"), bad, hook("init", "prestart", false)];
+    let group = Group { name: "g".to_owned(), tasks, update: Some(update), ..Group::default() };
+    let mut life = Life::of(JobType::Service, group);
+    life.wanted.alloc.deployment_id = Some(drover_model::DeploymentId::from_random([1; 16]));
+    life.run(&[("begin", "prepare, wake 60"), ("prepared", "start init, wake 60"), ("started init", "wake 60")]);
+    life.run(&[("exited init 0", "start late, start bad, forget init, wake 60"), ("at 55", "wake 60")]);
+    life.run(&[("started late", "wake 60"), ("started bad", "wake 60"), ("at 60", "")]);
+    let last =
+        |life: &Life, name: &str| life.actual.task(name).unwrap().state.events.last().unwrap().display_message.clone();
+    let young = "Task not running for min_healthy_time of 10s by healthy_deadline of 1m0s";
+    assert_eq!((last(&life, "late").as_str(), last(&life, "bad").as_str()), (young, young));
+    assert_eq!(last(&life, "init"), "Exit Code: 0");
+
+    let mut failing = life.clone();
+    failing.actual.health = HealthWatch::default();
+    failing.on("exited bad 1");
+    assert_eq!(last(&failing, "bad"), "Unhealthy because of failed task");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drover_model::alloc::{Alloc, DesiredStatus};
+use drover_model::alloc::{Alloc, DesiredStatus, NetworkStatus};
 use drover_model::group::Group;
 use drover_model::job::Job;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,13 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// With the network that the alloc has on this edge.
+    #[must_use]
+    pub fn with_network(mut self, network: Option<NetworkStatus>) -> Wanted {
+        self.alloc.network_status = network;
+        self
+    }
+
     /// Its group; none when the job does not have it, which only a broken server sends.
     pub fn group(&self) -> Option<&Group> {
         self.job.group(&self.alloc.task_group)

@@ -2,5 +2,7 @@
 
 pub mod dirs;
 pub mod dispatch_payload;
+pub mod network;
 pub mod unacted;
 pub mod user;
+pub mod volumes;

@@ -190,7 +190,8 @@ impl Daemon {
     }
 
     fn signal(&mut self, task_id: &str, signal: i32) -> Result<ReplyBody, Refusal> {
-        if !(1..=64).contains(&signal) {
+        // 0 only asks whether there is somebody to signal.
+        if !(0..=64).contains(&signal) {
             return Err(Refusal::Invalid(format!("{signal} is not a signal")));
         }
         let task = self.find(task_id)?;

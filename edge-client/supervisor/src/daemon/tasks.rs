@@ -59,8 +59,10 @@ impl Daemon {
         if self.graves.iter().any(|grave| grave.name == name) {
             return Err(Refusal::StartFailed("what an earlier task of this name left is still ending".to_owned()));
         }
-        let user =
-            spec.user.as_deref().map(users::lookup).transpose().map_err(|err| Refusal::StartFailed(err.to_string()))?;
+        let has_image = matches!(&spec.isolation, Isolation::Container(container) if container.image.is_some());
+        // The image's own files name the user of what runs in it: the helper looks there.
+        let named = spec.user.as_deref().filter(|_| !has_image);
+        let user = named.map(users::lookup).transpose().map_err(|err| Refusal::StartFailed(err.to_string()))?;
         let failed = Refusal::StartFailed;
         let number = self.next_number();
         let (stdout, stdout_log) = open_output(spec.stdout.as_ref(), number << 1).map_err(failed)?;
@@ -145,7 +147,8 @@ impl Daemon {
         user: Option<&User>,
         stdio: &Stdio,
     ) -> Option<Result<Spawned, String>> {
-        if spec.isolation != Isolation::None {
+        // Its cgroup is in no set of cores.
+        if spec.isolation != Isolation::None || !spec.resources.cores.is_empty() {
             return None;
         }
         let order = order_bytes(spec, user)?;

@@ -24,9 +24,21 @@ fn contained(bed: &Bed, id: &str, script: &str) -> TaskSpec {
     for dir in [root.join("local"), bed.path("alloc")] {
         std::fs::set_permissions(dir, PermissionsExt::from_mode(0o777)).unwrap();
     }
-    let host = |path: &str| Bind { source: path.into(), target: path.into(), read_only: true, optional: true };
+    let host = |path: &str| Bind {
+        source: path.into(),
+        target: path.into(),
+        read_only: true,
+        optional: true,
+        follows_host: false,
+    };
     let mut binds: Vec<Bind> = ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr"].map(host).to_vec();
-    binds.push(Bind { source: bed.path("alloc"), target: "/alloc".into(), read_only: false, optional: false });
+    binds.push(Bind {
+        source: bed.path("alloc"),
+        target: "/alloc".into(),
+        read_only: false,
+        optional: false,
+        follows_host: false,
+    });
     spec.cwd = "/".into();
     spec.isolation = Isolation::Container(ContainerSpec::new(root, binds));
     spec
@@ -125,7 +137,13 @@ fn a_bad_container_says_why() {
     assert!(text.contains("executable '/nope' not found in $PATH"), "{text}");
     let mut spec = contained(&bed, "bad", "");
     if let Isolation::Container(container) = &mut spec.isolation {
-        container.binds.push(Bind { source: "/no/such".into(), target: "/x".into(), read_only: true, optional: false });
+        container.binds.push(Bind {
+            source: "/no/such".into(),
+            target: "/x".into(),
+            read_only: true,
+            optional: false,
+            follows_host: false,
+        });
     }
     let text = bed.client().start_task(spec).unwrap_err().to_string();
     assert_eq!(text, "bind /no/such: no such file or directory");

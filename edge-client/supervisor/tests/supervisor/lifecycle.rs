@@ -119,11 +119,13 @@ fn signals_reach_the_task() {
         .unwrap();
     until("the trap is set", || bed.log("trap.stdout.0").contains("ready").then_some(()));
     assert_eq!(refusal(bed.client().remove("trap")), Refusal::StillRunning);
+    // Signal 0 does nothing but ask.
+    bed.client().signal("trap", 0).unwrap();
     bed.client().signal("trap", 15).unwrap();
     assert_eq!(bed.exit("trap").exit_code, 9);
     assert_eq!(refusal(bed.client().signal("trap", 15)), Refusal::NotRunning);
     assert_eq!(refusal(bed.client().signal("nobody", 15)), Refusal::UnknownTask);
-    assert!(matches!(refusal(bed.client().signal("trap", 0)), Refusal::Invalid(_)));
+    assert!(matches!(refusal(bed.client().signal("trap", 65)), Refusal::Invalid(_)));
 }
 
 /// Waits for pids that a script has echoed, one per line.

@@ -26,6 +26,7 @@ fn spec(bed: &Bed, task: &str, script: &str) -> SessionSpec {
         cwd: bed.dir.path().to_owned(),
         user: None,
         is_terminal: false,
+        has_image: false,
     }
 }
 
@@ -89,7 +90,13 @@ fn a_command_runs_inside_a_container() {
     let mut task = bed.script("t", "echo inside > /mark; sleep 1000; :");
     let root = bed.path("root");
     std::fs::create_dir_all(root.join("tmp")).unwrap();
-    let bind = |path: &&str| Bind { source: path.into(), target: path.into(), read_only: true, optional: true };
+    let bind = |path: &&str| Bind {
+        source: path.into(),
+        target: path.into(),
+        read_only: true,
+        optional: true,
+        follows_host: false,
+    };
     let binds = ["/bin", "/etc", "/lib", "/lib64", "/usr"].iter().map(bind).collect();
     task.cwd = "/".into();
     task.isolation = Isolation::Container(ContainerSpec::new(root.clone(), binds));

@@ -70,6 +70,7 @@ impl Bed {
             stderr: log("stderr"),
             resources: Resources::default(),
             oom_score_adj: None,
+            network_namespace: None,
             isolation: Isolation::None,
         }
     }

@@ -45,10 +45,22 @@ fn contained(bed: &Bed, id: &str, script: &str) -> TaskSpec {
     let mut spec = bed.script(id, script);
     let root = bed.path(&format!("{id}-root"));
     std::fs::create_dir_all(&root).unwrap();
-    let bind = |path: PathBuf, optional: bool| Bind { source: path.clone(), target: path, read_only: true, optional };
+    let bind = |path: PathBuf, optional: bool| Bind {
+        source: path.clone(),
+        target: path,
+        read_only: true,
+        optional,
+        follows_host: false,
+    };
     let mut binds: Vec<Bind> =
         ["/bin", "/etc", "/lib", "/lib64", "/usr"].iter().map(|path| bind(PathBuf::from(path), true)).collect();
-    binds.push(Bind { source: bed.dir.path().into(), target: bed.dir.path().into(), read_only: true, optional: false });
+    binds.push(Bind {
+        source: bed.dir.path().into(),
+        target: bed.dir.path().into(),
+        read_only: true,
+        optional: false,
+        follows_host: false,
+    });
     spec.cwd = "/".into();
     spec.isolation = Isolation::Container(ContainerSpec::new(root, binds));
     spec

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use drover_certs::{Authority, KeyPair, Leaf, Lifetimes, PublicKey, Role, Secret};
+use rustls::client::ResolvesClientCert;
 use rustls::sign::SingleCertAndKey;
 
 use super::*;
@@ -100,10 +101,10 @@ async fn a_listener_turns_other_authorities_away() {
     let foreign = authority("west");
     let stranger = credentials(&foreign, Role::Client, "n1");
     let trust = TrustCell::default();
-    trust.replace(&stranger, &foreign.anchors(), &tls::provider()).unwrap();
+    trust.replace(&Shows::Issued(stranger), &foreign.anchors(), &tls::provider()).unwrap();
     let endpoint = bare();
     let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
-    let shown = trust.current().map(|trust| trust.as_caller());
+    let shown = trust.current().map(|trust| trust.as_caller()).unwrap();
     let west = region("west");
     for protocol in Protocol::RPC {
         let dial =
@@ -135,7 +136,7 @@ async fn chains_that_are_valid_but_name_nobody_are_turned_away() {
     for (dns, uris, expected) in cases {
         let forged: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(forged(&west, dns, uris)));
         for protocol in [Protocol::Edge, Protocol::Enrol] {
-            let shown = Some(forged.clone());
+            let shown = Caller { shown: Some(forged.clone()), node_key: None };
             let dial = endpoint.connect(address(&listening), Some(&name), protocol, believed.clone(), shown, DEADLINE);
             match expected {
                 Some(code) => assert_eq!(refused(dial.await), code, "{dns:?} {uris:?}"),
@@ -148,7 +149,7 @@ async fn chains_that_are_valid_but_name_nobody_are_turned_away() {
     }
     // Names of another region do not even pass the handshake: the intermediate is not allowed to sign them.
     let foreign = forged(&west, &["client.east.drover"], &["drover://east/client/n1"]);
-    let shown: Option<Arc<dyn ResolvesClientCert>> = Some(Arc::new(SingleCertAndKey::from(foreign)));
+    let shown = Caller { shown: Some(Arc::new(SingleCertAndKey::from(foreign))), node_key: None };
     failed(endpoint.connect(address(&listening), Some(&name), Protocol::Server, believed, shown, DEADLINE).await);
 }
 
@@ -163,7 +164,8 @@ async fn without_a_certificate_only_enrolment_is_open() {
     // One that asks all the same is turned away after the handshake.
     let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
     for protocol in [Protocol::Raft, Protocol::Server, Protocol::Edge] {
-        let dial = endpoint.connect(address(&listening), Some(&name), protocol, believed.clone(), None, DEADLINE);
+        let dial =
+            endpoint.connect(address(&listening), Some(&name), protocol, believed.clone(), Caller::default(), DEADLINE);
         assert_eq!(refused(dial.await), CloseCode::NO_CERTIFICATE, "{protocol:?}");
     }
     let fingerprint = west.fingerprint();

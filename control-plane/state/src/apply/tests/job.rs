@@ -231,3 +231,23 @@ fn standing_jobs_run_until_they_are_stopped() {
     check(Job { parameterized_job: Some(true.into()), ..job("j", 1) }, JobStatus::Running);
     check(Job { kind: JobType::Batch, ..job("j", 1) }, JobStatus::Pending);
 }
+
+#[test]
+fn summaries_are_counted_anew() {
+    let mut region = Region::new();
+    region.register(job("web", 1));
+    let (name, group) = region.state.job_summary(&key("web")).groups.into_iter().next().unwrap();
+    assert_eq!(group.running, 0);
+    // As a fault of an earlier version may have left it.
+    let wrong = std::sync::Arc::make_mut(region.state.summaries.get_mut(&key("web")).unwrap());
+    let counts = wrong.groups.get_mut(&name).unwrap();
+    (counts.running, counts.queued) = (7, 2);
+    wrong.groups.insert("gone".to_owned(), crate::summary::GroupSummary { lost: 3, ..Default::default() });
+    assert_eq!(region.run(Command::ReconcileSummaries).0, Answer::Done);
+    let summary = region.state.job_summary(&key("web"));
+    assert_eq!(summary.groups.len(), 1);
+    assert_eq!((summary.groups[&name].running, summary.groups[&name].queued), (0, 2));
+    let before = region.state.job_summary(&key("web")).modify_index;
+    region.run(Command::ReconcileSummaries);
+    assert_eq!(region.state.job_summary(&key("web")).modify_index, before, "nothing has changed");
+}

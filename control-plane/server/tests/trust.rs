@@ -1,0 +1,309 @@
+//! Who gets into a region: founded by a token, refused with a reason, with certificates of one's own.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use drover_certs::own_authority::{OwnAuthority, OwnAuthorityOrder, OwnCertificateOrder};
+use drover_server::join_tokens::{JoinTokenMade, JoinTokenRequest};
+use drover_server::own_tls::OwnTls;
+use drover_server::{AutopilotConfig, Error, JoinSettings, Server, Settings};
+use tokio::time::{Instant, sleep};
+
+const WAIT: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A log of this test alone: a region's joining is told by its lines.
+#[derive(Clone, Default)]
+struct Said(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Said {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    fn times(&self, text: &str) -> usize {
+        self.text().matches(text).count()
+    }
+}
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The log of all tests of this process; each looks for words that only it can cause.
+fn said() -> Said {
+    static SAID: std::sync::OnceLock<Said> = std::sync::OnceLock::new();
+    let begin = || {
+        let said = Said::default();
+        let writer = said.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+        said
+    };
+    SAID.get_or_init(begin).clone()
+}
+
+fn free_address() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn settings(region: &str, name: &str, dir: &Path) -> Settings {
+    Settings {
+        region: region.to_owned(),
+        rpc_bind: free_address(),
+        gossip_bind: free_address(),
+        autopilot: AutopilotConfig {
+            server_stabilization_time: Duration::from_millis(500),
+            ..AutopilotConfig::default()
+        },
+        ..Settings::alone(name, dir.to_path_buf())
+    }
+}
+
+fn joining(server: &Server) -> JoinSettings {
+    let retry = vec![server.info().gossip_advertise.to_string()];
+    JoinSettings { retry, interval: Duration::from_millis(200), ..JoinSettings::default() }
+}
+
+async fn start(settings: &Settings) -> Server {
+    said();
+    Server::start(settings.clone(), |reason| panic!("the server died: {reason}")).await.unwrap()
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + WAIT;
+    while !is_so().await {
+        assert!(Instant::now() < end, "{what} did not come about in {WAIT:?}:\n{}", said().text());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn token(server: &Server, region: &str) -> Result<JoinTokenMade, Error> {
+    let request = JoinTokenRequest { is_for_server: true, region: region.to_owned(), ..JoinTokenRequest::default() };
+    server.create_join_token(request).await
+}
+
+fn invalid(refused: Result<JoinTokenMade, Error>) -> String {
+    match refused {
+        Err(Error::Invalid(text)) => text,
+        other => panic!("a refusal was expected, not {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_region_is_founded_by_a_token() {
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let east = start(&settings("found-east", "e1", dirs[0].path())).await;
+    assert!(east.wait_for_leader(WAIT).await);
+    let made = token(&east, "found-west").await.unwrap();
+    assert!(made.text.starts_with("drover1.server.found-west@found-east."), "{:?}", made.token);
+    assert_eq!(made.token.region, "found-west");
+
+    // It is no token for another region, nor for a server of this one.
+    let wrong = Settings { join_token: Some(made.text.clone()), ..settings("found-north", "n1", dirs[1].path()) };
+    let refused = Server::start(wrong, |_| ()).await.err().unwrap();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("it is for region found-west") && why.contains("-region found-north"), "{why}");
+    let text = format!("{:?}", token(&east, "Bad_Name").await);
+    assert!(text.contains("one lower-case DNS label"), "{text}");
+    let for_two = JoinTokenRequest {
+        is_for_server: true,
+        uses: Some(2),
+        region: "found-west".to_owned(),
+        ..JoinTokenRequest::default()
+    };
+    assert!(invalid(east.create_join_token(for_two).await).contains("for its first server alone"));
+    let for_client = JoinTokenRequest { region: "found-west".to_owned(), ..JoinTokenRequest::default() };
+    assert!(invalid(east.create_join_token(for_client).await).contains("made on a server of found-west"));
+
+    // The region begins alone, and gets its keys and its place in the federation beside that.
+    let plan = Settings {
+        join_token: Some(made.text.clone()),
+        join: joining(&east),
+        ..settings("found-west", "w1", dirs[1].path())
+    };
+    let west = start(&plan).await;
+    assert!(west.wait_for_leader(WAIT).await);
+    for server in [&east, &west] {
+        until("both regions", async || server.regions() == ["found-east", "found-west"]).await;
+    }
+    let tls = dirs[1].path().join("tls");
+    assert!(tls.join("region-key.pem").exists() && !tls.join("root-key.pem").exists());
+    // Keys of its own, below the same root.
+    let read = |dir: &tempfile::TempDir, name: &str| std::fs::read(dir.path().join("tls").join(name)).unwrap();
+    assert_eq!(read(&dirs[0], "root.pem"), read(&dirs[1], "root.pem"));
+    assert_ne!(read(&dirs[0], "region-key.pem"), read(&dirs[1], "region-key.pem"));
+
+    // It lets its own servers in, founds no other, and is not founded twice.
+    assert!(token(&west, "").await.unwrap().text.starts_with("drover1.server.found-west."));
+    assert!(invalid(token(&west, "found-south").await).contains("has not the root's key"));
+    assert!(invalid(token(&east, "found-west").await).contains("is there already"));
+
+    // Its use is spent.
+    let late = Settings {
+        join_token: Some(made.text),
+        join: joining(&east),
+        bootstrap_expect: 0,
+        ..settings("found-west", "w2", dirs[2].path())
+    };
+    let late = start(&late).await;
+    until("the refusal", async || said().text().contains("this join token is used up: make another")).await;
+    for server in [late, west, east] {
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_that_do_not_count_are_refused_with_the_reason_once() {
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let server = start(&settings("spent", "s1", dirs[0].path())).await;
+    assert!(server.wait_for_leader(WAIT).await);
+    let short = JoinTokenRequest {
+        is_for_server: true,
+        ttl: Some(Duration::from_nanos(1)),
+        ..JoinTokenRequest::default()
+    };
+    let ended = server.create_join_token(short).await.unwrap().text;
+    let unknown = format!("{}.{}", ended.rsplit_once('.').unwrap().0, "ab".repeat(32));
+    let cases = [(ended, "this join token ended at "), (unknown, "this join token is not known here")];
+    for ((text, expected), dir) in cases.into_iter().zip(&dirs[1..]) {
+        let settings = Settings {
+            join_token: Some(text),
+            join: joining(&server),
+            bootstrap_expect: 0,
+            ..settings("spent", "s2", dir.path())
+        };
+        let waiting = start(&settings).await;
+        let line = || said().text().lines().filter(|line| line.contains("were not got") && line.contains(expected)).count();
+        until("the reason", async || line() > 0).await;
+        // It is asked again every second, and said once.
+        let asked = || said().text().lines().filter(|line| line.contains("enrolment refused") && line.contains(expected)).count();
+        until("a second attempt", async || asked() >= 2).await;
+        assert_eq!(line(), 1);
+        let log = said().text();
+        let line = log.lines().find(|line| line.contains("were not got") && line.contains(expected)).unwrap();
+        assert!(line.contains("WARN") && line.contains("make another with `drover server join-token create`"), "{line}");
+        waiting.shutdown().await;
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_for_trying_things_out_takes_no_other_in() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let dev = start(&Settings { stays_alone: true, ..settings("alone", "dev", dirs[0].path()) }).await;
+    assert!(dev.wait_for_leader(WAIT).await);
+    // A fellow on the same host could read its file; it names it, so that it counts as one.
+    let other = Settings { join: joining(&dev), bootstrap_expect: 0, ..settings("alone", "s2", dirs[1].path()) };
+    let other = start(&other).await;
+    until("the refusal", async || said().text().contains("it takes no other server in")).await;
+    assert!(!dirs[1].path().join("tls/region-key.pem").exists());
+    assert_eq!(dev.raft_peers().len(), 1);
+    other.shutdown().await;
+    dev.shutdown().await;
+}
+
+/// Files as `drover tls` writes them, for a server of that region.
+fn files(authority: &OwnAuthority, dir: &Path, name: &str) -> OwnTls {
+    let order = OwnCertificateOrder {
+        common_name: name.to_owned(),
+        names: vec![name.to_owned(), "localhost".to_owned()],
+        addresses: Vec::new(),
+        lifetime: DAY,
+    };
+    let pair = authority.issue(&order, SystemTime::now()).unwrap();
+    let write = |name: &str, text: &str| -> PathBuf {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    OwnTls {
+        ca: write("ca.pem", &authority.to_pem().certificate),
+        cert: write(&format!("{name}.pem"), &pair.certificate),
+        key: write(&format!("{name}-key.pem"), &pair.key),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_with_certificates_of_their_own_form_a_region_and_a_federation() {
+    let dirs: Vec<tempfile::TempDir> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let order = OwnAuthorityOrder { lifetime: 10 * DAY, ..OwnAuthorityOrder::default() };
+    let authority = OwnAuthority::create(&order, SystemTime::now()).unwrap();
+    // Both have the same certificate, and are two servers all the same.
+    let of_west = files(&authority, dirs[3].path(), "server.own-west.nomad");
+    let mut plans: Vec<Settings> = (0..2)
+        .map(|number| Settings {
+            own_tls: Some(of_west.clone()),
+            bootstrap_expect: 2,
+            ..settings("own-west", &format!("w{number}"), dirs[number].path())
+        })
+        .collect();
+    let names: Vec<String> = plans.iter().map(|plan| plan.gossip_bind.to_string()).collect();
+    for plan in &mut plans {
+        plan.join = JoinSettings { retry: names.clone(), ..JoinSettings::default() };
+    }
+    let servers = [start(&plans[0]).await, start(&plans[1]).await];
+    for server in &servers {
+        assert!(server.wait_for_leader(WAIT).await);
+    }
+    until("two voters", async || servers[0].raft_peers().iter().filter(|peer| peer.is_voter).count() == 2).await;
+    assert_ne!(servers[0].info().id, servers[1].info().id);
+    assert!(!dirs[0].path().join("tls").exists(), "no authority was made");
+    assert!(invalid(token(&servers[0], "").await).contains("nobody needs a token"));
+
+    // Another region of the same authority.
+    let of_east = files(&authority, dirs[3].path(), "server.own-east.drover");
+    let plan = Settings {
+        own_tls: Some(of_east.clone()),
+        join: joining(&servers[0]),
+        ..settings("own-east", "e1", dirs[2].path())
+    };
+    let east = start(&plan).await;
+    until("both regions", async || servers[1].regions() == ["own-east", "own-west"]).await;
+
+    // A new certificate in the place of the old one is taken up; one that is for another region is not.
+    files(&authority, dirs[3].path(), "server.own-east.drover");
+    east.reload_certificates().unwrap();
+    std::fs::copy(&of_west.cert, &of_east.cert).unwrap();
+    std::fs::copy(&of_west.key, &of_east.key).unwrap();
+    let refused = east.reload_certificates().unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("is a certificate for server.own-west, this is server.own-east"), "{why}");
+    assert!(why.contains("drover tls cert create -server -region own-east"), "{why}");
+    let plan = Settings { own_tls: Some(of_east), ..settings("own-east", "e2", dirs[3].path()) };
+    assert!(Server::start(plan, |_| ()).await.is_err(), "nothing is started with it either");
+    for server in servers.into_iter().chain([east]) {
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_with_and_without_certificates_of_their_own_do_not_meet() {
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let order = OwnAuthorityOrder { lifetime: 10 * DAY, ..OwnAuthorityOrder::default() };
+    let authority = OwnAuthority::create(&order, SystemTime::now()).unwrap();
+    let own_tls = Some(files(&authority, dirs[2].path(), "server.mixed.nomad"));
+    let own = start(&Settings { own_tls, ..settings("mixed", "s1", dirs[0].path()) }).await;
+    // On the same host it sees by the other's file what it would need.
+    let plan = Settings { join: joining(&own), bootstrap_expect: 0, ..settings("mixed", "s2", dirs[1].path()) };
+    let automatic = start(&plan).await;
+    let help = "the servers of this region use certificates of an own authority: set tls { rpc = true";
+    until("the remedy", async || said().text().contains(help)).await;
+    automatic.shutdown().await;
+    // With keys of its own authority it is told by the handshake.
+    // At another address: the old one may be somebody else's by now.
+    let plan = Settings { bootstrap_expect: 1, rpc_bind: free_address(), gossip_bind: free_address(), ..plan };
+    let automatic = start(&plan).await;
+    until("the remedy", async || said().times("the other side uses certificates of an own authority: set tls") > 0).await;
+    assert_eq!(own.membership().members().len(), 1);
+    automatic.shutdown().await;
+    own.shutdown().await;
+}

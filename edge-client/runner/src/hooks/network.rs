@@ -1,0 +1,298 @@
+//! The network of an alloc whose group does not use the host's: there before its first task, gone after its last.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use drover_model::AllocId;
+use drover_model::alloc::NetworkStatus;
+use drover_model::group::Group;
+use drover_model::network::Network;
+use drover_network::{Connected, Forward, Mode, Networks, Request, Taken, holder};
+
+use crate::decide::actual::StartFailure;
+use crate::decide::wanted::Wanted;
+
+/// A variable that every task has: who has it is a task.
+const TASK_MARK: &str = "NOMAD_ALLOC_ID=";
+
+/// The networks of an edge.
+#[derive(Debug)]
+pub struct EdgeNetworks {
+    networks: Result<Networks, String>,
+    /// Ports of the host network `default` are published at every address.
+    binds_wildcard: bool,
+}
+
+/// What a task gets of its alloc's network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Joined {
+    /// What its tasks enter; none is the host's network.
+    pub namespace: Option<PathBuf>,
+    /// What the servers are told.
+    pub status: Option<NetworkStatus>,
+    /// The name of its host; mostly empty.
+    pub hostname: String,
+}
+
+impl EdgeNetworks {
+    /// With networks, or with the reason why there are none.
+    pub fn new(networks: Result<Networks, String>, binds_wildcard: bool) -> EdgeNetworks {
+        EdgeNetworks { networks, binds_wildcard }
+    }
+
+    /// Before the start of a task. The first one has the network made.
+    pub fn prestart(&self, wanted: &Wanted, group: &Group) -> Result<Joined, StartFailure> {
+        let Some(network) = group.networks.first() else { return Ok(Joined::default()) };
+        let Some(request) = self.request(wanted, network) else {
+            return match network.mode.as_str() {
+                "" | "host" => {
+                    refuse_taken(wanted, group, |_, ip| ip, false)?;
+                    Ok(Joined::default())
+                }
+                other => Err(StartFailure::Setup(format!("network mode {other:?} is not supported"))),
+            };
+        };
+        let no_network = |reason: &str| format!("failed to make the network of the alloc: {reason}");
+        let networks = self.networks.as_ref().map_err(|reason| StartFailure::Setup(no_network(reason)))?;
+        if !networks.is_connected(&request.alloc) {
+            refuse_taken(wanted, group, |label, ip| self.published_at(group, label, ip), true)?;
+        }
+        // What fails here may work another time: an address or a range may get free.
+        let connected = networks.connect(&request).map_err(|error| StartFailure::Driver(no_network(&error.full_text())))?;
+        Ok(joined(connected, network))
+    }
+
+    /// What tasks of a running alloc have.
+    pub fn status(&self, wanted: &Wanted) -> Option<NetworkStatus> {
+        let network = wanted.group()?.networks.first()?;
+        let connected = self.networks.as_ref().ok()?.find(&wanted.alloc.id.to_string())?;
+        joined(connected, network).status
+    }
+
+    /// Of an alloc whose tasks ran before this agent: its network as it stands, none if it is not there any more.
+    pub fn take_over(&self, wanted: &Wanted) -> Option<NetworkStatus> {
+        let network = wanted.group()?.networks.first()?;
+        let request = self.request(wanted, network)?;
+        let networks = self.networks.as_ref().ok().filter(|networks| networks.is_connected(&request.alloc))?;
+        match networks.connect(&request) {
+            Ok(connected) => joined(connected, network).status,
+            Err(error) => {
+                tracing::warn!(alloc = request.alloc, error = error.full_text(), "network of a running alloc not found");
+                None
+            }
+        }
+    }
+
+    /// When nothing of the alloc runs any more.
+    pub fn poststop(&self, alloc: AllocId) {
+        if let Ok(networks) = &self.networks
+            && let Err(error) = networks.disconnect(&alloc.to_string())
+        {
+            tracing::warn!(%alloc, error = error.full_text(), "network of the alloc not removed");
+        }
+    }
+
+    /// At the agent's start: the networks of these allocs are taken over as they stand.
+    pub fn adopt<'a>(&self, all: impl Iterator<Item = &'a Wanted>) {
+        let Ok(networks) = &self.networks else { return };
+        let request = |wanted: &Wanted| self.request(wanted, wanted.group()?.networks.first()?);
+        let requests: Vec<Request> = all.filter_map(request).collect();
+        if !requests.is_empty()
+            && let Err(error) = networks.adopt(&requests)
+        {
+            tracing::warn!(error = error.full_text(), "networks of earlier allocs not taken over");
+        }
+    }
+
+    /// The allocs that have a network now.
+    pub fn connected(&self) -> BTreeSet<AllocId> {
+        let kept = self.networks.as_ref().ok().and_then(|networks| networks.kept().ok()).unwrap_or_default();
+        kept.iter().filter_map(|alloc| AllocId::from_str(alloc).ok()).collect()
+    }
+
+    /// Removes the bridge if nothing needs it.
+    pub fn tidy(&self) {
+        if let Ok(networks) = &self.networks
+            && let Err(error) = networks.tidy()
+        {
+            tracing::warn!(error = error.full_text(), "bridge of the allocs not removed");
+        }
+    }
+
+    /// Removes all of them, and the bridge.
+    pub fn remove_all(&self) {
+        if let Ok(networks) = &self.networks
+            && let Err(error) = networks.keep_only(&BTreeSet::new())
+        {
+            tracing::warn!(error = error.full_text(), "networks of allocs not removed");
+        }
+    }
+
+    /// What the group wants; none when that is the host's network, or nothing that there is.
+    fn request(&self, wanted: &Wanted, network: &Network) -> Option<Request> {
+        let mode = match network.mode.as_str() {
+            "bridge" => Mode::Bridge,
+            "none" => Mode::Alone,
+            _ => return None,
+        };
+        let group = wanted.group()?;
+        let number = |number: i32| u16::try_from(number).ok().filter(|number| *number > 0);
+        let ports = &wanted.alloc.allocated_resources.shared.ports;
+        let forwards = ports.iter().filter_map(|port| {
+            let host_port = number(port.value)?;
+            let ip = port.host_ip.parse().ok();
+            Some(Forward {
+                host_ip: self.published_at(group, &port.label, ip),
+                host_port,
+                port: number(port.to).unwrap_or(host_port),
+            })
+        });
+        Some(Request { alloc: wanted.alloc.id.to_string(), mode, forwards: forwards.collect() })
+    }
+
+    /// The address of a published port; none means all.
+    fn published_at(&self, group: &Group, label: &str, ip: Option<IpAddr>) -> Option<IpAddr> {
+        let ports = group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
+        let host_network = ports.filter(|port| port.label == label).map(|port| port.host_network.as_str()).next();
+        match host_network {
+            // Where IPv4 and IPv6 are given out one by one, the port of the other family may be another alloc's.
+            None | Some("" | "default") if self.binds_wildcard => ip.filter(IpAddr::is_ipv6),
+            _ => ip,
+        }
+    }
+}
+
+impl Default for EdgeNetworks {
+    fn default() -> Self {
+        EdgeNetworks { networks: Err("this edge has no networks for allocs".to_owned()), binds_wildcard: true }
+    }
+}
+
+fn joined(connected: Connected, network: &Network) -> Joined {
+    let ip = |is_v4: bool| {
+        connected.ips.iter().find(|ip| ip.is_ipv4() == is_v4).map(IpAddr::to_string).unwrap_or_default()
+    };
+    let status = NetworkStatus {
+        interface_name: connected.interface.clone(),
+        address: ip(true),
+        address_ipv6: ip(false),
+        dns: network.dns.clone().filter(serde_json::Value::is_object),
+    };
+    Joined {
+        namespace: Some(connected.namespace),
+        status: (!connected.interface.is_empty()).then_some(status),
+        hostname: network.hostname.clone(),
+    }
+}
+
+/// A port that a stranger holds is no use to the alloc. One that a task holds is that task's business: it may be of this alloc.
+fn refuse_taken(
+    wanted: &Wanted,
+    group: &Group,
+    published_at: impl Fn(&str, Option<IpAddr>) -> Option<IpAddr>,
+    with_udp: bool,
+) -> Result<(), StartFailure> {
+    let asked = || group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
+    for port in &wanted.alloc.allocated_resources.shared.ports {
+        let may_be_shared = asked().any(|asked| asked.label == port.label && asked.ignore_collision);
+        let Ok(number) = u16::try_from(port.value) else { continue };
+        let Ok(ip) = port.host_ip.parse::<IpAddr>() else { continue };
+        if may_be_shared || number == 0 {
+            continue;
+        }
+        if let Some(taken) = holder(published_at(&port.label, Some(ip)), number, with_udp).filter(is_strangers) {
+            return Err(StartFailure::Driver(format!("port {:?} can't be had: {taken}", port.label)));
+        }
+    }
+    Ok(())
+}
+
+fn is_strangers(taken: &Taken) -> bool {
+    let Some(holder) = &taken.holder else { return true };
+    let environment = std::fs::read(format!("/proc/{}/environ", holder.pid)).unwrap_or_default();
+    !environment.split(|byte| *byte == 0).any(|line| line.starts_with(TASK_MARK.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use drover_model::alloc::Alloc;
+    use drover_model::job::Job;
+    use drover_model::network::{Port, PortMapping};
+
+    use super::*;
+
+    fn wanted(mode: &str, ports: &[(&str, &str, u16, i32, &str)]) -> Wanted {
+        let asked = |(label, _, value, to, host_network): &(&str, &str, u16, i32, &str)| Port {
+            label: (*label).to_owned(),
+            value: i32::from(*value),
+            to: *to,
+            host_network: (*host_network).to_owned(),
+            ..Port::default()
+        };
+        let given = |(label, ip, value, to, _): &(&str, &str, u16, i32, &str)| PortMapping {
+            label: (*label).to_owned(),
+            value: i32::from(*value),
+            to: *to,
+            host_ip: (*ip).to_owned(),
+        };
+        let network =
+            Network { mode: mode.to_owned(), reserved_ports: ports.iter().map(asked).collect(), ..Network::default() };
+        let group = Group { name: "g".to_owned(), networks: vec![network], ..Group::default() };
+        let job = Job { task_groups: vec![group], ..Job::default() };
+        let mut alloc = Alloc { id: AllocId::from_random([3; 16]), task_group: "g".to_owned(), ..Alloc::default() };
+        alloc.allocated_resources.shared.ports = ports.iter().map(given).collect();
+        Wanted { alloc, job: Arc::new(job) }
+    }
+
+    #[test]
+    fn a_groups_ports_become_ways_in() {
+        let wanted = wanted("bridge", &[
+            ("http", "10.0.0.1", 8080, 80, ""),
+            ("same", "10.0.0.1", 9090, 0, "default"),
+            ("inner", "10.1.0.1", 7070, 70, "private"),
+        ]);
+        let network = &wanted.group().unwrap().networks[0];
+        let ways = |binds_wildcard: bool| {
+            let request = EdgeNetworks { binds_wildcard, ..EdgeNetworks::default() }.request(&wanted, network).unwrap();
+            let way = |way: Forward| (way.host_ip.map(|ip| ip.to_string()), way.host_port, way.port);
+            request.forwards.into_iter().map(way).collect::<Vec<_>>()
+        };
+        let ip = |text: &str| Some(text.to_owned());
+        assert_eq!(ways(true), [(None, 8080, 80), (None, 9090, 9090), (ip("10.1.0.1"), 7070, 70)]);
+        assert_eq!(ways(false)[0], (ip("10.0.0.1"), 8080, 80));
+    }
+
+    #[test]
+    fn without_networks_only_the_hosts_will_do() {
+        let edge = EdgeNetworks::new(Err("bridge networks need root".to_owned()), true);
+        let start = |mode: &str| {
+            let wanted = wanted(mode, &[]);
+            edge.prestart(&wanted, wanted.group().unwrap())
+        };
+        assert_eq!(start("host"), Ok(Joined::default()));
+        let setup = |text: &str| Err(StartFailure::Setup(text.to_owned()));
+        assert_eq!(start("bridge"), setup("failed to make the network of the alloc: bridge networks need root"));
+        assert_eq!(start("cni/x"), setup("network mode \"cni/x\" is not supported"));
+    }
+
+    #[test]
+    fn a_port_of_a_stranger_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = wanted("host", &[("http", "127.0.0.1", port, 0, "")]);
+        let failure = EdgeNetworks::default().prestart(&taken, taken.group().unwrap()).unwrap_err();
+        let StartFailure::Driver(text) = failure else { panic!("{failure:?}") };
+        assert!(text.starts_with(&format!("port \"http\" can't be had: 127.0.0.1:{port} is held by process")), "{text}");
+        let mut shared = taken.clone();
+        let job = Arc::make_mut(&mut shared.job);
+        job.task_groups[0].networks[0].reserved_ports[0].ignore_collision = true;
+        assert_eq!(EdgeNetworks::default().prestart(&shared, shared.group().unwrap()), Ok(Joined::default()));
+        drop(listener);
+        assert_eq!(EdgeNetworks::default().prestart(&taken, taken.group().unwrap()), Ok(Joined::default()));
+    }
+}

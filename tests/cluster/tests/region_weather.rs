@@ -1,0 +1,57 @@
+//! Three servers whose packets are lost, late, doubled and mixed, by a seed: writes go on, leaders stay, and one that dies is
+//! replaced.
+//!
+//! Longer: `DROVER_WEATHER_WRITES=5000 cargo test -p drover-cluster --test region_weather`. `DROVER_SEED` has the weather again.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+
+use std::time::Instant;
+
+use drover_cluster::dice::{Dice, size};
+use drover_cluster::region::Region;
+use drover_cluster::writers::{Writers, read_back};
+use drover_harness::weather::Weather;
+
+/// The term of a server's log.
+fn term(region: &Region, number: usize) -> u64 {
+    let stats = region.get(number, "/v1/agent/self").unwrap();
+    stats["stats"]["raft"]["term"].as_str().unwrap().parse().unwrap()
+}
+
+/// Writes in that weather, then the leader dies in it, comes back, and everything is there.
+fn weather(name: &str, weather: Weather, more: &str, elections_max: u64) {
+    let writes = size("DROVER_WEATHER_WRITES", 60);
+    let dice = Dice::of_environment(name);
+    let mut region = Region::relayed(name, 3, weather, dice, more);
+    let writers = Writers::start(&region);
+    writers.wait_for_more(20, &region);
+    let (begin, before) = (Instant::now(), term(&region, 0));
+    writers.wait_for_more(writes, &region);
+    let elections = term(&region, 0) - before;
+    let lost = region.relay().unwrap().dropped();
+    println!("{name}: {writes} writes in {:?}, {elections} elections, {lost} packets lost", begin.elapsed());
+    assert!(elections <= elections_max, "{elections} elections without a reason: {}", region.logs());
+
+    let leader = region.wait_for_leader();
+    region.kill_9(&[leader]);
+    let begin = Instant::now();
+    writers.wait_for_more(20, &region);
+    println!("{name}: 20 writes {:?} after the leader's death", begin.elapsed());
+    region.start_again(leader);
+    region.wait_until_whole();
+    writers.wait_for_more(20, &region);
+    let written = writers.stop();
+    region.relay().unwrap().set_weather(Weather::FAIR);
+    region.wait_until_whole();
+    read_back(&region, &written);
+}
+
+#[test]
+fn a_bad_line_slows_writes_and_nothing_else() {
+    // Heartbeats go over streams: what is lost is sent again, later than an election's shortest time now and then.
+    weather("weather-rough", Weather::ROUGH, "", 4);
+}
+
+#[test]
+fn servers_far_apart_keep_their_leader_with_a_multiplier() {
+    weather("weather-far", Weather::FAR, "server {\n  raft_multiplier = 5\n}\n", 0);
+}
