@@ -46,12 +46,16 @@ impl Dialect {
 
 /// A part of a name: what means something to statsd is replaced.
 fn word(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, ':' | '|' | '@' | '#') || c.is_whitespace() || c.is_control() { '_' } else { c }).collect()
+    text.chars()
+        .map(|c| if matches!(c, ':' | '|' | '@' | '#') || c.is_whitespace() || c.is_control() { '_' } else { c })
+        .collect()
 }
 
 /// A part of a tag.
 fn tag(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, ',' | '|' | '#') || c.is_whitespace() || c.is_control() { '_' } else { c }).collect()
+    text.chars()
+        .map(|c| if matches!(c, ',' | '|' | '#') || c.is_whitespace() || c.is_control() { '_' } else { c })
+        .collect()
 }
 
 #[cfg(test)]

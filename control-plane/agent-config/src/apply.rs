@@ -198,7 +198,7 @@ impl<'a> Layer<'a> {
         if let Some(config) = config {
             self.draft.settings.plugins.insert(name.to_owned(), config.to_json());
         }
-        if !matches!(name, "raw_exec" | "exec") {
+        if !matches!(name, "raw_exec" | "exec" | "container" | "docker" | "qemu") {
             self.unacted(&format!("plugin {name:?}"));
         }
     }
@@ -346,6 +346,7 @@ impl<'a> Layer<'a> {
             "node_pool" => client.node_pool = convert::text(value)?,
             "options" => client.options.extend(convert::map(value)?),
             "meta" => client.meta.extend(convert::map(value)?),
+            "chroot_env" => client.chroot_env.extend(convert::map(value)?),
             "min_dynamic_port" => client.dynamic_port_min = port(value)?,
             "max_dynamic_port" => client.dynamic_port_max = port(value)?,
             "cpu_total_compute" => client.cpu_total_mhz = override_of(value)?,

@@ -80,7 +80,8 @@ impl NetworkSettings {
         };
         let ports = get("reserved_ports")?;
         let reserved_ports = if ports.is_empty() { ports } else { ranges(ports)? };
-        self.host_networks.insert(name, HostNetwork { cidr: get("cidr")?, interface: get("interface")?, reserved_ports });
+        self.host_networks
+            .insert(name, HostNetwork { cidr: get("cidr")?, interface: get("interface")?, reserved_ports });
         Ok(())
     }
 }

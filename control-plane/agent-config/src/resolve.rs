@@ -317,7 +317,8 @@ fn check_rest(settings: &Settings, complaints: &mut Vec<Complaint>) {
 
 fn warn(settings: &mut Settings) {
     if settings.tls.rpc == Some(true) && settings.tls.verify_server_hostname == Some(false) {
-        let text = "tls.verify_server_hostname = false has no effect: a server is always known by its certificate's names";
+        let text =
+            "tls.verify_server_hostname = false has no effect: a server is always known by its certificate's names";
         settings.warnings.push(text.to_owned());
     }
     if settings.dev || !settings.server.enabled {

@@ -305,6 +305,8 @@ pub struct ClientSettings {
     pub node_pool: String,
     /// Metadata of the node.
     pub meta: BTreeMap<String, String>,
+    /// What of the host `exec` tasks see instead of the usual: host path to path inside; empty means the usual.
+    pub chroot_env: BTreeMap<String, String>,
     /// Old settings, by name.
     pub options: BTreeMap<String, String>,
     /// Lowest port that is chosen for tasks.
@@ -343,6 +345,7 @@ impl Default for ClientSettings {
             node_class: String::new(),
             node_pool: "default".to_owned(),
             meta: BTreeMap::new(),
+            chroot_env: BTreeMap::new(),
             options: BTreeMap::new(),
             dynamic_port_min: 20_000,
             dynamic_port_max: 32_000,

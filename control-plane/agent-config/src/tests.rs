@@ -156,11 +156,11 @@ fn what_is_not_acted_on_is_named_once() {
     let settings = loads(
         "client { enabled = true\n template { disable_file_sandbox = true }\n gc_max_allocs = 5\n no_host_uuid = false }\n\
          telemetry { circonus_api_app = \"a\"\n use_node_name = true }\nvault { enabled = true }\n\
-         plugin \"docker\" { config { volumes { enabled = true } } }",
+         plugin \"podman\" { config { volumes { enabled = true } } }",
     );
     assert_eq!(
         settings.unacted,
-        ["client.gc_max_allocs", "client.template", "telemetry.circonus_api_app", "vault", "plugin \"docker\""]
+        ["client.gc_max_allocs", "client.template", "telemetry.circonus_api_app", "vault", "plugin \"podman\""]
     );
 }
 

@@ -79,7 +79,8 @@ fn summary(interval: &Interval) -> Value {
         sum: values.sum,
     };
     let gauge = |(name, labels, value): &(&'static str, Labels, f64)| json!({"Labels": map(labels), "Name": name, "Value": value});
-    let began = i64::try_from(interval.began.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let began =
+        i64::try_from(interval.began.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     json!({
         "Counters": interval.counters.iter().map(sampled).collect::<Vec<_>>(),
         "Gauges": interval.gauges.iter().map(gauge).collect::<Vec<_>>(),

@@ -114,7 +114,8 @@ impl Walk {
             return Err(Refusal::Problems(problems));
         }
         let warnings = self.warnings.end(&job);
-        let job: Job = serde_json::from_value(Value::Object(job)).map_err(|e| Refusal::Problems(vec![e.to_string()]))?;
+        let job: Job =
+            serde_json::from_value(Value::Object(job)).map_err(|e| Refusal::Problems(vec![e.to_string()]))?;
         Ok(Canonical { job: Job { task_groups: self.groups, ..job }, warnings })
     }
 }

@@ -373,4 +373,23 @@ mod tests {
             r#"job "a" { group "g" { task "t" { config { x = 1 } driver = "d" } } meta = { "k" = "v" } }"#
         );
     }
+
+    #[test]
+    fn a_key_that_is_not_known_has_a_place_where_it_stands_once() {
+        let check = |text: &str, expected: &[&str]| {
+            let source = Source::new("a.json", text);
+            let problems = crate::parse_hcl(&source, &drover_hcl::Inputs::default()).unwrap_err();
+            let lines: Vec<String> = problems.iter().map(|problem| problem.one_line(&source)).collect();
+            assert_eq!(lines, expected);
+        };
+        let named = |name: &str| format!("No argument or block type is named \"{name}\".");
+        let line =
+            |place: &str, name: &str| format!("a.json:{place}: Extraneous JSON object property; {}", named(name));
+        check(r#"{"Job":{"ID":"x"}}"#, &[&format!("{} Did you mean \"job\"?", line("1,2-7", "Job"))]);
+        check(r#"{"ID":"x","TaskGroups":[]}"#, &[&line("1,2-6", "ID"), &line("1,11-23", "TaskGroups")]);
+        let twice = format!("<nil>: Extraneous JSON object property; {}", named("zzz"));
+        check(r#"{"job":{"x":{"zzz":1,"group":{"g":{"zzz":1}}}}}"#, &[&twice, &twice]);
+        let hint = crate::parse_hcl(&Source::new("a", r#"{"Job":{}}"#), &drover_hcl::Inputs::default()).unwrap_err();
+        assert!(hint[0].hint.as_deref().is_some_and(|hint| hint.starts_with("-json reads")));
+    }
 }

@@ -9,8 +9,8 @@
 //! rebuilds it from a snapshot, and no queue of it can be longer than the state's.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 

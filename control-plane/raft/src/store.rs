@@ -68,7 +68,13 @@ impl Store {
                 flush_loop(&tree, &dir, &waiting);
             }
         })?;
-        Ok(Self { flush_queue: Some(flush_queue), flusher: Some(flusher), tree, runtime: Some(runtime), dir: dir.to_path_buf() })
+        Ok(Self {
+            flush_queue: Some(flush_queue),
+            flusher: Some(flusher),
+            tree,
+            runtime: Some(runtime),
+            dir: dir.to_path_buf(),
+        })
     }
 
     /// Reads on a frozen view.

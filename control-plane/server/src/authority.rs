@@ -51,7 +51,10 @@ pub fn open_home(dir: &Path) -> Result<Home, StartError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let (id_path, key_path) = (dir.join(ID_FILE), dir.join(NODE_KEY_FILE));
     let key = read_text(&key_path).map_err(unusable)?.map(|text| NodeKey::from_pem(&text)).transpose();
-    let key = key.map_err(|e| StartError::Authority(Box::new(e)))?;
+    let key = key.map_err(|error| {
+        let text = format!("{NODE_KEY_FILE}: {}", in_one_line(&error));
+        unusable(io::Error::new(io::ErrorKind::InvalidData, text))
+    })?;
     let (id, key) = match (read_text(&id_path).map_err(unusable)?, key) {
         (Some(text), key) => (text.trim().to_owned(), key),
         (None, key) => {
@@ -97,7 +100,8 @@ pub fn load(data_dir: &Path, region: &RegionName, now: SystemTime) -> Result<Opt
     };
     let (root, intermediate) = (needed(ROOT_CERT_FILE)?, needed(REGION_CERT_FILE)?);
     let texts = AuthorityPem { root, intermediate, key, root_key: read(ROOT_KEY_FILE)? };
-    let authority = Authority::from_pem(&texts).map_err(|error| named(damaged(&texts, &error), &in_one_line(&error)))?;
+    let authority =
+        Authority::from_pem(&texts).map_err(|error| named(damaged(&texts, &error), &in_one_line(&error)))?;
     if authority.region() != region {
         let text = format!("{} belongs to region {}, not {region}", dir.display(), authority.region());
         return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, text)));
@@ -113,7 +117,8 @@ fn damaged(texts: &AuthorityPem, error: &AuthorityError) -> &'static str {
         _ if texts.root_key.is_some() && Authority::from_pem(&without).is_ok() => ROOT_KEY_FILE,
         AuthorityError::Key(_) => REGION_KEY_FILE,
         AuthorityError::Pem(which, _) | AuthorityError::Count(which) if *which == "root" => ROOT_CERT_FILE,
-        AuthorityError::Root(_) => ROOT_CERT_FILE,
+        AuthorityError::Root(_) | AuthorityError::KeyMismatch("root's") => ROOT_CERT_FILE,
+        AuthorityError::Intermediate(_) if texts.root_key.is_none() => "root.pem or region.pem",
         _ => REGION_CERT_FILE,
     }
 }

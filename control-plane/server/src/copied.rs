@@ -51,8 +51,7 @@ pub async fn check(
 /// True when a server with that identity answers at the address.
 async fn is_there(address: SocketAddr, identity: &Identity, authority: &Authority) -> Result<bool, StartError> {
     let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let endpoint =
-        Endpoint::bind(EndpointOptions::dial_only(SocketAddr::new(any, 0))).map_err(StartError::Bind)?;
+    let endpoint = Endpoint::bind(EndpointOptions::dial_only(SocketAddr::new(any, 0))).map_err(StartError::Bind)?;
     authority::renew_own(&[&endpoint], authority, identity)?;
     let answer = endpoint.dial(address, authority.region(), Protocol::Server, ANSWER_MAX).await;
     let is_there = answer.is_ok_and(|peer| peer.identity.node == identity.node);

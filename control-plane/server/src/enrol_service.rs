@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use drover_certs::{Identity, PublicKey, Role, Secret};
+use drover_model::Timestamp;
 use drover_model::node::NodeStatus;
 use drover_protocol::codec;
-use drover_model::Timestamp;
 use drover_protocol::enrol::{ENROL_BYTES_MAX, EnrolAnswer, EnrolRequest, Proof, RegionKeys};
 use drover_protocol::host_file::OWN_CERTIFICATES_HELP;
 use drover_transport::{Candidate, CloseCode};
@@ -62,9 +62,13 @@ async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) ->
     }
     if founds && !own.has_root_key() {
         // Before the token is spent.
-        return Err("this server has not the root's key: name the server that made the token in server_join { retry_join }".to_owned());
+        return Err(
+            "this server has not the root's key: name the server that made the token in server_join { retry_join }"
+                .to_owned(),
+        );
     }
-    let region = if founds { request.region.parse().map_err(|e| format!("region: {e}"))? } else { own.region().clone() };
+    let region =
+        if founds { request.region.parse().map_err(|e| format!("region: {e}"))? } else { own.region().clone() };
     let identity = Identity::new(region, role, &request.node).map_err(|e| e.to_string())?;
     let (mac, token) = check_proof(server, candidate, &request, &identity, &key).await?;
     let authority = match token {

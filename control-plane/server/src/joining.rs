@@ -60,8 +60,7 @@ impl Joiner<'_> {
         let fingerprint = token.fingerprint;
         // A region's first server is admitted by those of another.
         let at = token.at.as_ref().unwrap_or(self.region);
-        let enrolment =
-            self.endpoint.enrol(address, at, &fingerprint, DIAL_TIME_MAX).await.map_err(because)?;
+        let enrolment = self.endpoint.enrol(address, at, &fingerprint, DIAL_TIME_MAX).await.map_err(because)?;
         let proof = Proof::Token { secret: token.secret.reveal() };
         let (authority, _) = self.ask(&enrolment, &fingerprint, proof).await?;
         enrolment.connection.close(CloseCode::DONE, "");

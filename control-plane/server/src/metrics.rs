@@ -224,7 +224,9 @@ impl Region {
                 ("task_group", its.group.as_str()),
             ];
             let more = [("parent_id", &its.parent), ("dispatch_id", &its.dispatched), ("periodic_id", &its.periodic)];
-            labels.extend(more.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.as_str())));
+            labels.extend(
+                more.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.as_str())),
+            );
             for (name, count) in SUMMARY.iter().zip(counts) {
                 gauge(name, &labels, *count as f64);
             }

@@ -141,6 +141,7 @@ impl Server {
         let trust = files.load(self.region_name(), &home, &self.inner.data_dir).map_err(Box::new)?;
         self.show_own(&trust)?;
         tracing::info!("rpc: certificate reloaded");
+        self.speak_of_the_end();
         Ok(())
     }
 
@@ -154,12 +155,22 @@ impl Server {
 
     fn show_own(&self, trust: &OwnTrust) -> Result<(), StartError> {
         for endpoint in [&self.inner.endpoint, &self.inner.gossip_endpoint] {
-            endpoint.set_own_credentials(&trust.certificate, &trust.anchors, &trust.key).map_err(|source| {
-                Box::new(OwnTlsError::Trust { path: trust.cert_path.clone(), source })
-            })?;
+            endpoint
+                .set_own_credentials(&trust.certificate, &trust.anchors, &trust.key)
+                .map_err(|source| Box::new(OwnTlsError::Trust { path: trust.cert_path.clone(), source }))?;
         }
-        *self.inner.own_end.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(trust.certificate.not_after());
+        *self.inner.own_end.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some(trust.certificate.not_after());
         Ok(())
+    }
+
+    fn speak_of_the_end(&self) {
+        let end = *self.inner.own_end.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok()).unwrap_or_default();
+        if left < WARN_BEFORE {
+            let days = left.as_secs() / WARN_EVERY.as_secs();
+            tracing::warn!(days, "tls.cert_file ends soon: put a new one in its place and reload (SIGHUP)");
+        }
     }
 
     /// What the host's other agents are told to expect.
@@ -174,12 +185,7 @@ impl Server {
 /// Nobody renews these: who runs the servers is told in time.
 async fn speak_of_the_end(server: Server) {
     loop {
-        let end = *server.inner.own_end.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok()).unwrap_or_default();
-        if left < WARN_BEFORE {
-            let days = left.as_secs() / WARN_EVERY.as_secs();
-            tracing::warn!(days, "tls.cert_file ends soon: put a new one in its place and reload (SIGHUP)");
-        }
+        server.speak_of_the_end();
         tokio::time::sleep(WARN_EVERY).await;
     }
 }

@@ -16,19 +16,28 @@ impl Server {
     ///
     /// # Errors
     /// It is no name of a region, it exists already, or this server can't found regions.
-    pub(crate) fn new_region(&self, name: &str, is_for_server: bool, uses: Option<u32>) -> Result<Option<RegionName>, Error> {
+    pub(crate) fn new_region(
+        &self,
+        name: &str,
+        is_for_server: bool,
+        uses: Option<u32>,
+    ) -> Result<Option<RegionName>, Error> {
         if name.is_empty() || name == self.info().region {
             return Ok(None);
         }
         let region: RegionName = name.parse().map_err(|e| Error::Invalid(format!("region {name:?}: {e}")))?;
         let own = &self.info().region;
         if !is_for_server {
-            let text = format!("this server is of region {own}: a token for clients of {region} is made on a server of {region}");
+            let text = format!(
+                "this server is of region {own}: a token for clients of {region} is made on a server of {region}"
+            );
             return Err(Error::Invalid(text));
         }
         self.check_new(&region).map_err(Error::Invalid)?;
         if uses.is_some_and(|uses| uses > 1) {
-            let text = format!("a token for the new region {region} is for its first server alone: it makes tokens for the others");
+            let text = format!(
+                "a token for the new region {region} is for its first server alone: it makes tokens for the others"
+            );
             return Err(Error::Invalid(text));
         }
         let has_root_key = self.authority_or_make()?.has_root_key();

@@ -27,7 +27,9 @@ use crate::raft_links::RaftLinks;
 use crate::settings::{ServerInfo, Settings, StartError};
 use crate::usable_token::usable_token;
 use crate::watch::{Waiter, Waiters, Watch};
-use crate::{accept, authority, chance, clock, copied, endpoints, host_file, leader_loop, peer_service, reconcile, region};
+use crate::{
+    accept, authority, chance, clock, copied, endpoints, host_file, leader_loop, peer_service, reconcile, region,
+};
 
 /// How long a request waits for a leader before it is refused.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);

@@ -29,7 +29,9 @@ pub(crate) fn usable_token(settings: &Settings, region: &RegionName) -> Result<O
     if token.region != *region {
         let (theirs, help) = (&token.region, "drover server join-token create");
         let help = if founds { format!("{help} -region {region}") } else { help.to_owned() };
-        return refused(format!("it is for region {theirs}, this server is of region {region}: make one with `{help}`"));
+        return refused(format!(
+            "it is for region {theirs}, this server is of region {region}: make one with `{help}`"
+        ));
     }
     Ok(Some(token))
 }

@@ -90,7 +90,8 @@ fn edge_name(request: &ToServer) -> &'static str {
 /// One of each, as harmless as it can be.
 fn server_requests() -> Vec<ToPeer> {
     let other = node_id(99);
-    let http = HttpRequest { method: "GET".to_owned(), target: "/v1/status/leader".to_owned(), ..HttpRequest::default() };
+    let http =
+        HttpRequest { method: "GET".to_owned(), target: "/v1/status/leader".to_owned(), ..HttpRequest::default() };
     vec![
         ToPeer::Propose { command: vec![0xc1] },
         ToPeer::ReadIndex,
@@ -120,10 +121,8 @@ fn edge_requests(node_id: NodeId) -> Vec<ToServer> {
 /// All rows for a caller, in the table's order.
 fn rows(caller: &Caller, target: &Target) -> Vec<(String, Ask)> {
     let other = node_id(98);
-    let mut rows = vec![
-        ("raft".to_owned(), Ask::Welcome(Protocol::Raft)),
-        ("gossip".to_owned(), Ask::Welcome(Protocol::Gossip)),
-    ];
+    let mut rows =
+        vec![("raft".to_owned(), Ask::Welcome(Protocol::Raft)), ("gossip".to_owned(), Ask::Welcome(Protocol::Gossip))];
     rows.extend(server_requests().into_iter().map(|ask| (format!("server {}", server_name(&ask)), Ask::Server(ask))));
     for (own, other) in edge_requests(caller.node).into_iter().zip(edge_requests(other)) {
         rows.push((format!("edge {} own", edge_name(&own)), Ask::Edge(own)));
@@ -196,9 +195,7 @@ async fn is_answered(caller: &Caller, target: &Target, ask: Ask) -> bool {
     let is_forbidden = |error: &RpcError| matches!(error, RpcError::Forbidden { .. });
     match ask {
         Ask::Welcome(_) => unreachable!("answered above"),
-        Ask::Server(_) => {
-            !matches!(codec::decode(&frame), Ok(FromPeer::Refused(error)) if is_forbidden(&error))
-        }
+        Ask::Server(_) => !matches!(codec::decode(&frame), Ok(FromPeer::Refused(error)) if is_forbidden(&error)),
         // What a node shall run comes in another form.
         Ask::Edge(_) => !matches!(codec::decode(&frame), Ok(FromServer::Refused(error)) if is_forbidden(&error)),
         Ask::Enrol(_) => matches!(codec::decode(&frame).unwrap(), EnrolAnswer::Issued { .. }),
@@ -278,8 +275,7 @@ fn issue(authority: &Authority, role: Role, node: NodeId, at: SystemTime) -> Cre
 fn keep(authority: &Authority, dir: &Path) {
     let texts = authority.to_pem();
     std::fs::create_dir(dir.join("tls")).unwrap();
-    let files =
-        [("root.pem", &texts.root), ("region.pem", &texts.intermediate), ("region-key.pem", &texts.key)];
+    let files = [("root.pem", &texts.root), ("region.pem", &texts.intermediate), ("region-key.pem", &texts.key)];
     for (name, text) in files {
         std::fs::write(dir.join("tls").join(name), text).unwrap();
     }
@@ -319,7 +315,11 @@ async fn with_the_automatic_authority_everybody_may_what_the_table_says() {
         caller("ended-s", &ended(Role::Server, 5), &anchors),
         caller("ended-n", &ended(Role::Client, 6), &anchors),
         caller("stranger", &issue(&stranger, Role::Server, node_id(7), now), &both),
-        shows("contra", &forged(&east, "client.east.drover", &format!("drover://east/server/{}", node_id(8))), &anchors),
+        shows(
+            "contra",
+            &forged(&east, "client.east.drover", &format!("drover://east/server/{}", node_id(8))),
+            &anchors,
+        ),
         shows("name", &forged(&west, "server.east.drover", &format!("drover://east/server/{}", node_id(9))), &anchors),
         shows("uri", &forged(&west, "server.west.drover", &format!("drover://east/server/{}", node_id(10))), &anchors),
         nobody(),
@@ -357,11 +357,8 @@ async fn with_an_own_authority_everybody_may_what_the_table_says() {
         cert: write("cert.pem", &cert),
         key: write("key.pem", &key),
     };
-    let settings = Settings {
-        region: "east".to_owned(),
-        own_tls: Some(files),
-        ..Settings::alone("s1", dir.path().join("data"))
-    };
+    let settings =
+        Settings { region: "east".to_owned(), own_tls: Some(files), ..Settings::alone("s1", dir.path().join("data")) };
     let server = start(settings).await;
     let anchors = made.anchors();
     let root = drover_certs::Fingerprint::of(&anchors.roots()[0]);

@@ -166,11 +166,8 @@ async fn tokens_that_do_not_count_are_refused_with_the_reason_once() {
     let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let server = start(&settings("spent", "s1", dirs[0].path())).await;
     assert!(server.wait_for_leader(WAIT).await);
-    let short = JoinTokenRequest {
-        is_for_server: true,
-        ttl: Some(Duration::from_nanos(1)),
-        ..JoinTokenRequest::default()
-    };
+    let short =
+        JoinTokenRequest { is_for_server: true, ttl: Some(Duration::from_nanos(1)), ..JoinTokenRequest::default() };
     let ended = server.create_join_token(short).await.unwrap().text;
     let unknown = format!("{}.{}", ended.rsplit_once('.').unwrap().0, "ab".repeat(32));
     let cases = [(ended, "this join token ended at "), (unknown, "this join token is not known here")];
@@ -182,15 +179,21 @@ async fn tokens_that_do_not_count_are_refused_with_the_reason_once() {
             ..settings("spent", "s2", dir.path())
         };
         let waiting = start(&settings).await;
-        let line = || said().text().lines().filter(|line| line.contains("were not got") && line.contains(expected)).count();
+        let line =
+            || said().text().lines().filter(|line| line.contains("were not got") && line.contains(expected)).count();
         until("the reason", async || line() > 0).await;
         // It is asked again every second, and said once.
-        let asked = || said().text().lines().filter(|line| line.contains("enrolment refused") && line.contains(expected)).count();
+        let asked = || {
+            said().text().lines().filter(|line| line.contains("enrolment refused") && line.contains(expected)).count()
+        };
         until("a second attempt", async || asked() >= 2).await;
         assert_eq!(line(), 1);
         let log = said().text();
         let line = log.lines().find(|line| line.contains("were not got") && line.contains(expected)).unwrap();
-        assert!(line.contains("WARN") && line.contains("make another with `drover server join-token create`"), "{line}");
+        assert!(
+            line.contains("WARN") && line.contains("make another with `drover server join-token create`"),
+            "{line}"
+        );
         waiting.shutdown().await;
     }
     server.shutdown().await;
@@ -302,7 +305,8 @@ async fn servers_with_and_without_certificates_of_their_own_do_not_meet() {
     // At another address: the old one may be somebody else's by now.
     let plan = Settings { bootstrap_expect: 1, rpc_bind: free_address(), gossip_bind: free_address(), ..plan };
     let automatic = start(&plan).await;
-    until("the remedy", async || said().times("the other side uses certificates of an own authority: set tls") > 0).await;
+    until("the remedy", async || said().times("the other side uses certificates of an own authority: set tls") > 0)
+        .await;
     assert_eq!(own.membership().members().len(), 1);
     automatic.shutdown().await;
     own.shutdown().await;

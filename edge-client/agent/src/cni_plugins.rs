@@ -70,7 +70,10 @@ mod tests {
             std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
         };
-        write("bridge", "echo 'CNI bridge plugin v1.4.0' >&2; echo 'CNI protocol versions supported: 0.1.0' >&2; exit 1");
+        write(
+            "bridge",
+            "echo 'CNI bridge plugin v1.4.0' >&2; echo 'CNI protocol versions supported: 0.1.0' >&2; exit 1",
+        );
         write("portmap", "echo something else >&2");
         write("loopback", "exec sleep 1000");
         let path = format!("/nonexistent:{}", dir.path().display());

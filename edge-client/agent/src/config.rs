@@ -215,7 +215,10 @@ fn drivers(settings: &Settings, state_dir: PathBuf) -> DriverSettings {
         raw_exec_enabled: settings.raw_exec_enabled,
         allowlist: named("driver.allowlist"),
         denylist: named("driver.denylist"),
-        chroot_env: None,
+        chroot_env: (!settings.client.chroot_env.is_empty()).then(|| {
+            let paths = settings.client.chroot_env.iter();
+            paths.map(|(host, inside)| (PathBuf::from(host), PathBuf::from(inside))).collect()
+        }),
         state_dir: Some(state_dir),
     }
 }

@@ -93,7 +93,10 @@ fn settings(config: &NetworkSettings, state_dir: &Path, node_id: NodeId) -> Resu
     };
     if let Some(name) = &config.bridge_name {
         let is_fit = (1..=15).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-        anyhow::ensure!(is_fit, "client setup failed: invalid bridge_network_name: {name:?} can't be the name of a link");
+        anyhow::ensure!(
+            is_fit,
+            "client setup failed: invalid bridge_network_name: {name:?} can't be the name of a link"
+        );
     }
     Ok(Settings {
         node_id: node_id.to_string(),
@@ -261,12 +264,15 @@ mod tests {
         let row = |device: &str, alias: &str, ip: &str, ports: &str| {
             (device.to_owned(), alias.to_owned(), ip.to_owned(), ports.to_owned())
         };
-        assert_eq!(shown, [
-            row("eth0", "default", "10.0.0.5", ""),
-            row("eth0", "inner", "10.0.0.5", ""),
-            row("eth0", "default", "fd00::5", ""),
-            row("eth1", "public", "203.0.113.9", "22"),
-        ]);
+        assert_eq!(
+            shown,
+            [
+                row("eth0", "default", "10.0.0.5", ""),
+                row("eth0", "inner", "10.0.0.5", ""),
+                row("eth0", "default", "fd00::5", ""),
+                row("eth1", "public", "203.0.113.9", "22"),
+            ]
+        );
         assert_eq!(offered.networks.len(), 2);
         assert_eq!(offered.ip, Some("10.0.0.5".parse().unwrap()));
         assert_eq!(offered.host_networks["public"]["ReservedPorts"], "22");

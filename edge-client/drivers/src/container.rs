@@ -51,7 +51,10 @@ pub(crate) fn register_docker(setup: &Setup<'_>, config: &mut ConfigReader<'_>) 
     let settings = ContainerConfig::read(&mut ConfigReader::new(&ours)).with_docker(config);
     match settings.runs_docker_jobs {
         true => make(DOCKER, setup, settings),
-        false => Err("there is no engine; with docker_jobs = true in plugin \"container\" such jobs run without one".to_owned()),
+        false => {
+            Err("there is no engine; with docker_jobs = true in plugin \"container\" such jobs run without one"
+                .to_owned())
+        }
     }
 }
 
@@ -132,8 +135,9 @@ impl Container {
         progress(format!("Downloading image {image}"));
         let on_progress = move |news: &drover_images::Progress| progress(format!("Downloading image {image}: {news}"));
         if !task.load.is_empty() {
-            let archive = open_archive(&start.dirs.task_dir.join("local"), &task.load)
-                .map_err(|error| StartError::Failed(format!("unable to open image archive {:?}: {error}", task.load)))?;
+            let archive = open_archive(&start.dirs.task_dir.join("local"), &task.load).map_err(|error| {
+                StartError::Failed(format!("unable to open image archive {:?}: {error}", task.load))
+            })?;
             return Ok(self.images.store.load(archive, Some(reference), on_progress));
         }
         let request = PullRequest {
@@ -178,7 +182,8 @@ impl Driver for Container {
             return Fingerprint::undetected("Failed to discover cgroup mount point");
         }
         let mut fingerprint = Fingerprint::healthy(self.name);
-        let mut set = |name: &str, value: String| fingerprint.attributes.insert(format!("driver.{}.{name}", self.name), value);
+        let mut set =
+            |name: &str, value: String| fingerprint.attributes.insert(format!("driver.{}.{name}", self.name), value);
         if self.name == DOCKER {
             set("os_type", "linux".to_owned());
             set("runtimes", "runc".to_owned());
@@ -263,7 +268,12 @@ impl Driver for Container {
         self.supervised.recover(handle)
     }
 
-    fn exec(&self, handle: &TaskHandle, mut command: TaskCommand, fds: [BorrowedFd<'_>; 3]) -> Result<Session, TaskError> {
+    fn exec(
+        &self,
+        handle: &TaskHandle,
+        mut command: TaskCommand,
+        fds: [BorrowedFd<'_>; 3],
+    ) -> Result<Session, TaskError> {
         let image = self.images.store.leased(&handle.id);
         let config = image.as_ref().map(|image| &image.config);
         command.env = environment(config.map_or(&[], |config| &config.env), command.env);

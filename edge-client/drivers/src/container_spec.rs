@@ -6,9 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use drover_images::Image;
-use drover_supervisor::{
-    Bind, ContainerSpec, Device, HeldBind, ImageSpec, Isolation, NamespaceMode, TaskSpec, Tmpfs,
-};
+use drover_supervisor::{Bind, ContainerSpec, Device, HeldBind, ImageSpec, Isolation, NamespaceMode, TaskSpec, Tmpfs};
 
 use crate::container_config::ContainerTask;
 use crate::container_plugin::ContainerConfig;
@@ -25,8 +23,10 @@ const HOSTS_MAX: usize = 1000;
 /// The whole environment: the image's, and the task's over it.
 pub(crate) fn environment(image: &[String], task: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let of_image = image.iter().filter_map(|entry| entry.split_once('='));
-    let mut env: BTreeMap<String, String> =
-        of_image.map(|(name, value)| (name.to_owned(), value.to_owned())).filter(|(name, _)| !name.is_empty()).collect();
+    let mut env: BTreeMap<String, String> = of_image
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .filter(|(name, _)| !name.is_empty())
+        .collect();
     env.extend(task);
     env
 }
@@ -120,7 +120,8 @@ pub(crate) fn spec(
     if resources.cores.is_empty() {
         resources.cores = task.cpuset.clone();
     }
-    let positive = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
+    let positive =
+        |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
     let most = Some(plugin.pids_limit).filter(|most| *most > 0);
     resources.pids_max = positive(task.pids_limit).or(most);
     if let (Some(wanted), Some(most)) = (resources.pids_max, most)
@@ -214,7 +215,12 @@ fn make_own_dir(task_dir: &Path) -> Result<PathBuf, StartError> {
 }
 
 /// The files by which the task knows names of hosts.
-fn name_files(task: &ContainerTask, start: &TaskStart, own_dir: &Path, hostname: &str) -> Result<Vec<Bind>, StartError> {
+fn name_files(
+    task: &ContainerTask,
+    start: &TaskStart,
+    own_dir: &Path,
+    hostname: &str,
+) -> Result<Vec<Bind>, StartError> {
     let dir = own_dir.join("etc");
     let failed = |error: std::io::Error| StartError::Failed(format!("write {}: {error}", dir.display()));
     let or = |own: &[String], group: fn(&TaskDns) -> &Vec<String>| {
@@ -242,7 +248,8 @@ fn name_files(task: &ContainerTask, start: &TaskStart, own_dir: &Path, hostname:
         hosts.push_str(&format!("127.0.1.1 {name}\n"));
     }
     for entry in task.extra_hosts.iter().take(HOSTS_MAX) {
-        let Some((host, address)) = entry.split_once(':').filter(|(host, address)| !host.is_empty() && !address.is_empty())
+        let Some((host, address)) =
+            entry.split_once(':').filter(|(host, address)| !host.is_empty() && !address.is_empty())
         else {
             return Err(StartError::Final(format!("extra_hosts: {entry:?} must be <name>:<address>")));
         };
@@ -426,6 +433,9 @@ mod tests {
         let image = ["PATH=/bin", "A=of image", "=odd", "odd"].map(str::to_owned);
         let task = BTreeMap::from([("A".to_owned(), "of task".to_owned())]);
         let env = environment(&image, task);
-        assert_eq!(env.into_iter().collect::<Vec<_>>(), [("A".into(), "of task".into()), ("PATH".into(), "/bin".into())]);
+        assert_eq!(
+            env.into_iter().collect::<Vec<_>>(),
+            [("A".into(), "of task".into()), ("PATH".into(), "/bin".into())]
+        );
     }
 }

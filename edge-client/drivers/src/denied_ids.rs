@@ -20,7 +20,9 @@ impl DeniedIds {
         let mut of = |key: &str| {
             let text = config.text(key);
             ranges(&text).unwrap_or_else(|| {
-                config.problem(format!("{key} must be a list of numbers and ranges such as \"0,1000-1999\", got {text:?}"));
+                config.problem(format!(
+                    "{key} must be a list of numbers and ranges such as \"0,1000-1999\", got {text:?}"
+                ));
                 Vec::new()
             })
         };

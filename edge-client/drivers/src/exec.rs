@@ -9,11 +9,11 @@ use std::sync::Arc;
 use drover_supervisor::{Bind, ContainerSpec, Isolation, NamespaceMode, Session, TaskSpec, default_capabilities};
 use tokio::sync::oneshot;
 
-use crate::driver::{
-    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskMount, TaskStart, TaskUsage,
-    View,
-};
 use crate::denied_ids::DeniedIds;
+use crate::driver::{
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskMount, TaskStart,
+    TaskUsage, View,
+};
 use crate::registry::{Registered, Setup};
 use crate::resolv_conf;
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
@@ -228,9 +228,8 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
         .collect();
     binds.extend(start.mounts.iter().map(bind_of));
     if let Some(dns) = &start.dns {
-        let source = resolv_conf::write(&root, dns).map_err(|error| {
-            StartError::Failed(format!("failed to build mount for resolv.conf: {error}"))
-        })?;
+        let source = resolv_conf::write(&root, dns)
+            .map_err(|error| StartError::Failed(format!("failed to build mount for resolv.conf: {error}")))?;
         binds.push(Bind { source, target: "/etc/resolv.conf".into(), read_only: true, ..Bind::default() });
     }
     let mut env = start.env;

@@ -15,8 +15,8 @@ mod container_config;
 mod container_plugin;
 mod container_spec;
 mod denied_ids;
-pub mod resolv_conf;
 mod qemu_image;
+pub mod resolv_conf;
 mod tool;
 
 pub mod exits;
@@ -24,12 +24,12 @@ pub mod supervised;
 
 pub mod registry;
 
+pub use denied_ids::DeniedIds;
 pub use driver::{
     Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDirs, TaskDns, TaskHandle, TaskLogs, TaskMount,
     TaskPort, TaskStart, View,
 };
 pub use drover_supervisor::{Session, StartOptions, held_dir, mounts};
-pub use denied_ids::DeniedIds;
 pub use registry::{DriverSettings, Drivers, SettingsError};
 
 /// Call this first in `main`: when the process was started as a supervisor, or to unpack an image, it becomes that and never

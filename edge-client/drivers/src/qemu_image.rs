@@ -42,7 +42,9 @@ fn resolve_in_chain(image: &Path, relative_to: &Path, allowed: &[PathBuf], depth
     let header = Header::read(&found).map_err(|error| unusable(image, &error))?;
     match header {
         Header::Plain => Ok(found),
-        Header::OpensOthers => Err(format!("image {} may name other files of the host, which is not allowed", image.display())),
+        Header::OpensOthers => {
+            Err(format!("image {} may name other files of the host, which is not allowed", image.display()))
+        }
         Header::Backing(_) if depth >= CHAIN_MAX => {
             Err(format!("image {} stands on more than {CHAIN_MAX} others", image.display()))
         }
@@ -168,7 +170,8 @@ mod tests {
 
     #[test]
     fn an_image_lies_where_it_may_whatever_links_there_are() {
-        let (alloc, shared, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (alloc, shared, host) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let task = alloc.path().join("web");
         std::fs::create_dir_all(task.join("local")).unwrap();
         for file in [task.join("local/d.img"), shared.path().join("base.img"), host.path().join("shadow")] {

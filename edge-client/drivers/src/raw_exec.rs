@@ -7,10 +7,10 @@ use std::sync::Arc;
 use drover_supervisor::{Isolation, Session, TaskSpec};
 use tokio::sync::oneshot;
 
+use crate::denied_ids::DeniedIds;
 use crate::driver::{
     Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskStart, TaskUsage, View,
 };
-use crate::denied_ids::DeniedIds;
 use crate::registry::{Registered, Setup};
 use crate::supervised::{Supervised, launch_error, logs_of, resources_of};
 use crate::task_config::ConfigReader;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::container::Images;
 use crate::driver::{Driver, Fingerprint};
 use crate::supervised::Supervised;
 use crate::task_config::ConfigReader;
-use crate::container::Images;
 use crate::{container, exec, qemu, raw_exec};
 
 /// All drivers there are. A new one is one line.
@@ -62,6 +62,17 @@ pub struct DriverSettings {
     pub state_dir: Option<PathBuf>,
 }
 
+impl DriverSettings {
+    /// Why a driver is off, as far as the lists say so.
+    fn why_off(&self, name: &str) -> Option<&'static str> {
+        let is_on = |list: &[String]| list.iter().any(|listed| listed == name);
+        if is_on(&self.denylist) {
+            return Some("on the client's denylist");
+        }
+        (!self.allowlist.is_empty() && !is_on(&self.allowlist)).then_some("not on the client's allowlist")
+    }
+}
+
 /// What a plugin's `config` says can't be acted on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("plugin {plugin:?}: {}", .problems.join("; "))]
@@ -86,6 +97,10 @@ impl Drivers {
         let mut drivers = Drivers::default();
         let setup = Setup { supervised, settings, images: OnceCell::new() };
         for (name, register) in DRIVERS {
+            if let Some(reason) = settings.why_off(name) {
+                drivers.off.insert(name, reason.to_owned());
+                continue;
+            }
             let config = setup.plugin(name);
             let mut reader = ConfigReader::new(&config);
             let registered = register(&setup, &mut reader);
@@ -93,19 +108,10 @@ impl Drivers {
             if !problems.is_empty() {
                 return Err(SettingsError { plugin: (*name).to_owned(), problems });
             }
-            let is_named = |list: &[String]| list.iter().any(|listed| listed == name);
-            let off = match registered {
-                _ if is_named(&settings.denylist) => "on the client's denylist".to_owned(),
-                _ if !settings.allowlist.is_empty() && !is_named(&settings.allowlist) => {
-                    "not on the client's allowlist".to_owned()
-                }
-                Ok(driver) => {
-                    drivers.add(driver);
-                    continue;
-                }
-                Err(reason) => reason,
-            };
-            drivers.off.insert(name, off);
+            match registered {
+                Ok(driver) => drivers.add(driver),
+                Err(reason) => drop(drivers.off.insert(name, reason)),
+            }
         }
         Ok(drivers)
     }

@@ -38,6 +38,8 @@ const LOST_WITH_SUPERVISOR: &str = "the supervisor of the tasks ended unexpected
 const UNKNOWN_EXIT: &str = "exit code unknown";
 /// How often another supervisor is looked for before the agent is told that there is none.
 const REVIVALS_MAX: u32 = 5;
+/// How often something is asked again whose supervisor went before it answered.
+const ASKED_AGAIN_MAX: u32 = 3;
 /// The wait before the second try, doubled with each further one.
 const REVIVAL_WAIT: Duration = Duration::from_millis(200);
 /// One that is lost sooner than this after it came hardly lived.
@@ -98,8 +100,11 @@ impl Supervised {
     /// Connects to the node's supervisor, starting one when there is none, and listens to its exits.
     pub fn connect_or_start(mut options: StartOptions) -> Result<Arc<Supervised>, ClientError> {
         options.keeper = Some(Arc::new(Keeper::new()));
-        let client = renewed(Client::connect_or_start(options.clone())?, &options)?;
-        let events = client.events()?;
+        let (client, events) = tried_again(|| {
+            let client = renewed(Client::connect_or_start(options.clone())?, &options)?;
+            let events = client.events()?;
+            Ok((client, events))
+        })?;
         let link = Link { client: Arc::new(client), stopper: events.stopper()?, is_over: false };
         let shared =
             Arc::new(Shared { options, link: Mutex::new(link), changed: Condvar::new(), exits: Exits::default() });
@@ -136,7 +141,7 @@ impl Supervised {
 
     /// All tasks that it knows.
     pub fn list(&self) -> Result<Vec<KnownTask>, ClientError> {
-        let tasks = self.shared.client()?.list()?;
+        let tasks = tried_again(|| self.shared.client()?.list())?;
         Ok(tasks
             .into_iter()
             .map(|task| KnownTask {
@@ -383,6 +388,17 @@ impl Shared {
         self.changed.notify_all();
         Ok(events)
     }
+}
+
+/// Something kills supervisors that hardly live: what was asked of one is asked of the next, a few times.
+fn tried_again<T>(mut ask: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    for attempt in 0..ASKED_AGAIN_MAX {
+        match ask() {
+            Err(ClientError::Start(_) | ClientError::Lost) => std::thread::sleep(REVIVAL_WAIT * 2u32.pow(attempt)),
+            other => return other,
+        }
+    }
+    ask()
 }
 
 /// The wait before the next supervisor when so many in a row have hardly lived: something ends each of them.

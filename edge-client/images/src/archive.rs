@@ -227,13 +227,19 @@ impl<'a> Contents<'a> {
     }
 
     fn place(&self, name: &str) -> Result<Place, PullError> {
-        self.files.get(&normal(name)).copied().ok_or_else(|| wrong(format!("`{}` is missing in it", name.escape_debug())))
+        self.files
+            .get(&normal(name))
+            .copied()
+            .ok_or_else(|| wrong(format!("`{}` is missing in it", name.escape_debug())))
     }
 
     fn document(&self, name: &str, max: usize) -> Result<Vec<u8>, PullError> {
         let place = self.place(name)?;
         if place.size > max as u64 {
-            return Err(PullError::TooLarge { what: format!("`{}` in the archive", name.escape_debug()), max: max as u64 });
+            return Err(PullError::TooLarge {
+                what: format!("`{}` in the archive", name.escape_debug()),
+                max: max as u64,
+            });
         }
         let mut bytes = vec![0; usize::try_from(place.size).unwrap_or(max)];
         self.archive.read_exact_at(&mut bytes, place.offset).map_err(|_| wrong("it is cut short"))?;
@@ -249,7 +255,8 @@ impl<'a> Contents<'a> {
     /// The image of `docker save`.
     fn saved(&self, wanted: Option<&Reference>) -> Result<Found, PullError> {
         let list = self.document("manifest.json", MANIFEST_BYTES_MAX)?;
-        let list: Vec<Saved> = serde_json::from_slice(&list).map_err(|err| wrong(format!("its manifest.json: {err}")))?;
+        let list: Vec<Saved> =
+            serde_json::from_slice(&list).map_err(|err| wrong(format!("its manifest.json: {err}")))?;
         let tags = |saved: &Saved| saved.tags.iter().filter_map(|tag| tag.parse().ok()).collect();
         let saved = pick(&list, wanted, tags)?;
         let layers = saved.layers.iter().map(|name| Ok(LayerSource { place: self.place(name)?, digest: None }));
@@ -263,7 +270,8 @@ impl<'a> Contents<'a> {
 
     /// The image of an OCI layout.
     fn layout(&self, inner: &Inner, wanted: Option<&Reference>) -> Result<Found, PullError> {
-        let understood = |bytes: &[u8]| manifest::parse(bytes).map_err(|reason| wrong(format!("its manifest: {reason}")));
+        let understood =
+            |bytes: &[u8]| manifest::parse(bytes).map_err(|reason| wrong(format!("its manifest: {reason}")));
         let Document::Index(index) = understood(&self.document("index.json", MANIFEST_BYTES_MAX)?)? else {
             return Err(wrong("its index.json is no index"));
         };
@@ -326,7 +334,8 @@ impl<'a> Contents<'a> {
         layer::get(inner, &digest, diff_id, meter, watch, || {
             let disk = || PullError::disk("copy from the archive");
             let path = inner.temporary_path();
-            let mut copy = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(disk())?;
+            let mut copy =
+                OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(disk())?;
             std::fs::remove_file(&path).map_err(disk())?;
             let got = self.hash(source.place, &mut copy, digest.hasher(), watch)?;
             if got != digest {
@@ -345,7 +354,11 @@ impl<'a> Contents<'a> {
 }
 
 /// The one that is wanted, or the only one.
-fn pick<'a, T>(list: &'a [T], wanted: Option<&Reference>, names: impl Fn(&T) -> Vec<Reference>) -> Result<&'a T, PullError> {
+fn pick<'a, T>(
+    list: &'a [T],
+    wanted: Option<&Reference>,
+    names: impl Fn(&T) -> Vec<Reference>,
+) -> Result<&'a T, PullError> {
     if let Some(found) = list.iter().find(|it| wanted.is_some_and(|wanted| names(it).contains(wanted))) {
         return Ok(found);
     }

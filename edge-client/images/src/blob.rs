@@ -15,7 +15,12 @@ use crate::url::Url;
 const PIECE: usize = 64 << 10;
 
 /// A small blob, or a manifest, in memory.
-pub(crate) fn get_small(repository: &Repository, what: &'static str, blob: &Descriptor, max: usize) -> Result<Vec<u8>, PullError> {
+pub(crate) fn get_small(
+    repository: &Repository,
+    what: &'static str,
+    blob: &Descriptor,
+    max: usize,
+) -> Result<Vec<u8>, PullError> {
     if blob.size > max as u64 {
         return Err(PullError::TooLarge { what: format!("the {what}"), max: max as u64 });
     }
@@ -137,7 +142,12 @@ impl Partial {
 }
 
 /// Fetches until there are as many bytes as the manifest says. Cuts are met by asking for the rest, as long as each answer brings some.
-fn fill(repository: &Repository, blob: &Descriptor, partial: &mut Partial, on_bytes: &dyn Fn(u64)) -> Result<(), PullError> {
+fn fill(
+    repository: &Repository,
+    blob: &Descriptor,
+    partial: &mut Partial,
+    on_bytes: &dyn Fn(u64),
+) -> Result<(), PullError> {
     let mut fruitless = 0;
     while partial.length < blob.size {
         let before = partial.length;

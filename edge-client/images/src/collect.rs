@@ -53,7 +53,8 @@ impl ImageStore {
         let mut unused: u64 = unused_bytes(&layers, &in_use);
         for (folder, layer) in &layers {
             let is_free = !in_use.contains(&layer_key(folder)) && !named.contains(folder);
-            let is_due = layer.age > inner.settings.bounds.unused_max || unused > inner.settings.bounds.unused_bytes_max;
+            let is_due =
+                layer.age > inner.settings.bounds.unused_max || unused > inner.settings.bounds.unused_bytes_max;
             if is_free && (is_due || layer.bytes.is_none()) {
                 let place = inner.temporary_path();
                 if std::fs::rename(inner.layers_dir().join(folder), &place).is_ok() {

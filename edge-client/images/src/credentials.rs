@@ -237,7 +237,8 @@ mod tests {
     fn a_file_like_dockers_is_understood() {
         let text = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"h:5000":{"username":"a","password":"b:c"},
             "i.io":{"identitytoken":"it","auth":"dTpw"},"r.io":{"registrytoken":"rt"},"empty.io":{}},"credHelpers":null}"#;
-        let check = |host: &str, found: Option<&str>| assert_eq!(find_in(text, host).unwrap().as_deref(), found, "{host}");
+        let check =
+            |host: &str, found: Option<&str>| assert_eq!(find_in(text, host).unwrap().as_deref(), found, "{host}");
         check("docker.io", Some("u:p"));
         check("h:5000", Some("a:b:c"));
         check("h", None);

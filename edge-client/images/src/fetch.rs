@@ -22,7 +22,12 @@ use crate::turn::Turn;
 use crate::watch::Watch;
 
 /// Gets what a request asks for.
-pub(crate) fn run(inner: &Arc<Inner>, request: &PullRequest, timeout: Duration, flight: &Flight) -> Result<Image, PullError> {
+pub(crate) fn run(
+    inner: &Arc<Inner>,
+    request: &PullRequest,
+    timeout: Duration,
+    flight: &Flight,
+) -> Result<Image, PullError> {
     let name = request.reference.to_string();
     let may_be_old = match request.policy {
         PullPolicy::IfMissing => true,
@@ -53,7 +58,13 @@ pub(crate) fn run(inner: &Arc<Inner>, request: &PullRequest, timeout: Duration, 
 }
 
 /// Asks the mirrors, in their order, and then the registry.
-fn from_any(inner: &Arc<Inner>, request: &PullRequest, name: &str, meter: &Meter<'_>, watch: &Watch) -> Result<Image, PullError> {
+fn from_any(
+    inner: &Arc<Inner>,
+    request: &PullRequest,
+    name: &str,
+    meter: &Meter<'_>,
+    watch: &Watch,
+) -> Result<Image, PullError> {
     let registry = request.reference.registry();
     let mirrors = inner.settings.registries.get(registry).map(|it| it.mirrors.as_slice()).unwrap_or_default();
     for mirror in mirrors {
@@ -99,8 +110,11 @@ fn from_one(
     let (digest, manifest) = resolve(inner, request, name, &repository)?;
     check(inner, &manifest)?;
     let config = blob::get_small(&repository, "configuration", &manifest.config, CONFIG_BYTES_MAX)?;
-    let config = manifest::parse_config(&config, manifest.layers.len())
-        .map_err(|reason| PullError::Malformed { what: "configuration", name: name.to_owned(), reason })?;
+    let config = manifest::parse_config(&config, manifest.layers.len()).map_err(|reason| PullError::Malformed {
+        what: "configuration",
+        name: name.to_owned(),
+        reason,
+    })?;
     let sizes: Vec<u64> = manifest.layers.iter().map(|layer| layer.size).collect();
     meter.image(&sizes);
     let wanted: Vec<_> = manifest.layers.iter().zip(&config.rootfs.diff_ids).collect();

@@ -46,13 +46,21 @@ pub(crate) struct Response {
 enum Framing {
     Length(u64),
     /// Bytes left of the current chunk, and whether one was begun.
-    Chunked { left: u64, is_first: bool },
+    Chunked {
+        left: u64,
+        is_first: bool,
+    },
     ToEnd,
     Done,
 }
 
 /// Sends a request and reads the head of the answer.
-pub(crate) fn send(url: &Url, tls: Option<Arc<ClientConfig>>, request: &Request<'_>, watch: &Watch) -> Result<Response, PullError> {
+pub(crate) fn send(
+    url: &Url,
+    tls: Option<Arc<ClientConfig>>,
+    request: &Request<'_>,
+    watch: &Watch,
+) -> Result<Response, PullError> {
     let connected = connect(url, tls, watch);
     let mut wire = connected.map_err(|err| explain(err, url, watch))?;
     let exchange = || -> io::Result<Response> {

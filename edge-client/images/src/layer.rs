@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn the_highest_of_equal_layers_stays() {
-        let layer = |text: &str| LayerRecord { digest: Digest::of(text.as_bytes()), diff_id: Digest::of(b""), bytes: 0 };
+        let layer =
+            |text: &str| LayerRecord { digest: Digest::of(text.as_bytes()), diff_id: Digest::of(b""), bytes: 0 };
         let kept = without_doubles(vec![layer("a"), layer("b"), layer("a"), layer("c")]);
         assert_eq!(kept, [layer("b"), layer("a"), layer("c")]);
     }

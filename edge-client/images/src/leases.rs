@@ -74,7 +74,8 @@ impl Drop for Held {
 pub(crate) fn touch(path: &std::path::Path) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    let _ = rustix::fs::utimensat(CWD, path, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty());
+    let _ =
+        rustix::fs::utimensat(CWD, path, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty());
 }
 
 /// A use that outlives the agent.
@@ -101,7 +102,8 @@ impl ImageStore {
 
     /// The image that is kept for `holder`: after a restart of the agent, for tasks that went on.
     pub fn leased(&self, holder: &str) -> Option<Image> {
-        let lease: Lease = records::read(&self.inner.lease_path(holder)).filter(|lease: &Lease| lease.holder == holder)?;
+        let lease: Lease =
+            records::read(&self.inner.lease_path(holder)).filter(|lease: &Lease| lease.holder == holder)?;
         self.inner.image_of(&lease.image, &lease.shown_name)
     }
 

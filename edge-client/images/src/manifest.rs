@@ -31,7 +31,13 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     /// A manifest of which only the digest is known.
     pub(crate) fn of_manifest(digest: Digest) -> Self {
-        Self { media_type: String::new(), digest, size: 0, platform: None, annotations: std::collections::BTreeMap::new() }
+        Self {
+            media_type: String::new(),
+            digest,
+            size: 0,
+            platform: None,
+            annotations: std::collections::BTreeMap::new(),
+        }
     }
 }
 
@@ -144,7 +150,10 @@ mod tests {
 
     #[test]
     fn documents_are_told_apart() {
-        let one = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{}","size":3}}"#, digest('a'));
+        let one = format!(
+            r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{}","size":3}}"#,
+            digest('a')
+        );
         let manifest = format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one}]}}"#);
         assert!(matches!(parse(manifest.as_bytes()), Ok(Document::Manifest(it)) if it.layers.len() == 1));
         assert!(matches!(parse(format!(r#"{{"manifests":[{one}]}}"#).as_bytes()), Ok(Document::Index(_))));
@@ -174,7 +183,11 @@ mod tests {
             entry('b', r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#),
             entry('c', r#"{"os":"linux","architecture":"amd64"}"#),
         ];
-        let wanted = |architecture: &str| Platform { os: "linux".into(), architecture: architecture.into(), variant: String::new() };
+        let wanted = |architecture: &str| Platform {
+            os: "linux".into(),
+            architecture: architecture.into(),
+            variant: String::new(),
+        };
         assert_eq!(choose(&index, &wanted("amd64")).unwrap().digest.as_str(), digest('c'));
         assert_eq!(choose(&index, &wanted("riscv64")).unwrap_err(), "linux/arm64/v8, linux/amd64");
     }

@@ -31,8 +31,7 @@ struct State {
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(flight: &'a Flight) -> Self {
-        let progress =
-            Progress { phase: Phase::Waiting, layers_done: 0, layers: 0, bytes: 0, bytes_total: 0, rate: 0 };
+        let progress = Progress { phase: Phase::Waiting, layers_done: 0, layers: 0, bytes: 0, bytes_total: 0, rate: 0 };
         let samples = VecDeque::from([(Instant::now(), 0)]);
         let state = State { progress, layers: Vec::new(), received: 0, samples, unpacking: 0 };
         Self { flight, state: Mutex::new(state) }

@@ -126,9 +126,10 @@ fn is_host(host: &str) -> bool {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (host, None),
     };
-    let is_v6 = name.strip_prefix('[').and_then(|it| it.strip_suffix(']')).is_some_and(|it| {
-        it.parse::<std::net::Ipv6Addr>().is_ok()
-    });
+    let is_v6 = name
+        .strip_prefix('[')
+        .and_then(|it| it.strip_suffix(']'))
+        .is_some_and(|it| it.parse::<std::net::Ipv6Addr>().is_ok());
     let is_label = |label: &str| {
         !label.is_empty()
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -142,7 +143,8 @@ fn is_host(host: &str) -> bool {
 fn is_path_part(part: &str) -> bool {
     let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = part.as_bytes();
-    let ends = bytes.first().is_some_and(|it| is_alphanumeric(*it)) && bytes.last().is_some_and(|it| is_alphanumeric(*it));
+    let ends =
+        bytes.first().is_some_and(|it| is_alphanumeric(*it)) && bytes.last().is_some_and(|it| is_alphanumeric(*it));
     let parted = part.split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit());
     ends && parted.filter(|it| !it.is_empty()).all(|it| matches!(it, "." | "_" | "__") || it.bytes().all(|b| b == b'-'))
 }
@@ -171,7 +173,8 @@ mod tests {
 
     #[test]
     fn names_mean_what_they_mean_to_docker() {
-        let check = |text: &str, whole: &str| assert_eq!(text.parse::<Reference>().unwrap().to_string(), whole, "{text}");
+        let check =
+            |text: &str, whole: &str| assert_eq!(text.parse::<Reference>().unwrap().to_string(), whole, "{text}");
         let digest = format!("sha256:{}", "ab".repeat(32));
         check("redis", "docker.io/library/redis:latest");
         check("https://redis:7", "docker.io/library/redis:7");
@@ -190,8 +193,29 @@ mod tests {
     fn what_is_no_name_is_refused() {
         let long = "a".repeat(300);
         for wrong in [
-            "", ":tag", "UPPER", "a//b", "a/", "../etc", "a/../b", "a b", "h.io/", "h.io:99999/a", "h.io:/a", "a:", "a:-x", "a@sha256:12",
-            "-h.io/a", "u:p@h.io/a", "h.io/a?x=1", "h.io/a#b", "a._b", "a___b", "\u{e9}", "h..io/a", &long,
+            "",
+            ":tag",
+            "UPPER",
+            "a//b",
+            "a/",
+            "../etc",
+            "a/../b",
+            "a b",
+            "h.io/",
+            "h.io:99999/a",
+            "h.io:/a",
+            "a:",
+            "a:-x",
+            "a@sha256:12",
+            "-h.io/a",
+            "u:p@h.io/a",
+            "h.io/a?x=1",
+            "h.io/a#b",
+            "a._b",
+            "a___b",
+            "\u{e9}",
+            "h..io/a",
+            &long,
         ] {
             assert!(wrong.parse::<Reference>().is_err(), "{wrong}");
         }

@@ -53,7 +53,13 @@ pub(crate) struct Access<'a> {
 
 impl Repository {
     /// Finds out how `host` is reached; says nothing to it yet.
-    pub(crate) fn new(host: &str, path: &str, name: &str, access: Access<'_>, watch: &Watch) -> Result<Self, PullError> {
+    pub(crate) fn new(
+        host: &str,
+        path: &str,
+        name: &str,
+        access: Access<'_>,
+        watch: &Watch,
+    ) -> Result<Self, PullError> {
         let own = access.settings.registries.get(host);
         let is_https = own.is_none_or(|registry| !registry.plain_http);
         // The one registry whose name is not its address.
@@ -93,7 +99,9 @@ impl Repository {
                 Ok(mut response) => match response.status {
                     200 | 206 => return Ok(response),
                     416 if from > 0 => return Ok(response),
-                    408 | 429 | 500..=599 if tries < self.tries_max => asked_pause(&response).unwrap_or_else(|| backoff(tries)),
+                    408 | 429 | 500..=599 if tries < self.tries_max => {
+                        asked_pause(&response).unwrap_or_else(|| backoff(tries))
+                    }
                     _ => return Err(self.refusal(&mut response)),
                 },
                 Err(PullError::Unreachable { .. }) if tries < self.tries_max => backoff(tries),
@@ -169,7 +177,9 @@ impl Repository {
     /// What the challenge of a 401 asks for; `None` when there is nothing to show.
     fn authorize(&self, response: &Response, login: Option<&Login>) -> Result<Option<String>, PullError> {
         if let Some(Login::Registry(token)) = login {
-            return header_safe(token).map(|token| Some(format!("Bearer {token}"))).ok_or_else(|| self.denied("its token is none"));
+            return header_safe(token)
+                .map(|token| Some(format!("Bearer {token}")))
+                .ok_or_else(|| self.denied("its token is none"));
         }
         let challenges: Vec<_> = response.headers("www-authenticate").filter_map(Challenge::parse).collect();
         if let Some(challenge) = challenges.iter().find(|challenge| challenge.scheme == "bearer") {
@@ -213,7 +223,10 @@ impl Repository {
         let body = response.read_whole(TOKEN_BYTES_MAX).map_err(|err| http::explain(err, &realm, &self.watch))?;
         let body = body.ok_or_else(|| self.answer("a token without an end"))?;
         let token: Token = serde_json::from_slice(&body).map_err(|_| self.answer("what is no token"))?;
-        let token = [token.token, token.access_token].into_iter().flatten().find_map(|token| header_safe(&token).map(str::to_owned));
+        let token = [token.token, token.access_token]
+            .into_iter()
+            .flatten()
+            .find_map(|token| header_safe(&token).map(str::to_owned));
         token.map(|token| format!("Bearer {token}")).ok_or_else(|| self.answer("what is no token"))
     }
 

@@ -33,8 +33,7 @@ fn open(dir: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<Owne
 /// Removes what is in `dir`. Gives whether there was anything.
 fn empty(top: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u32) -> io::Result<bool> {
     let mut had_any = false;
-    let mut entries = Dir::read_from(dir)?;
-    while let Some(entry) = entries.next() {
+    for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         if name.to_bytes() == b"." || name.to_bytes() == b".." {

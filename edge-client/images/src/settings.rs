@@ -131,12 +131,6 @@ pub struct PullRequest {
 impl PullRequest {
     /// A wish with everything else at its default.
     pub fn new(reference: Reference) -> Self {
-        Self {
-            reference,
-            credentials: None,
-            without_login_too: false,
-            policy: PullPolicy::default(),
-            timeout: None,
-        }
+        Self { reference, credentials: None, without_login_too: false, policy: PullPolicy::default(), timeout: None }
     }
 }

@@ -97,7 +97,8 @@ impl ImageStore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The image of that name, if it is there. Asks no registry: what it gives may be older than what the registry has.
+    /// The image of that name, if it is there. Asks no registry: what it gives may be older than what the registry has, and another job's login may
+    /// have fetched it (as with Docker; `force_pull` asks the registry each time).
     pub fn find(&self, reference: &Reference) -> Option<Image> {
         self.inner.find(&reference.to_string())
     }
@@ -105,15 +106,24 @@ impl ImageStore {
     /// Begins to get an image, or joins those who want the same with the same login. Never blocks. `on_progress` is called from other threads
     /// and must not block either.
     pub fn pull(&self, request: PullRequest, on_progress: impl Fn(&Progress) + Send + Sync + 'static) -> Pull {
-        let login = request.credentials.as_ref().map(|it| Digest::of(format!("{}\n{}", it.username, it.password).as_bytes()));
+        let login =
+            request.credentials.as_ref().map(|it| Digest::of(format!("{}\n{}", it.username, it.password).as_bytes()));
         let timeout = request.timeout.unwrap_or(self.inner.settings.bounds.pull_max);
-        let key = format!("pull {} {login:?} {:?} {} {timeout:?}", request.reference, request.policy, request.without_login_too);
+        let key = format!(
+            "pull {} {login:?} {:?} {} {timeout:?}",
+            request.reference, request.policy, request.without_login_too
+        );
         self.fly(key, Box::new(on_progress), move |inner, flight| fetch::run(inner, &request, timeout, flight))
     }
 
     /// Begins to load an image from an archive (`docker save` or OCI layout in a tar, plain or compressed). `wanted` says which of several.
     /// What is loaded is never given for a pull of the same name: an archive proves nothing about a registry.
-    pub fn load(&self, archive: File, wanted: Option<Reference>, on_progress: impl Fn(&Progress) + Send + Sync + 'static) -> Pull {
+    pub fn load(
+        &self,
+        archive: File,
+        wanted: Option<Reference>,
+        on_progress: impl Fn(&Progress) + Send + Sync + 'static,
+    ) -> Pull {
         let key = match rustix::fs::fstat(&archive) {
             // The same file: inode, size and time of the last change.
             Ok(stat) => format!(
@@ -123,7 +133,9 @@ impl ImageStore {
             Err(err) => format!("load {err}"),
         };
         let timeout = self.inner.settings.bounds.pull_max;
-        self.fly(key, Box::new(on_progress), move |inner, flight| archive::run(inner, &archive, wanted.as_ref(), timeout, flight))
+        self.fly(key, Box::new(on_progress), move |inner, flight| {
+            archive::run(inner, &archive, wanted.as_ref(), timeout, flight)
+        })
     }
 
     /// Joins the flight of that key or starts one.

@@ -37,7 +37,9 @@ pub(crate) fn client_config(extra: &[&Path]) -> Result<Arc<ClientConfig>, String
         }
     }
     if roots.is_empty() {
-        return Err("this host has no list of certificates (package ca-certificates), and there is no ca_file".to_owned());
+        return Err(
+            "this host has no list of certificates (package ca-certificates), and there is no ca_file".to_owned()
+        );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

@@ -117,7 +117,9 @@ mod tests {
         check("//other/b", "https://other/b");
         check("http://[::1]:80/b", "http://[::1]/b");
         check("https://other?x", "https://other/");
-        for wrong in ["ftp://h/", "https:///a", "https://u@h/", "https://h/a b", "https://h/\r\nX: y", "https://h:0/", "h/a"] {
+        for wrong in
+            ["ftp://h/", "https:///a", "https://u@h/", "https://h/a b", "https://h/\r\nX: y", "https://h:0/", "h/a"]
+        {
             assert_eq!(Url::parse(wrong), None, "{wrong}");
         }
         assert_eq!(encode("a b/c:d"), "a%20b%2Fc%3Ad");

@@ -232,7 +232,7 @@ impl Networks {
     ///
     /// # Errors
     /// Something of it is still there.
-    pub fn disconnect(&self, alloc: &str) -> Result<(), NetworkError> {
+    pub fn release(&self, alloc: &str) -> Result<(), NetworkError> {
         let mut state = self.lock();
         self.path(alloc)?;
         let was = state.members.remove(alloc);
@@ -260,7 +260,7 @@ impl Networks {
             return Ok(());
         }
         for alloc in gone.difference(allocs) {
-            self.disconnect(alloc)?;
+            self.release(alloc)?;
         }
         self.drop_unused(&mut self.lock())
     }

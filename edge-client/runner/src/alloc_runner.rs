@@ -33,6 +33,8 @@ use crate::task_env::EdgeFacts;
 const FACTS_MAX: usize = 16;
 /// How long a new alloc keeps to itself that it has begun to start: mostly it runs by then, and one report says it all.
 const FIRST_REPORT_HELD: Duration = Duration::from_millis(50);
+/// How often it is asked what became of a task that ran before this agent.
+const RECOVER_TRIES_MAX: u32 = 5;
 /// Blocking steps (starts, removals) of all allocs that go on at a time.
 const STEPS_MAX: usize = 16;
 
@@ -340,8 +342,15 @@ impl Runner {
             };
             let asked =
                 handle.unwrap_or_else(|| TaskHandle { driver: driver.name().to_owned(), id, ..TaskHandle::default() });
-            let asking = (driver.clone(), asked.clone());
-            let found = self.blocking(move || asking.0.recover(&asking.1)).await;
+            let mut found = None;
+            for _ in 0..RECOVER_TRIES_MAX {
+                let asking = (driver.clone(), asked.clone());
+                found = self.blocking(move || asking.0.recover(&asking.1)).await;
+                // The supervisor may have gone in the middle of it: the next one knows.
+                if !matches!(found, Some(Err(_))) {
+                    break;
+                }
+            }
             if let Some(Ok(Recovered::Exited(exit))) = &found
                 && self.actual.task(&name).is_some_and(|task| task.knows_end(exit))
             {
@@ -560,6 +569,8 @@ fn facts_of(
             let reason = if stage == Stage::Running { "the task ended while nobody watched it" } else { "" };
             vec![Fact::Lost { task, reason: reason.to_owned() }]
         }
+        // Nobody can say, so it may well run: its end will be told.
+        Some(Err(_)) if stage == Stage::Running => Vec::new(),
         Some(Err(error)) => vec![Fact::Lost { task, reason: error.to_string() }],
         None => Vec::new(),
     }

@@ -51,7 +51,8 @@ impl Starting {
             Some(Ok(Begun::Started(handle))) => Ok(handle),
             Some(Ok(Begun::Preparing(driver, start, preparing))) => {
                 // What looks after the others is wanted just then.
-                let outlives = self.wanted.group().and_then(|group| group.task(&self.task)).map(Role::of) == Some(Role::Poststop);
+                let outlives =
+                    self.wanted.group().and_then(|group| group.task(&self.task)).map(Role::of) == Some(Role::Poststop);
                 let prepared = tokio::select! {
                     prepared = preparing => prepared,
                     _ = self.heard.wait_for(|intent| intent.is_removed || !(outlives || intent.wanted.shall_run())) => {

@@ -18,6 +18,7 @@ use drover_model::job::{Job, JobType};
 use drover_model::network::{Network, Port, PortMapping};
 use drover_model::policy::RestartPolicy;
 use drover_model::task::{LogConfig, Task};
+use drover_model::task_state::TaskPhase;
 use drover_runner::decide::Limits;
 use drover_runner::drivers::supervised::Supervised;
 use drover_runner::drivers::{DriverSettings, Drivers, StartOptions};
@@ -32,7 +33,6 @@ use tokio::sync::{mpsc, oneshot};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The host's address for others.
 const HOST: &str = "10.98.0.1";
-const NODE: &str = "7a7b7c7d-1111-4222-8333-444455556666";
 
 type Case = (&'static str, fn());
 
@@ -92,6 +92,7 @@ impl Journal for Memory {
 
 struct Host {
     dir: tempfile::TempDir,
+    node: String,
     journal: Arc<Memory>,
 }
 
@@ -104,12 +105,16 @@ struct Agent {
 
 impl Host {
     fn new() -> Host {
-        Host { dir: tempfile::tempdir().unwrap(), journal: Arc::default() }
+        // The node id is part of each cgroup's path: one of its own per test.
+        let mut random = [0; 16];
+        File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+        let node = drover_model::NodeId::from_random(random).to_string();
+        Host { dir: tempfile::tempdir().unwrap(), node, journal: Arc::default() }
     }
 
     fn settings(&self) -> Settings {
         Settings {
-            node_id: NODE.to_owned(),
+            node_id: self.node.clone(),
             dir: self.dir.path().join("netns"),
             bridge_name: None,
             range: None,
@@ -119,7 +124,7 @@ impl Host {
     }
 
     fn agent(&self) -> Agent {
-        let mut options = StartOptions::new(self.dir.path().join("supervisor.sock"), NODE);
+        let mut options = StartOptions::new(self.dir.path().join("supervisor.sock"), &self.node);
         options.linger = Some(Duration::from_secs(5));
         let supervised = Supervised::connect_or_start(options).unwrap();
         let settings = DriverSettings { raw_exec_enabled: true, ..DriverSettings::default() };
@@ -243,10 +248,15 @@ fn tasks_of_a_group_share_its_network() {
         let host = Host::new();
         let mut agent = host.agent();
         let whoami = "readlink /proc/self/ns/net; env | grep ^NOMAD_ALLOC_ADDR; exec sleep 1000";
-        let wanted =
-            wanted("bridge", 8080, vec![task("web", "exec", SERVER), task("a", "exec", whoami), task("b", "raw_exec", whoami)]);
+        let wanted = wanted(
+            "bridge",
+            8080,
+            vec![task("web", "exec", SERVER), task("a", "exec", whoami), task("b", "raw_exec", whoami)],
+        );
         let handle = agent.spawn(&wanted, None);
-        let update = agent.until(|update| update.client_status == ClientStatus::Running).await;
+        let is_running =
+            |update: &AllocUpdate| update.task_states.values().all(|task| task.state == TaskPhase::Running);
+        let update = agent.until(is_running).await;
         let network = update.network_status.unwrap();
         assert_eq!((network.interface_name.as_str(), network.address.as_str()), ("eth0", "172.26.64.2"));
         on_a_thread(|| {
@@ -274,7 +284,8 @@ fn tasks_of_a_group_share_its_network() {
             let (said, nothing) = (File::create(&path).unwrap(), File::open("/dev/null").unwrap());
             let fds = [nothing.as_fd(), said.as_fd(), said.as_fd()];
             let argv = ["/bin/sh", "-c", "readlink /proc/self/ns/net; echo $NOMAD_ALLOC_IP_http"].map(str::to_owned);
-            let mut session = drover_runner::exec::begin(&agent.edge, &handle, name, argv.to_vec(), false, fds).unwrap();
+            let mut session =
+                drover_runner::exec::begin(&agent.edge, &handle, name, argv.to_vec(), false, fds).unwrap();
             on_a_thread(move || session.wait()).await.unwrap();
             let expected = format!("{}\n172.26.64.2\n", texts[0].lines().next().unwrap());
             assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use crate::cgroup_files::errno_text;
 use crate::image_spec::ImageSpec;
-use crate::{image_config, image_root};
 use crate::report::{Report, report_pipe};
 use crate::spawn::{Inherited, Stdio, environment};
 use crate::spec::{Bind, ContainerSpec, NamespaceMode, TaskSpec};
 use crate::sys::{self, Forked};
 use crate::users::User;
+use crate::{image_config, image_root};
 
 /// What a container needs besides its task's specification.
 #[derive(Debug)]

@@ -125,8 +125,8 @@ pub(crate) fn user(root: &Path, user: &str, groups: &[String]) -> Result<User, S
     let mut found = users::lookup_in(wanted, &passwd, &group)
         .map_err(|err| format!("unable to find user {user:?} in the image: {err}"))?;
     for name in groups {
-        let gid = users::group_number(name, &group)
-            .ok_or_else(|| format!("unable to find group {name:?} in the image"))?;
+        let gid =
+            users::group_number(name, &group).ok_or_else(|| format!("unable to find group {name:?} in the image"))?;
         if !found.groups.contains(&gid) {
             found.groups.push(gid);
         }

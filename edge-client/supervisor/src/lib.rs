@@ -48,7 +48,7 @@ mod task;
 
 pub use client::{Client, ClientError, EventStream, Session, StartOptions};
 pub use entry::{main_if_supervisor, run_supervisor};
+pub use image_spec::{Device, HeldBind, ImageSpec, Tmpfs};
 pub use keeper::Keeper;
 pub use protocol::{Exit, Refusal, SessionSpec, Started, Stats, TaskExited, TaskState, TaskStatus};
-pub use image_spec::{Device, HeldBind, ImageSpec, Tmpfs};
 pub use spec::{Bind, ContainerSpec, Isolation, LogSpec, NamespaceMode, Resources, TaskSpec, default_capabilities};

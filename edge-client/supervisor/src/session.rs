@@ -9,12 +9,12 @@ use std::path::Path;
 
 use crate::cgroup::TaskCgroup;
 use crate::cgroup_files::errno_text;
+use crate::image_root;
 use crate::protocol::SessionSpec;
 use crate::report::{Report, Reporter, report_pipe};
 use crate::spawn::{Entry, Inherited, Program, Stdio, enter, fail};
 use crate::spec::{Isolation, Resources, TaskSpec};
 use crate::sys::{self, Forked};
-use crate::image_root;
 use crate::users::{self, User};
 
 /// The namespaces that a task may have of its own, in the order in which they are joined.
@@ -121,7 +121,8 @@ pub(crate) fn begin(
             };
             let mut reporter = reporter;
             if spec.has_image {
-                match image_root::user(Path::new(&format!("/proc/{pid}/root")), spec.user.as_deref().unwrap_or(""), &[]) {
+                match image_root::user(Path::new(&format!("/proc/{pid}/root")), spec.user.as_deref().unwrap_or(""), &[])
+                {
                     Ok(user) => command.user = Some(user),
                     Err(text) => fail(&mut reporter, &text),
                 }

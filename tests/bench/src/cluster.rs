@@ -28,7 +28,7 @@ impl Cluster {
         let spawn = |mut config: AgentConfig| {
             // Many clients on one host are the measure, not an attack; what a peer needs says the same.
             if product.is_drover() {
-                config.more.push_str("limits {\n  http_max_conns_per_client = 0\n}\n");
+                config.more.push_str("limits {\n  http_max_conns_per_client = 0\n  rpc_max_conns_per_client = 0\n}\n");
             }
             product.spawn(config)
         };

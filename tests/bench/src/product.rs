@@ -50,7 +50,7 @@ impl Product {
         }
         config.more.push_str(
             "advertise {\n  http = \"127.0.0.1\"\n  rpc = \"127.0.0.1\"\n  serf = \"127.0.0.1\"\n}\n\
-             limits {\n  http_max_conns_per_client = 0\n}\ndisable_update_check = true\n",
+             limits {\n  http_max_conns_per_client = 0\n  rpc_max_conns_per_client = 0\n}\ndisable_update_check = true\n",
         );
         if config.client {
             config.more.push_str(

@@ -132,12 +132,7 @@ impl History {
     ///
     /// # Panics
     /// The history has no order, or a stale read went back.
-    pub fn run(
-        &self,
-        region: &mut Region,
-        seed: &mut Dice,
-        faults: impl FnOnce(&mut Region),
-    ) -> Found {
+    pub fn run(&self, region: &mut Region, seed: &mut Dice, faults: impl FnOnce(&mut Region)) -> Found {
         let places: Vec<Place> = region.places().to_vec();
         let stale_reads = AtomicUsize::new(0);
         std::thread::scope(|scope| {

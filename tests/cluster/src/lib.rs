@@ -7,5 +7,5 @@ pub mod history;
 pub mod jobs;
 pub mod region;
 pub mod room;
-pub mod writers;
 pub mod supervisors;
+pub mod writers;

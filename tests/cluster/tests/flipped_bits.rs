@@ -114,7 +114,8 @@ fn a_flipped_bit_is_named_or_harmless() {
             let (outcome, log) = start(&config, &data, path, bit, &acked);
             // Of the log's store its directory is named: which of its files it was says nothing to anybody.
             let text = path.to_str().unwrap();
-            let name = if text.contains("raft/log/") { "raft/log" } else { path.file_name().unwrap().to_str().unwrap() };
+            let name =
+                if text.contains("raft/log/") { "raft/log" } else { path.file_name().unwrap().to_str().unwrap() };
             let named = log.lines().any(|line| line.starts_with("==> Error") && line.contains(name));
             match outcome {
                 Outcome::Runs(lost) if lost.is_empty() && !log.contains("panicked") => harmless += 1,

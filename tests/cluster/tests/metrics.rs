@@ -104,7 +104,11 @@ fn what_happens_to_jobs_is_seen_in_the_figures() {
 
     // A task that runs.
     let running = job_text("web", "service", 1, "raw_exec", &shell("while true; do :; done"));
-    write(dir, "web.nomad.hcl", &running.replacen("  type", "  meta {\n    team = \"blue\"\n    secret = \"s\"\n  }\n  type", 1));
+    write(
+        dir,
+        "web.nomad.hcl",
+        &running.replacen("  type", "  meta {\n    team = \"blue\"\n    secret = \"s\"\n  }\n  type", 1),
+    );
     drover_ok(&address, dir, &["job", "run", "-detach", "web.nomad.hcl"]);
     wait_for_status(&agent, "web", "running", 1);
     let of_web = &["job=\"web\"", "task=\"work\"", "team=\"blue\""];
@@ -120,7 +124,8 @@ fn what_happens_to_jobs_is_seen_in_the_figures() {
     wait_for_value(&agent, "nomad_nomad_job_summary_running", &["job=\"web\""], |count| count == 1.0);
 
     // One that has no room.
-    let huge = job_text("huge", "service", 1, "raw_exec", &shell("sleep 300")).replacen("cpu = 10", "cpu = 900000000", 1);
+    let huge =
+        job_text("huge", "service", 1, "raw_exec", &shell("sleep 300")).replacen("cpu = 10", "cpu = 900000000", 1);
     write(dir, "huge.nomad.hcl", &huge);
     drover_ok(&address, dir, &["job", "run", "-detach", "huge.nomad.hcl"]);
     wait_for_value(&agent, "nomad_nomad_blocked_evals_total_blocked", &[], |count| count == 1.0);
@@ -146,7 +151,10 @@ fn what_happens_to_jobs_is_seen_in_the_figures() {
         if whole { Ok(summary) } else { Err(summary.to_string()) }
     });
     let counter = &seen["Counters"][0];
-    assert!(counter["Labels"]["host"].is_string() && counter["Rate"].is_f64() && counter["Count"].is_u64(), "{counter}");
+    assert!(
+        counter["Labels"]["host"].is_string() && counter["Rate"].is_f64() && counter["Count"].is_u64(),
+        "{counter}"
+    );
     assert!(seen["Timestamp"].as_str().unwrap().ends_with(" +0000 UTC"), "{}", seen["Timestamp"]);
 
     // And sent on.
@@ -180,7 +188,10 @@ fn an_agent_without_a_server_answers_with_its_own_figures() {
     let server = Agent::start(&binary("drover"), AgentConfig::server("srv"));
     let rpc = format!("127.0.0.1:{}", server.config().rpc);
     let client = AgentConfig::client("lone", &[rpc]);
-    let client = Agent::spawn(&binary("drover"), with_telemetry(client, "  publish_node_metrics = true\n  use_node_name = true"));
+    let client = Agent::spawn(
+        &binary("drover"),
+        with_telemetry(client, "  publish_node_metrics = true\n  use_node_name = true"),
+    );
     server.wait_for_nodes(1);
     let summary = wait_for("the client's figures", SETTLE_MAX, || {
         let summary = client.get("/v1/metrics")?;

@@ -124,9 +124,7 @@ fn survives(recorded: &Recorded, place: usize, unsynced: Unsynced) -> Result<(),
     let end = Instant::now() + BACK_MAX;
     let jobs = wait_for("the jobs", BACK_MAX * 2, || match agent.get(JOBS) {
         Ok(jobs) => Ok(Ok(jobs)),
-        Err(error) if agent.ended().is_some() || Instant::now() > end => {
-            Ok(Err(format!("{error}\n{}", agent.log())))
-        }
+        Err(error) if agent.ended().is_some() || Instant::now() > end => Ok(Err(format!("{error}\n{}", agent.log()))),
         Err(error) => Err(error),
     })?;
     let wrong = missing(&jobs, recorded.acked.iter().filter(|(at, _)| *at <= place).map(|(_, written)| written));

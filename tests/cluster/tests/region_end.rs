@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use drover_cluster::dice::size;
-use drover_cluster::region::{Region, tls_files, authority};
+use drover_cluster::region::{Region, authority, tls_files};
 use drover_cluster::writers::{Writers, read_back};
 use drover_harness::binaries::binary;
 use drover_harness::{Agent, AgentConfig, wait_for};

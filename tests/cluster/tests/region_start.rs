@@ -53,8 +53,7 @@ fn start(region: &str, count: u32, with_files: bool) -> Duration {
 }
 
 fn start_many(name: &str, count: u32, times: usize, with_files: bool) {
-    let mut taken: Vec<Duration> =
-        (0..times).map(|turn| start(&format!("{name}{turn}"), count, with_files)).collect();
+    let mut taken: Vec<Duration> = (0..times).map(|turn| start(&format!("{name}{turn}"), count, with_files)).collect();
     taken.sort();
     println!("{name}: {times} starts of {count}, median {:?}, longest {:?}", taken[times / 2], taken[times - 1]);
 }

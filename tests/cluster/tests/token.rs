@@ -1,4 +1,4 @@
-//! A client in another network joins with a token, and only with one.
+//! A machine in another network joins with a token, and only with one: a client, a server.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::path::Path;
@@ -30,7 +30,7 @@ fn start(networks: &TwoNetworks, place: usize, name: &str, dir: &Path, config: &
     let text = format!("name = \"{name}\"\ndata_dir = \"{}/data\"\nlog_level = \"DEBUG\"\n{config}", home.display());
     std::fs::write(home.join("agent.hcl"), text).unwrap();
     let log = std::fs::File::create(home.join("agent.log")).unwrap();
-    let program = binary(if name == "server" { "drover" } else { "drover-edge" });
+    let program = binary(if name.starts_with("server") { "drover" } else { "drover-edge" });
     let child = networks
         .command(place, &program)
         .args(["agent", "-config", "agent.hcl"])
@@ -102,16 +102,65 @@ fn a_client_of_another_network_joins_with_a_token_and_only_with_one() {
     // The token was good for one use.
     let second = client("second", &more);
     wait_for("the refusal", WAIT, || {
-        if log("second").contains("join token refused") { Ok(()) } else { Err(log("second")) }
+        if log("second").contains("this join token is used up") { Ok(()) } else { Err(log("second")) }
     });
     let nodes = cli(&networks, &["node", "status"]);
     assert!(!nodes.stdout.contains("second"), "{nodes:#?}");
     drop((first, second, server));
-    for pid in processes::naming(dir.path()) {
+    wait_for_end(dir.path());
+}
+
+fn wait_for_end(dir: &Path) {
+    for pid in processes::naming(dir) {
         processes::signal(pid, Signal::TERM);
     }
     wait_for("the end of all processes", WAIT, || {
-        let left = processes::naming(dir.path());
+        let left = processes::naming(dir);
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
+}
+
+#[test]
+fn a_server_of_another_network_joins_with_a_token_and_says_what_it_lacks_without() {
+    let networks = match TwoNetworks::new() {
+        Ok(networks) => networks,
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return;
+        }
+    };
+    let dir = tempfile::Builder::new().prefix("drover-token-").tempdir().unwrap();
+    let log = |name: &str| std::fs::read_to_string(dir.path().join(name).join("agent.log")).unwrap_or_default();
+    let config = |place: usize, expect: u32, more: &str| {
+        let (here, there) = (&networks.addresses[place], &networks.addresses[0]);
+        format!(
+            "addresses {{\n  rpc = \"{here}\"\n  serf = \"{here}\"\n}}\nautopilot {{\n  server_stabilization_time = \"1s\"\n}}\n\
+             server {{\n  enabled = true\n  bootstrap_expect = {expect}\n  retry_join = [\"{there}\"]\n{more}}}\n"
+        )
+    };
+    let first = start(&networks, 0, "server1", dir.path(), &config(0, 1, ""));
+    wait_for("the server", WAIT, || {
+        let said = cli(&networks, &["server", "members"]);
+        if said.stdout.contains("alive") { Ok(()) } else { Err(format!("{said:#?}\n{}", log("server1"))) }
+    });
+
+    let without = start(&networks, 1, "server2", dir.path(), &config(1, 0, ""));
+    wait_for("the word about the token", WAIT, || {
+        let command = format!("`drover server join-token create` on one of {}", networks.addresses[0]);
+        if log("server2").contains(&command) { Ok(()) } else { Err(log("server2")) }
+    });
+    drop(without);
+
+    let made = cli(&networks, &["server", "join-token", "create"]);
+    assert_eq!(made.code, 0, "{made:#?}");
+    std::fs::write(dir.path().join("token"), &made.stdout).unwrap();
+    let more = format!("  join_token_file = \"{}/token\"\n", dir.path().display());
+    let second = start(&networks, 1, "server3", dir.path(), &config(1, 0, &more));
+    wait_for("two voters", WAIT, || {
+        let said = cli(&networks, &["operator", "raft", "list-peers"]);
+        let voters = said.stdout.lines().filter(|line| line.contains("server") && line.contains("true")).count();
+        if voters == 2 { Ok(()) } else { Err(format!("{said:#?}\n{}", log("server3"))) }
+    });
+    drop((second, first));
+    wait_for_end(dir.path());
 }

@@ -1,13 +1,11 @@
 //! Two regions as processes: joined, each answers for the other; the death of one costs the other nothing.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use drover_api_client::{Client, Config, QueryOptions};
-use drover_certs::Lifetimes;
 use drover_cluster::cli::{drover, drover_ok};
 use drover_cluster::jobs::write;
-use drover_cluster::region::{authority, tls_files};
 use drover_cluster::writers::small_job;
 use drover_harness::binaries::binary;
 use drover_harness::{Agent, AgentConfig, wait_for};
@@ -18,18 +16,25 @@ const WAIT: Duration = Duration::from_secs(60);
 const JOB: &str = "job \"web\" {\n  group \"main\" {\n    count = 0\n    task \"work\" {\n      driver = \"raw_exec\"\n      \
                    config {\n        command = \"/bin/true\"\n      }\n    }\n  }\n}\n";
 
-fn server(region: &str, files: Vec<(String, String)>) -> Agent {
+fn server(region: &str, joins: Vec<String>, more: &str) -> Agent {
     let mut config = AgentConfig::server(&format!("{region}-1"));
     config.region = region.to_owned();
-    config.files = files;
+    config.joins = joins;
+    config.more.push_str(more);
     Agent::start(&binary("drover"), config)
 }
 
-/// Both below one root, each alone at first.
+/// Both below one root: west makes it, and east is founded with a token that is made there.
 fn two_regions() -> (Agent, Agent) {
-    let west = authority("west");
-    let east = west.create_region("east".parse().unwrap(), SystemTime::now(), &Lifetimes::default()).unwrap();
-    (server("west", tls_files(&west)), server("east", tls_files(&east)))
+    let west = server("west", Vec::new(), "");
+    let made = ["server", "join-token", "create", "-region", "east"];
+    let token = drover_ok(&west.address(), west.dir(), &made);
+    let file = west.dir().join("token-for-east");
+    std::fs::write(&file, token).unwrap();
+    let more = format!("server {{\n  join_token_file = {file:?}\n}}\n");
+    let gossip = format!("127.0.0.1:{}", west.config().serf);
+    let east = server("east", vec![gossip], &more);
+    (west, east)
 }
 
 fn is_member(agent: &Agent, name: &str, status: &str) -> Result<(), String> {
@@ -45,12 +50,10 @@ fn register(client: &Client, id: &str, region: &str) -> Result<Value, String> {
 }
 
 #[test]
-fn regions_that_ran_alone_are_joined_and_answer_for_each_other() {
+fn a_region_founded_by_a_token_and_its_founder_answer_for_each_other() {
     let (west, mut east) = two_regions();
     register(&west.client(), "before-west", "").unwrap();
     register(&east.client(), "before-east", "").unwrap();
-    let gossip = format!("127.0.0.1:{}", west.config().serf);
-    drover_ok(&east.address(), east.dir(), &["server", "join", &gossip]);
     for agent in [&west, &east] {
         wait_for("both regions", WAIT, || match agent.get("/v1/regions")? {
             regions if regions == json!(["east", "west"]) => Ok(()),
@@ -59,6 +62,13 @@ fn regions_that_ran_alone_are_joined_and_answer_for_each_other() {
         wait_for("west", WAIT, || is_member(agent, "west-1.west", "alive"));
         wait_for("east", WAIT, || is_member(agent, "east-1.east", "alive"));
     }
+
+    // To join by name what is joined already is no error.
+    let gossip = format!("127.0.0.1:{}", west.config().serf);
+    drover_ok(&east.address(), east.dir(), &["server", "join", &gossip]);
+    // The token was for one server.
+    let said = drover(&west.address(), west.dir(), &["server", "join-token", "create", "-region", "east"]);
+    assert!(said.code != 0 && said.stderr.contains("region east is there already"), "{said:#?}");
 
     // What they had stays theirs, and either shows both.
     for (agent, region, id) in [(&west, "east", "before-east"), (&east, "west", "before-west")] {
@@ -109,10 +119,11 @@ fn regions_that_ran_alone_are_joined_and_answer_for_each_other() {
 
 #[test]
 fn regions_of_different_authorities_stay_apart() {
-    let (west, stranger) = (server("west", Vec::new()), server("east", Vec::new()));
+    let (west, stranger) = (server("west", Vec::new(), ""), server("east", Vec::new(), ""));
     let gossip = format!("127.0.0.1:{}", west.config().serf);
     let said = drover(&stranger.address(), stranger.dir(), &["server", "join", &gossip]);
     assert_ne!(said.code, 0, "{said:#?}");
+    assert!(format!("{said:?}").contains("drover server join-token create"), "{said:#?}");
     for (agent, own) in [(&west, "west"), (&stranger, "east")] {
         assert_eq!(agent.get("/v1/regions").unwrap(), json!([own]));
         register(&agent.client(), "goes-on", "").unwrap();

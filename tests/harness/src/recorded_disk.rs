@@ -68,8 +68,7 @@ impl RecordedDisk {
     /// Not root, or the kernel has no FUSE.
     pub fn mount(on: &Path) -> Result<Self, String> {
         let mut disk = Disk { next: ROOT + 1, ..Disk::default() };
-        disk.things
-            .insert(ROOT, Thing { node: Node::Dir(BTreeMap::new()), mode: 0o755, changed: SystemTime::now() });
+        disk.things.insert(ROOT, Thing { node: Node::Dir(BTreeMap::new()), mode: 0o755, changed: SystemTime::now() });
         let disk = Arc::new(Mutex::new(disk));
         let session = fuser::spawn_mount(Served(disk.clone()), on, &Config::default());
         let session = session.map_err(|e| format!("a file system of the test's own can't be mounted: {e}"))?;
@@ -304,16 +303,7 @@ impl Filesystem for Served {
         entry(self.disk().make(parent, name, mode & !umask, true), reply);
     }
 
-    fn create(
-        &self,
-        _: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        _: i32,
-        reply: ReplyCreate,
-    ) {
+    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _: i32, reply: ReplyCreate) {
         match self.disk().make(parent, name, mode & !umask, false) {
             Ok(attr) => reply.created(&TTL, &attr, Generation(0), FileHandle(0), FopenFlags::empty()),
             Err(error) => reply.error(error),

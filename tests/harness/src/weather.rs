@@ -27,22 +27,12 @@ impl Weather {
     pub const FAIR: Self = Self { lost: 0, twice: 0, late: 0, delay: Duration::ZERO, jitter: Duration::ZERO };
 
     /// A bad line: 5 in 100 lost, 1 doubled, 5 overtaken, 5 to 15 ms each way.
-    pub const ROUGH: Self = Self {
-        lost: 50,
-        twice: 10,
-        late: 50,
-        delay: Duration::from_millis(5),
-        jitter: Duration::from_millis(10),
-    };
+    pub const ROUGH: Self =
+        Self { lost: 50, twice: 10, late: 50, delay: Duration::from_millis(5), jitter: Duration::from_millis(10) };
 
     /// A line across the world: 1 in 100 lost, 50 to 80 ms each way.
-    pub const FAR: Self = Self {
-        lost: 10,
-        twice: 0,
-        late: 10,
-        delay: Duration::from_millis(50),
-        jitter: Duration::from_millis(30),
-    };
+    pub const FAR: Self =
+        Self { lost: 10, twice: 0, late: 10, delay: Duration::from_millis(50), jitter: Duration::from_millis(30) };
 }
 
 /// A late packet waits so much longer than the others.
@@ -179,7 +169,7 @@ mod tests {
     #[test]
     fn a_cut_goes_one_way_until_it_is_healed() {
         let mut sky = Sky::new(Weather::FAIR, Dice::new(1));
-        let mut passes = |sky: &mut Sky<u8>, from, to| {
+        let passes = |sky: &mut Sky<u8>, from, to| {
             sky.send(Duration::ZERO, &(from, to), Packet { from, to, bytes: Vec::new() });
             sky.arrived(Duration::ZERO).is_some()
         };

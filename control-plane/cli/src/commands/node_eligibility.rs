@@ -39,7 +39,7 @@ fn run(call: &mut Call) -> Outcome {
         let own = own.doing("querying node info")?.value;
         match own["stats"]["client"]["node_id"].as_str() {
             Some(id) => id.to_owned(),
-            None => return fail("Cannot find node ID: the agent is no client"),
+            None => return fail("Drover not running in client mode"),
         }
     } else {
         resolve::node(&client, call.arg(0))?.id

@@ -35,7 +35,9 @@ fn run(call: &mut Call) -> Outcome {
         return call.print_data(&summary);
     }
     let mut options = QueryOptions::default();
-    for (name, value) in [("pretty", if call.flags.is_on("pretty") { "1" } else { "" }), ("format", call.flags.text("format"))] {
+    for (name, value) in
+        [("pretty", if call.flags.is_on("pretty") { "1" } else { "" }), ("format", call.flags.text("format"))]
+    {
         if !value.is_empty() {
             options = options.with(name, value);
         }

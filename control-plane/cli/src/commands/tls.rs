@@ -36,15 +36,15 @@ pub const CA_CREATE: Command = Command {
             <domain>-agent-ca-key.pem. Keep the key off the servers.\n\n\
             Nobody needs one: without tls { rpc = true } drover issues and renews its certificates itself.",
     flags: &[
-        list(
-            "additional-domain",
-            "name",
-            "With -name-constraint: another domain whose names it may sign; repeatable.",
-        ),
+        list("additional-domain", "name", "With -name-constraint: another domain whose names it may sign; repeatable."),
         text("common-name", "name", "The authority's name. Default: Drover Agent CA and its serial number"),
         text("country", "code", "The country in its name."),
         number("days", "How many days it lives. Default: 1825"),
-        text(DOMAIN_FLAG, "name", "The domain: of the files' names, and with -name-constraint of the names it may sign. Default: drover"),
+        text(
+            DOMAIN_FLAG,
+            "name",
+            "The domain: of the files' names, and with -name-constraint of the names it may sign. Default: drover",
+        ),
         text("locality", "name", "The place in its name."),
         switch("name-constraint", "It may sign only names of its domains, of drover, nomad and localhost."),
         text("organization", "name", "The organization in its name."),
@@ -83,7 +83,11 @@ pub const CERT_CREATE: Command = Command {
         switch("cli", "For the command line, over https."),
         switch("client", "For a client."),
         number("days", "How many days it lives. Default: 365"),
-        text(DOMAIN_FLAG, "name", "The domain of its names; for RPC drover reads those of drover and nomad. Default: drover"),
+        text(
+            DOMAIN_FLAG,
+            "name",
+            "The domain of its names; for RPC drover reads those of drover and nomad. Default: drover",
+        ),
         text("key", "path", "The authority's key. Default: <domain>-agent-ca-key.pem"),
         text("region", "name", "The region. Default: global"),
         switch("server", "For a server."),
@@ -212,7 +216,9 @@ fn create_cert(call: &mut Call) -> Outcome {
     call.ui.out(&format!("==> {what} Certificate saved to {certificate}"));
     call.ui.out(&format!("==> {what_key} Certificate key saved to {key}"));
     if role != "cli" && domain != DOMAIN && domain != NOMAD_DOMAIN {
-        call.ui.note(&format!("RPC does not take it: role and region are read from names of {DOMAIN} and {NOMAD_DOMAIN}."));
+        call.ui.note(&format!(
+            "RPC does not take it: role and region are read from names of {DOMAIN} and {NOMAD_DOMAIN}."
+        ));
     }
     Ok(0)
 }

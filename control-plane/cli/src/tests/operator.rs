@@ -99,7 +99,10 @@ fn health() {
 #[test]
 fn figures_of_the_agent() {
     let figures = || text(200, "{\"Counters\":[],\"Timestamp\":\"now\"}");
-    let agent = Agent::start(&[("GET /v1/metrics", vec![figures(), figures(), figures(), figures(), text(415, "Prometheus is not enabled")])]);
+    let agent = Agent::start(&[(
+        "GET /v1/metrics",
+        vec![figures(), figures(), figures(), figures(), text(415, "Prometheus is not enabled")],
+    )]);
     assert_eq!(agent.run("operator metrics").stdout, "{\"Counters\":[],\"Timestamp\":\"now\"}\n");
     agent.run("operator metrics -pretty");
     assert_eq!(agent.run("operator metrics -json").stdout, "{\n    \"Counters\": [],\n    \"Timestamp\": \"now\"\n}\n");
@@ -109,18 +112,24 @@ fn figures_of_the_agent() {
         .failed("Error getting metrics: Unexpected response code: 415 (Prometheus is not enabled)");
     assert_eq!(
         agent.asked(),
-        ["GET /v1/metrics", "GET /v1/metrics?pretty=1", "GET /v1/metrics", "GET /v1/metrics", "GET /v1/metrics?format=prometheus"]
+        [
+            "GET /v1/metrics",
+            "GET /v1/metrics?pretty=1",
+            "GET /v1/metrics",
+            "GET /v1/metrics",
+            "GET /v1/metrics?format=prometheus"
+        ]
     );
-    agent.run("operator metrics x").failed("This command takes no arguments\nFor additional help try 'drover operator metrics -help'");
+    agent
+        .run("operator metrics x")
+        .failed("This command takes no arguments\nFor additional help try 'drover operator metrics -help'");
 }
 
 #[test]
 fn the_whole_state() {
     let done = || text(200, "");
-    let agent = Agent::start(&[
-        ("PUT /v1/system/gc", vec![done()]),
-        ("PUT /v1/system/reconcile/summaries", vec![done()]),
-    ]);
+    let agent =
+        Agent::start(&[("PUT /v1/system/gc", vec![done()]), ("PUT /v1/system/reconcile/summaries", vec![done()])]);
     agent.run("system gc").printed("");
     agent.run("system reconcile summaries").printed("");
     let ran = agent.run("system gc extra");
@@ -161,12 +170,12 @@ fn a_node_is_opened_and_closed() {
         (&path, vec![json(j!({ "NodeModifyIndex": 7 })), json(j!({ "NodeModifyIndex": 8 }))]),
         ("GET /v1/agent/self", vec![json(j!({ "stats": { "client": { "node_id": id } } }))]),
     ]);
-    agent.run("node eligibility -disable 4f2b771a").printed(&format!(
-        "Node \"{id}\" scheduling eligibility set: ineligible for scheduling"
-    ));
-    agent.run("node eligibility -enable -self").printed(&format!(
-        "Node \"{id}\" scheduling eligibility set: eligible for scheduling"
-    ));
+    agent
+        .run("node eligibility -disable 4f2b771a")
+        .printed(&format!("Node \"{id}\" scheduling eligibility set: ineligible for scheduling"));
+    agent
+        .run("node eligibility -enable -self")
+        .printed(&format!("Node \"{id}\" scheduling eligibility set: eligible for scheduling"));
     let help = "For additional help try 'drover node eligibility -help'";
     let neither = format!("Either the '-enable' or '-disable' flag must be set\n{help}");
     agent.run("node eligibility 4f2b771a").failed(&neither);

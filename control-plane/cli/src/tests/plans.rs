@@ -106,6 +106,45 @@ fn changed() -> Value {
     })
 }
 
+/// Marks of different width stand at the left, the names behind them under each other.
+#[test]
+fn marks_of_different_width() {
+    let answer = j!({
+        "Diff": {
+            "Type": "Edited", "ID": "web",
+            "Fields": [field("Added", "Meta[n]", "", "m"), field("Edited", "Priority", "50", "70")],
+            "TaskGroups": [
+                { "Type": "Edited", "Name": "front", "Fields": [field("Edited", "Count", "1", "3")],
+                  "Objects": [{ "Type": "Added", "Name": "Migrate", "Fields": [field("Added", "MaxParallel", "", "1")] }],
+                  "Tasks": [
+                    { "Type": "Edited", "Name": "srv", "Fields": [field("Deleted", "Env[B]", "2", ""), field("Edited", "Env[A]", "1", "2")] },
+                    { "Type": "Added", "Name": "u", "Annotations": ["forces create/destroy update"], "Fields": [field("Added", "Driver", "", "exec")] },
+                ] },
+                { "Type": "Deleted", "Name": "old" },
+            ],
+        },
+    });
+    let shown = plan("job plan -verbose -", answer).stdout;
+    let expected = "\
++/- Job: \"web\"
++   Meta[n]:  \"m\"
++/- Priority: \"50\" => \"70\"
++/- Task Group: \"front\"
+  +/- Count: \"1\" => \"3\"
+  +   Migrate {
+      + MaxParallel: \"1\"
+      }
+  +/- Task: \"srv\"
+    -   Env[B]: \"2\"
+    +/- Env[A]: \"1\" => \"2\"
+  +   Task: \"u\" (forces create/destroy update)
+    + Driver: \"exec\"
+
+-   Task Group: \"old\"
+";
+    assert!(shown.starts_with(expected), "{shown}");
+}
+
 #[test]
 fn a_changed_job() {
     let expected = format!(

@@ -235,6 +235,16 @@ Error getting job struct: Error parsing job file from -:
         cwd.display()
     ));
     assert_eq!(Line::new("job plan nofile.hcl").run().status, 255);
+    Line::new("job validate -var-file nofile.hcl -").stdin(BATCH).run().failed(&format!(
+        "Error getting job struct: Error parsing job file from -:\nunable to parse var file: <nil>: Failed to read file; failed to read \"nofile.hcl\": stat {}/nofile.hcl: no such file or directory",
+        cwd.display()
+    ));
+    let directory = tempfile::tempdir().unwrap();
+    let latin = directory.path().join("latin.hcl");
+    std::fs::write(&latin, b"job \"x\" {\n  group \"caf\xe9\" {\n  }\n}\n").unwrap();
+    let told = Line::new(&format!("job validate {}", latin.display())).run().stderr;
+    let place = format!("{}:2,13-14: Invalid character encoding; All input files must be UTF-8", latin.display());
+    assert!(told.contains(&place), "{told}");
 }
 
 #[test]

@@ -47,6 +47,11 @@ async fn a_job_lives() {
     assert_eq!(plan["JobModifyIndex"], index);
     let task = &plan["Diff"]["TaskGroups"][0]["Tasks"][0];
     assert_eq!((&task["Type"], &task["Annotations"]), (&json!("Edited"), &json!(["forces create/destroy update"])));
+    let mut other = changed.clone();
+    other["Type"] = json!("batch");
+    let plan = running.put("/v1/job/web/plan", json!({ "Job": other })).await.json();
+    let refusal = "registering this job will be refused: cannot update job from type \"service\" to \"batch\"";
+    assert!(plan["Warnings"].as_str().unwrap().contains(refusal), "{plan}");
     running.register(changed).await;
     let versions = running.get("/v1/job/web/versions?diffs=true").await.json();
     assert_eq!(versions["Versions"].as_array().map(Vec::len), Some(2));

@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 use super::{DiffType, FieldDiff, ObjectDiff};
 
 /// Keys whose objects are maps with free names: their entries are fields of the block around them.
-const MAPS: &[&str] =
-    &["Meta", "CanaryMeta", "Env", "TaggedAddresses", "GetterOptions", "GetterHeaders", "Args"];
+const MAPS: &[&str] = &["Meta", "CanaryMeta", "Env", "TaggedAddresses", "GetterOptions", "GetterHeaders", "Args"];
 /// Objects whose inside is free: it becomes one level of fields.
 const FREE: &[&str] = &["Config", "Header", "Policy"];
 /// Keys inside blocks that are not shown: bookkeeping, and what stands elsewhere.
@@ -192,7 +191,8 @@ fn object(name: &str, old: Option<&Value>, new: Option<&Value>) -> Option<Object
             let objects = self::objects(key, old.as_ref(), new.as_ref());
             is_changed |= !objects.is_empty();
             // Lists of values come before blocks.
-            let is_list = objects.iter().all(|object| object.name == *key) && old.iter().chain(&new).any(Value::is_array);
+            let is_list =
+                objects.iter().all(|object| object.name == *key) && old.iter().chain(&new).any(Value::is_array);
             if is_list { lists.extend(objects) } else { blocks.extend(objects) }
         }
     }

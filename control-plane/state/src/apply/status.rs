@@ -79,7 +79,8 @@ impl Applying<'_> {
             let mut groups: BTreeMap<String, GroupSummary> =
                 job.task_groups.iter().map(|group| (group.name.clone(), GroupSummary::default())).collect();
             let of_job = self.state.of_job.get(&key);
-            for alloc in of_job.into_iter().flat_map(|of_job| &of_job.allocs).filter_map(|id| self.state.allocs.get(id)) {
+            for alloc in of_job.into_iter().flat_map(|of_job| &of_job.allocs).filter_map(|id| self.state.allocs.get(id))
+            {
                 if alloc.job_create_index == job.create_index
                     && let Some(count) = groups.entry(alloc.task_group.clone()).or_default().count_of(alloc)
                 {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use drover_drivers::supervised::Supervised;
-use drover_drivers::{Driver, Drivers, Exit, StartError, StartOptions, TaskDirs, TaskHandle, TaskLogs, TaskStart};
+use drover_drivers::{
+    Driver, DriverSettings, Drivers, Exit, StartError, StartOptions, TaskDirs, TaskHandle, TaskLogs, TaskStart,
+};
 
 use crate::subject::{Deed, Subject};
 
@@ -63,6 +65,21 @@ impl Bed {
         let supervised = Supervised::connect_or_start(options).unwrap();
         let drivers = Drivers::on_supervisor(&supervised, &self.subject.settings(self.dir.path())).unwrap();
         self.agent = Some(Agent { supervised, drivers });
+    }
+
+    /// What is said of the driver when the operator has turned it off; and whether it is there all the same.
+    pub fn turned_off(&mut self) -> (String, bool) {
+        let Agent { supervised, drivers } = self.agent.take().unwrap();
+        drop(drivers);
+        let name = self.subject.driver();
+        let settings = self.subject.settings(self.dir.path());
+        let settings = DriverSettings { denylist: vec![name.to_owned()], ..settings };
+        let drivers = Drivers::on_supervisor(&supervised, &settings).unwrap();
+        let said = drivers.fingerprints()[name].clone();
+        assert!(!said.detected && !said.healthy);
+        let is_there = drivers.get(name).is_some();
+        self.agent = Some(Agent { supervised, drivers });
+        (said.description, is_there)
     }
 
     pub fn supervisor_pid(&self) -> i32 {

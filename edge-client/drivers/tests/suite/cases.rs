@@ -18,6 +18,7 @@ type Case = fn(&'static dyn Subject) -> Outcome;
 
 pub const CASES: &[(&str, Case)] = &[
     ("it_is_fingerprinted", it_is_fingerprinted),
+    ("a_driver_that_is_off_is_not_there", a_driver_that_is_off_is_not_there),
     ("a_task_starts_and_its_output_is_kept", a_task_starts_and_its_output_is_kept),
     ("an_exit_code_is_told", an_exit_code_is_told),
     ("a_bad_config_is_refused_in_words", a_bad_config_is_refused_in_words),
@@ -46,6 +47,12 @@ fn it_is_fingerprinted(subject: &'static dyn Subject) -> Outcome {
     let found = Bed::new(subject).driver().fingerprint();
     assert!(found.detected && found.healthy, "{found:?}");
     assert_eq!(found.attributes[&format!("driver.{}", subject.driver())], "true");
+    Passed
+}
+
+fn a_driver_that_is_off_is_not_there(subject: &'static dyn Subject) -> Outcome {
+    let mut bed = Bed::new(subject);
+    assert_eq!(bed.turned_off(), ("on the client's denylist".to_owned(), false));
     Passed
 }
 
@@ -132,7 +139,9 @@ fn a_command_runs_inside_the_task(subject: &'static dyn Subject) -> Outcome {
     let bed = Bed::new(subject);
     let handle = bed.start_ready(task!(bed, "web", Deed::Ignore));
     let mut command = drover_drivers::TaskCommand {
-        argv: ["/bin/sh", "-c", "echo inside; test -d $NOMAD_TASK_DIR && echo seen; exit 6"].map(str::to_owned).to_vec(),
+        argv: ["/bin/sh", "-c", "echo inside; test -d $NOMAD_TASK_DIR && echo seen; exit 6"]
+            .map(str::to_owned)
+            .to_vec(),
         task_dir: bed.path("alloc-1/web"),
         ..Default::default()
     };
@@ -175,10 +184,8 @@ fn what_it_uses_is_told(subject: &'static dyn Subject) -> Outcome {
 
 /// `line 0`, `line 1` and so on, none missing and none twice, as far as `from`.
 fn lines_are_whole(log: &str) -> usize {
-    let numbers: Vec<usize> = log
-        .lines()
-        .filter_map(|line| line.trim_end().strip_prefix("line ")?.parse().ok())
-        .collect();
+    let numbers: Vec<usize> =
+        log.lines().filter_map(|line| line.trim_end().strip_prefix("line ")?.parse().ok()).collect();
     assert_eq!(numbers, (0..numbers.len()).collect::<Vec<_>>());
     numbers.len()
 }

@@ -49,7 +49,7 @@ fn the_image_says_how_it_is_run(subject: &'static dyn Subject) -> Outcome {
     assert_eq!(run(&bed, &[]), "from the image\n");
     let script = "pwd; echo $OF_IMAGE $NOMAD_TASK_NAME $HOME; id -u; cat /etc/made; test -e /etc/gone || echo gone; \
                   echo x >/etc/mine && cat /etc/mine; ls -d /alloc /local /secrets /private 2>/dev/null; \
-                  test -w /alloc/logs || echo logs are read-only; grep NoNewPrivs /proc/self/status";
+                  touch /alloc/logs/x 2>/dev/null || echo logs are read-only; grep NoNewPrivs /proc/self/status";
     let lines = run(&bed, &[shell(script)]);
     let expected = "/home/app\nyes web /root\n0\nof the second layer\ngone\nx\n/alloc\n/local\n/secrets\n\
                     logs are read-only\nNoNewPrivs:\t0\n";
@@ -63,11 +63,7 @@ fn the_job_says_it_otherwise(subject: &'static dyn Subject) -> Outcome {
     let bed = Bed::new(subject);
     let lines = run(
         &bed,
-        &[
-            ("entrypoint", json!(["/bin/echo", "own"])),
-            ("command", json!("entry")),
-            ("args", json!(["point"])),
-        ],
+        &[("entrypoint", json!(["/bin/echo", "own"])), ("command", json!("entry")), ("args", json!(["point"]))],
     );
     assert_eq!(lines, "own entry point\n");
     let script = "pwd; hostname; cat /etc/hostname; grep -c 10.1.2.3 /etc/hosts; cat /etc/resolv.conf; ulimit -n; \
@@ -111,7 +107,8 @@ fn the_job_says_it_otherwise(subject: &'static dyn Subject) -> Outcome {
 fn mounts_stay_in_the_alloc(subject: &'static dyn Subject) -> Outcome {
     let bed = Bed::new(subject);
     let volumes = json!(["local/own:/own", "../alloc/data:/shared:ro"]);
-    let lines = run(&bed, &[shell("echo 1 >/own/f; touch /shared/x 2>/dev/null || echo read-only"), ("volumes", volumes)]);
+    let lines =
+        run(&bed, &[shell("echo 1 >/own/f; touch /shared/x 2>/dev/null || echo read-only"), ("volumes", volumes)]);
     assert_eq!(lines, "read-only\n");
     assert_eq!(std::fs::read_to_string(bed.path("alloc-1/web/local/own/f")).unwrap(), "1\n");
 
@@ -170,7 +167,8 @@ fn rights_are_the_operators_to_give(subject: &'static dyn Subject) -> Outcome {
     check(&[("network_mode", json!("bridge"))], "needs a network of the group's own");
     check(&[("ports", json!(["http"]))], "Port \"http\" not found, check network block");
     check(&[("tty", json!(true))], "\"tty\" is not supported");
-    let lines = run(&bed, &[shell("cat /proc/net/dev | grep -c :; ls /sys/class/net"), ("network_mode", json!("none"))]);
+    let lines =
+        run(&bed, &[shell("cat /proc/net/dev | grep -c :; ls /sys/class/net"), ("network_mode", json!("none"))]);
     assert_eq!(lines, "1\nlo\n");
     Passed
 }

@@ -14,8 +14,8 @@ mod subject;
 mod container;
 mod exec;
 mod qemu;
-mod registry;
 mod raw_exec;
+mod registry;
 
 use std::panic::catch_unwind;
 

@@ -62,8 +62,19 @@ impl Subject for Qemu {
             "args".to_owned(),
             match script.as_str() {
                 "" => json!(["-nodefaults", "-no-user-config", "-no-reboot", "-serial", "stdio", "-device", EXIT_PORT]),
-                _ => json!(["-nodefaults", "-no-user-config", "-no-reboot", "-serial", "stdio", "-kernel", kernel,
-                            "-initrd", initrd, "-append", "console=ttyS0 loglevel=1 panic=-1"]),
+                _ => json!([
+                    "-nodefaults",
+                    "-no-user-config",
+                    "-no-reboot",
+                    "-serial",
+                    "stdio",
+                    "-kernel",
+                    kernel,
+                    "-initrd",
+                    initrd,
+                    "-append",
+                    "console=ttyS0 loglevel=1 panic=-1"
+                ]),
             },
         );
         start.resources.memory.mib = 128;
@@ -96,7 +107,8 @@ fn program_path(name: &str) -> Option<PathBuf> {
 fn kernel() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let files = std::fs::read_dir(program.ancestors().nth(3)?.join("guest-kernel")).ok()?;
-    let is_kernel = |file: &PathBuf| file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz-"));
+    let is_kernel =
+        |file: &PathBuf| file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz-"));
     files.flatten().map(|entry| entry.path()).filter(is_kernel).max()
 }
 

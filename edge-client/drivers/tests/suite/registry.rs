@@ -21,7 +21,9 @@ pub fn available() -> Result<(), String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |name: &&&str| !std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
     match TOOLS.iter().find(is_there) {
-        Some(missing) => Err(format!("no {missing}; the Debian packages docker-registry, umoci, skopeo and busybox-static have what is needed")),
+        Some(missing) => Err(format!(
+            "no {missing}; the Debian packages docker-registry, umoci, skopeo and busybox-static have what is needed"
+        )),
         None => Ok(()),
     }
 }
@@ -93,10 +95,17 @@ impl Registry {
         }
         let busybox = if Path::new("/bin/busybox").exists() { "/bin/busybox" } else { "/usr/bin/busybox" };
         std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "cat", "echo", "grep", "test", "id", "ls", "readlink", "cut", "head", "tr", "mknod", "touch", "pwd", "env", "hostname", "stat"] {
+        for applet in [
+            "sh", "sleep", "cat", "echo", "grep", "test", "id", "ls", "readlink", "cut", "head", "tr", "mknod",
+            "touch", "pwd", "env", "hostname", "stat",
+        ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
-        std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\napp:x:1234:1235:app:/home/app:/bin/sh\n").unwrap();
+        std::fs::write(
+            root.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\napp:x:1234:1235:app:/home/app:/bin/sh\n",
+        )
+        .unwrap();
         std::fs::write(root.join("etc/group"), "root:x:0:\napp:x:1235:\nextra:x:1300:\n").unwrap();
         std::fs::write(root.join("etc/gone"), "of the first layer").unwrap();
         run(path, "umoci", &["repack", "--image", "img:one", "first"]);
@@ -108,9 +117,25 @@ impl Registry {
         run(
             path,
             "umoci",
-            &["config", "--image", "img:one", "--config.entrypoint", "/bin/sh", "--config.cmd", "-c", "--config.cmd", "echo from the image",
-              "--config.env", "PATH=/bin", "--config.env", "OF_IMAGE=yes", "--config.workingdir", "/home/app",
-              "--config.stopsignal", "SIGUSR1"],
+            &[
+                "config",
+                "--image",
+                "img:one",
+                "--config.entrypoint",
+                "/bin/sh",
+                "--config.cmd",
+                "-c",
+                "--config.cmd",
+                "echo from the image",
+                "--config.env",
+                "PATH=/bin",
+                "--config.env",
+                "OF_IMAGE=yes",
+                "--config.workingdir",
+                "/home/app",
+                "--config.stopsignal",
+                "SIGUSR1",
+            ],
         );
         let to = format!("docker://{}/drover/app:v1", self.host);
         run(path, "skopeo", &["copy", "--dest-tls-verify=false", "oci:img:one", &to]);

@@ -71,7 +71,8 @@ pub(super) fn unpack(blob: File, options: &Options) -> Result<(Unpacked, Vec<Vec
     let source = decompress::open(blob).map_err(|err| Wrong::of(&err))?;
     let counted = Counted { source, hasher: Hasher::sha256(), count: 0, max: options.unpacked_bytes_max };
     let mut archive = Archive::new(counted);
-    let mut layer = Layer { tree: Tree::open().map_err(|err| Wrong::at("", err))?, bytes: 0, entries: 0, opaque: BTreeSet::new() };
+    let mut layer =
+        Layer { tree: Tree::open().map_err(|err| Wrong::at("", err))?, bytes: 0, entries: 0, opaque: BTreeSet::new() };
     for entry in archive.entries().map_err(|err| Wrong::of(&err))? {
         let mut entry = entry.map_err(|err| Wrong::of(&err))?;
         layer.entries += 1;
@@ -149,7 +150,9 @@ impl Layer {
             return self.remove(&dir, folder, name, &path).map_err(wrong);
         }
         match kind {
-            EntryType::Regular if raw.ends_with(b"/") => self.directory(&dir, name, &path, &meta, &attributes(entry)?).map_err(wrong),
+            EntryType::Regular if raw.ends_with(b"/") => {
+                self.directory(&dir, name, &path, &meta, &attributes(entry)?).map_err(wrong)
+            }
             EntryType::Directory => self.directory(&dir, name, &path, &meta, &attributes(entry)?).map_err(wrong),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let attributes = attributes(entry)?;
@@ -235,7 +238,13 @@ impl Layer {
         meta.apply(&self.tree.enter(dir, name)?, attributes)
     }
 
-    fn copy<R: Read>(&mut self, entry: &mut Entry<'_, R>, file: OwnedFd, bytes_max: u64, shown: &str) -> Result<OwnedFd, Wrong> {
+    fn copy<R: Read>(
+        &mut self,
+        entry: &mut Entry<'_, R>,
+        file: OwnedFd,
+        bytes_max: u64,
+        shown: &str,
+    ) -> Result<OwnedFd, Wrong> {
         let size = entry.size();
         // Before any of it is written: holes are cheap to send.
         self.bytes = self.bytes.saturating_add(size);
@@ -307,7 +316,8 @@ fn attributes<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<Attribute>, Wrong
     for extension in extensions {
         let extension = extension.map_err(|err| Wrong::of(&err))?;
         let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") else { continue };
-        let is_safe = name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
+        let is_safe =
+            name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
         if !is_safe {
             continue;
         }

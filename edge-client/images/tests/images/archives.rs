@@ -33,8 +33,13 @@ fn tars() -> [Vec<u8>; 2] {
 /// As `docker save` of old: a directory for each layer, an equal one linked.
 fn saved(tags: &str) -> Vec<u8> {
     let [base, own] = tars();
-    let plain = Made::sent(&[(base.clone(), Digest::of(&base)), (own.clone(), Digest::of(&own)), (base.clone(), Digest::of(&base))]);
-    let list = format!(r#"[{{"Config":"c.json","RepoTags":{tags},"Layers":["1/layer.tar","2/layer.tar","3/layer.tar"]}}]"#);
+    let plain = Made::sent(&[
+        (base.clone(), Digest::of(&base)),
+        (own.clone(), Digest::of(&own)),
+        (base.clone(), Digest::of(&base)),
+    ]);
+    let list =
+        format!(r#"[{{"Config":"c.json","RepoTags":{tags},"Layers":["1/layer.tar","2/layer.tar","3/layer.tar"]}}]"#);
     Tar::new()
         .dir("1/")
         .file("1/layer.tar", &base)
@@ -57,7 +62,10 @@ fn what_docker_saves_is_loaded() {
             assert_eq!(image.config.entrypoint, ["/bin/app"]);
         }
     }
-    assert_eq!(load(&place, &archive, Some("app:3")).unwrap_err(), "the archive can not be loaded: docker.io/library/app:3 is not in it");
+    assert_eq!(
+        load(&place, &archive, Some("app:3")).unwrap_err(),
+        "the archive can not be loaded: docker.io/library/app:3 is not in it"
+    );
     load(&place, &saved("null"), Some("app:3")).unwrap();
 }
 
@@ -65,7 +73,8 @@ fn layout(made: &Made, annotations: serde_json::Value) -> Vec<u8> {
     let mut entry = describe(&made.manifest, "application/vnd.oci.image.manifest.v1+json");
     entry["annotations"] = annotations;
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [entry]});
-    let mut tar = Tar::new().file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#).file("index.json", index.to_string());
+    let mut tar =
+        Tar::new().file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#).file("index.json", index.to_string());
     for blob in made.layers.iter().chain([&made.manifest, &made.config]) {
         tar = tar.file(&format!("blobs/sha256/{}", Digest::of(blob).hex()), blob);
     }
@@ -97,7 +106,10 @@ fn what_is_wrong_is_named() {
     check(&[b'x'; 1024], "it is no tar");
     check(&Tar::new().file("a", "").end(), "neither");
     check(&Tar::new().file("manifest.json", "[]").end(), "it holds no image");
-    check(&Tar::new().file("manifest.json", r#"[{"Config":"../../etc/passwd"}]"#).end(), "`../../etc/passwd` is missing in it");
+    check(
+        &Tar::new().file("manifest.json", r#"[{"Config":"../../etc/passwd"}]"#).end(),
+        "`../../etc/passwd` is missing in it",
+    );
     check(&saved("[]")[..1600], "it is cut short");
     let made = Made::of(&tars());
     let mut lie = layout(&made, serde_json::json!({}));

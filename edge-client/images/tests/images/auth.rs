@@ -46,7 +46,8 @@ fn with_tokens(gives: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Fake {
             Some("Bearer abc") => made.answer(seen),
             _ => {
                 let host = seen.header("host").unwrap();
-                let challenge = format!(r#"Bearer realm="http://{host}/token",service="s x",scope="repository:a:pull""#);
+                let challenge =
+                    format!(r#"Bearer realm="http://{host}/token",service="s x",scope="repository:a:pull""#);
                 Reply::new(401, "{}").header("WWW-Authenticate", challenge)
             }
         }

@@ -7,7 +7,8 @@ use crate::crash::large_image;
 use crate::fake::Fake;
 use crate::support::{Place, eventually, request, unpackers};
 
-pub const CASES: &[Case] = &[("confinement::the_child_has_little_and_ends_with_the_pull", the_child_has_little_and_ends_with_the_pull)];
+pub const CASES: &[Case] =
+    &[("confinement::the_child_has_little_and_ends_with_the_pull", the_child_has_little_and_ends_with_the_pull)];
 
 fn status(process: &Path, key: &str) -> String {
     let text = std::fs::read_to_string(process.join("status")).unwrap_or_default();
@@ -48,7 +49,8 @@ fn the_child_has_little_and_ends_with_the_pull() {
     assert!(mounts.contains("nodev") && mounts.contains("nosuid") && mounts.contains("noexec"), "{mounts}");
     let interfaces = std::fs::read_to_string(child.join("net/dev")).unwrap();
     assert_eq!(interfaces.lines().filter(|line| line.contains(':')).count(), 1, "only lo: {interfaces}");
-    let open: Vec<_> = child.join("fd").read_dir().unwrap().flatten().filter_map(|fd| fd.path().read_link().ok()).collect();
+    let open: Vec<_> =
+        child.join("fd").read_dir().unwrap().flatten().filter_map(|fd| fd.path().read_link().ok()).collect();
     assert!(open.iter().all(|fd| !fd.to_string_lossy().contains("socket:")), "{open:?}");
     assert!(std::fs::read(child.join("environ")).unwrap().is_empty());
 

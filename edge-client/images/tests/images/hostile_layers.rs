@@ -149,8 +149,12 @@ fn deep_ones_are_removed_again() {
 fn a_layer_is_not_taken_for_another() {
     let good = Tar::new().file("a", "good").end();
     let bad = Tar::new().file("a", "bad").end();
-    let (good_image, bad_image) = (Made::of(&[good.clone()]), Made::sent(&[(gzip(&bad), Digest::of(&good))]));
-    let fake = Fake::start(move |seen| if seen.target.contains("/good/") { good_image.answer(seen) } else { bad_image.answer(seen) });
+    let (good_image, bad_image) =
+        (Made::of(std::slice::from_ref(&good)), Made::sent(&[(gzip(&bad), Digest::of(&good))]));
+    let fake =
+        Fake::start(
+            move |seen| if seen.target.contains("/good/") { good_image.answer(seen) } else { bad_image.answer(seen) },
+        );
     let place = Place::with(&fake.host);
     assert!(place.refusal(&format!("{}/bad", fake.host)).contains("configuration wants"));
     let image = place.pull(&format!("{}/good", fake.host)).unwrap();

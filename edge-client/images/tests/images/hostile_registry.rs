@@ -33,6 +33,9 @@ fn image() -> Made {
     Made::of(&[Tar::new().file("a", noise.take(300_000).collect::<Vec<u8>>()).end()])
 }
 
+/// What a hostile registry makes of a right answer.
+type Spoil = dyn Fn(&Seen, Reply) -> Reply + Send + Sync;
+
 /// A registry whose answers are spoilt.
 fn spoilt(spoil: impl Fn(&Seen, Reply) -> Reply + Send + Sync + 'static) -> (Fake, Made) {
     let made = image();
@@ -68,11 +71,12 @@ fn a_cut_is_gone_on_from() {
     // Twice in the middle, then whole.
     let layer = image().layer(0);
     let is_layer = move |seen: &Seen| seen.target.ends_with(layer.as_str());
-    let check = |spoil: Box<dyn Fn(&Seen, Reply) -> Reply + Send + Sync>, ranges: &[usize]| {
+    let check = |spoil: Box<Spoil>, ranges: &[usize]| {
         let (fake, made) = spoilt(spoil);
         let place = Place::with(&fake.host);
         place.pull(&format!("{}/a", fake.host)).unwrap();
-        let from: Vec<_> = fake.seen().iter().filter(|it| it.target.ends_with(made.layer(0).as_str())).map(Seen::from).collect();
+        let from: Vec<_> =
+            fake.seen().iter().filter(|it| it.target.ends_with(made.layer(0).as_str())).map(Seen::from).collect();
         assert_eq!(from, ranges);
         assert_eq!(place.names("partial"), [""; 0]);
     };
@@ -96,7 +100,8 @@ fn a_cut_is_gone_on_from() {
 
     // Another agent, later: the pull was given up in the middle, and what had come is not fetched again.
     let cut = is_layer.clone();
-    let (fake, made) = spoilt(move |seen, reply| if cut(seen) && seen.nth == 0 { reply.end(End::Hang(123_456)) } else { reply });
+    let (fake, made) =
+        spoilt(move |seen, reply| if cut(seen) && seen.nth == 0 { reply.end(End::Hang(123_456)) } else { reply });
     let place = Place::with(&fake.host);
     let short = PullRequest { timeout: Some(Duration::from_secs(1)), ..request(&format!("{}/a", fake.host)) };
     assert!(matches!(*place.store.pull(short, |_| {}).wait().unwrap_err(), PullError::Timeout(_)));
@@ -140,7 +145,9 @@ fn lies_about_content_are_seen() {
     let by_digest = |made: &Made| format!("a@{}", Digest::of(&made.manifest));
     let other = Made::of(&[Tar::new().file("other", "").end()]);
     let lie = other.manifest.clone();
-    let (fake, made) = spoilt(move |seen, reply| if seen.target.contains("/manifests/") { Reply::new(200, lie.clone()) } else { reply });
+    let (fake, made) = spoilt(
+        move |seen, reply| if seen.target.contains("/manifests/") { Reply::new(200, lie.clone()) } else { reply },
+    );
     let place = Place::with(&fake.host);
     assert!(place.refusal(&format!("{}/{}", fake.host, by_digest(&made))).starts_with("manifest from"));
     let (fake, made) = spoilt(|_, reply| reply);
@@ -205,7 +212,10 @@ fn nonsense_is_named() {
     check(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "a length that is no number");
     check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "a chunk without a length");
     check(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "the manifest of");
-    check(b"HTTP/1.1 418 x\r\nContent-Length: 43\r\n\r\n{\"errors\":[{\"message\":\"short and\\nstout\"}]}\n", "418 (short andstout)");
+    check(
+        b"HTTP/1.1 418 x\r\nContent-Length: 43\r\n\r\n{\"errors\":[{\"message\":\"short and\\nstout\"}]}\n",
+        "418 (short andstout)",
+    );
     let endless = Fake::start(|_| {
         let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
         head.resize(200_000, b'a');
@@ -256,14 +266,20 @@ fn the_platform_is_chosen() {
     assert!(image.layers[0].join("arm").exists());
     // The digest is that of the whole image: it holds on every platform.
     assert_eq!(image.digest, Digest::of(&index));
-    assert_eq!(of("riscv64").refusal(&name), format!("{name} is there for linux/amd64, linux/arm64 and not for linux/riscv64"));
+    assert_eq!(
+        of("riscv64").refusal(&name),
+        format!("{name} is there for linux/amd64, linux/arm64 and not for linux/riscv64")
+    );
     place.pull(&format!("{}/a@{}", fake.host, Digest::of(&index))).unwrap();
 }
 
 fn mirrors_come_first() {
     let made = image();
     let (mirrored, original) = (made.clone(), made);
-    let mirror = Fake::start(move |seen| if seen.target.contains("/mirrored/") { mirrored.answer(seen) } else { Reply::new(404, "") });
+    let mirror =
+        Fake::start(
+            move |seen| if seen.target.contains("/mirrored/") { mirrored.answer(seen) } else { Reply::new(404, "") },
+        );
     let registry = Fake::start(move |seen| original.answer(seen));
     let nobody = "127.0.0.1:1".to_owned();
     let mut settings = settings(&[&registry.host, &mirror.host, &nobody]);

@@ -67,7 +67,10 @@ fn files_are_as_the_archive_says() {
     let meta = |name: &str| root.join(name).symlink_metadata().unwrap();
     assert_eq!(root.metadata().unwrap().mode() & 0o7777, 0o751);
     let setuid = meta("d/setuid");
-    assert_eq!((setuid.uid(), setuid.gid(), setuid.mode() & 0o7777, setuid.mtime()), (1234, 567, 0o4755, 1_000_000_000));
+    assert_eq!(
+        (setuid.uid(), setuid.gid(), setuid.mode() & 0o7777, setuid.mtime()),
+        (1234, 567, 0o4755, 1_000_000_000)
+    );
     assert_eq!((setuid.ino(), setuid.nlink()), (meta("d/hard").ino(), 2));
     assert_eq!(root.join("d/abs").read_link().unwrap(), Path::new("/etc/passwd"));
     assert_eq!((meta("d/abs").uid(), meta("d/abs").mtime()), (1234, 1_000_000_000));
@@ -126,14 +129,19 @@ fn an_overlay_of_them_is_the_image() {
     let merged = place.path().join("merged");
     std::fs::create_dir(&merged).unwrap();
     // Relative to where all layers are, as a driver with many of them mounts: the highest first.
-    let relative: Vec<&str> =
-        image.layers.iter().rev().map(|layer| layer.strip_prefix(&image.layers_dir).unwrap().to_str().unwrap()).collect();
+    let relative: Vec<&str> = image
+        .layers
+        .iter()
+        .rev()
+        .map(|layer| layer.strip_prefix(&image.layers_dir).unwrap().to_str().unwrap())
+        .collect();
     assert!(relative.iter().all(|name| name.len() == 29));
     let lower: Vec<_> = image.layers.iter().rev().map(|layer| layer.to_str().unwrap()).collect();
     let data = std::ffi::CString::new(format!("lowerdir={}", lower.join(":"))).unwrap();
     mount("overlay", &merged, "overlay", MountFlags::RDONLY, Some(data.as_c_str())).unwrap();
     let seen = |folder: &str| names(&merged.join(folder));
-    let found = [seen(""), seen("kept"), seen("opaque"), seen("replaced"), seen("again"), seen("late"), seen("file-then-dir")];
+    let found =
+        [seen(""), seen("kept"), seen("opaque"), seen("replaced"), seen("again"), seen("late"), seen("file-then-dir")];
     unmount(&merged, UnmountFlags::empty()).unwrap();
     assert_eq!(found[0], ["again", "file-then-dir", "kept", "late", "opaque", "replaced"]);
     assert_eq!(found[1], ["a", "b"]);

@@ -103,7 +103,13 @@ impl Made {
             "config": describe(&config, "application/vnd.oci.image.config.v1+json"), "layers": described,
         });
         let manifest = serde_json::to_vec(&manifest).unwrap();
-        let mut made = Self { manifest: manifest.clone(), config: config.clone(), layers: layers.clone(), blobs: BTreeMap::new(), manifests: BTreeMap::new() };
+        let mut made = Self {
+            manifest: manifest.clone(),
+            config: config.clone(),
+            layers: layers.clone(),
+            blobs: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+        };
         for blob in layers.into_iter().chain([config]) {
             made.blobs.insert(Digest::of(&blob).to_string(), blob);
         }

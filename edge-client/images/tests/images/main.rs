@@ -54,7 +54,8 @@ fn main() {
     }
     let is_exact = args.iter().any(|arg| arg == "--exact");
     let wanted = |name: &str| {
-        filters.is_empty() || filters.iter().any(|filter| if is_exact { name == *filter } else { name.contains(*filter) })
+        filters.is_empty()
+            || filters.iter().any(|filter| if is_exact { name == *filter } else { name.contains(*filter) })
     };
     let cases: Vec<Case> = cases.into_iter().filter(|(name, _)| wanted(name)).collect();
     let (next, failed) = (AtomicUsize::new(0), Arc::new(Mutex::new(Vec::new())));
@@ -64,7 +65,11 @@ fn main() {
                 while let Some((name, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begin = std::time::Instant::now();
                     let is_ok = catch_unwind(case).is_ok();
-                    println!("test {name} ... {} ({} ms)", if is_ok { "ok" } else { "FAILED" }, begin.elapsed().as_millis());
+                    println!(
+                        "test {name} ... {} ({} ms)",
+                        if is_ok { "ok" } else { "FAILED" },
+                        begin.elapsed().as_millis()
+                    );
                     if !is_ok {
                         failed.lock().unwrap().push(*name);
                     }

@@ -9,7 +9,8 @@ use drover_images::{Credentials, Image, Pull, PullRequest};
 use crate::Case;
 use crate::support::{Place, eventually, request, settings};
 
-pub const CASES: &[Case] = &[("real_registry::images_of_real_tools_are_pulled_and_run", images_of_real_tools_are_pulled_and_run)];
+pub const CASES: &[Case] =
+    &[("real_registry::images_of_real_tools_are_pulled_and_run", images_of_real_tools_are_pulled_and_run)];
 
 /// `user` with the password `secret`, as htpasswd writes it.
 const USERS: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
@@ -48,7 +49,9 @@ impl Real {
         let said = lines.find_map(|line| {
             let line = line.unwrap();
             let (_, rest) = line.split_once("listening on ")?;
-            Some(rest.chars().take_while(|letter| letter.is_ascii_digit() || ".:".contains(*letter)).collect::<String>())
+            Some(
+                rest.chars().take_while(|letter| letter.is_ascii_digit() || ".:".contains(*letter)).collect::<String>(),
+            )
         });
         // Nobody else reads it, and a full pipe would stop the registry.
         std::thread::spawn(move || lines.for_each(drop));
@@ -75,7 +78,17 @@ fn images_of_real_tools_are_pulled_and_run() {
     run("umoci", &["init", "--layout", "img"], at);
     run("umoci", &["new", "--image", "img:t1"], at);
     run("umoci", &["unpack", "--image", "img:t1", "b1"], at);
-    run("sh", &["-c", &format!("mkdir -p b1/rootfs/bin b1/rootfs/gone b1/rootfs/etc && cp {} b1/rootfs/bin/busybox && ln b1/rootfs/bin/busybox b1/rootfs/bin/sh && echo low > b1/rootfs/gone/x && echo low > b1/rootfs/etc/x", busybox.trim())], at);
+    run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "mkdir -p b1/rootfs/bin b1/rootfs/gone b1/rootfs/etc && cp {} b1/rootfs/bin/busybox && ln b1/rootfs/bin/busybox b1/rootfs/bin/sh && echo low > b1/rootfs/gone/x && echo low > b1/rootfs/etc/x",
+                busybox.trim()
+            ),
+        ],
+        at,
+    );
     run("umoci", &["repack", "--image", "img:t1", "b1"], at);
     run("umoci", &["unpack", "--image", "img:t1", "b2"], at);
     run("sh", &["-c", "rm -r b2/rootfs/gone && echo high > b2/rootfs/etc/x && chown 123:45 b2/rootfs/etc/x"], at);
@@ -83,10 +96,17 @@ fn images_of_real_tools_are_pulled_and_run() {
     run("umoci", &["config", "--image", "img:t1", "--config.cmd", "/bin/sh", "--config.env", "A=b"], at);
 
     let open = Real::start(at, "");
-    let closed = Real::start(at, "auth: {htpasswd: {realm: r, path: users}}\n".replace("users", at.join("users").to_str().unwrap()).as_str());
+    let closed = Real::start(
+        at,
+        "auth: {htpasswd: {realm: r, path: users}}\n".replace("users", at.join("users").to_str().unwrap()).as_str(),
+    );
     std::fs::write(at.join("users"), USERS).unwrap();
     let push = |extra: &[&str], to: &str| {
-        run("skopeo", &[&["copy", "--insecure-policy", "--dest-tls-verify=false"][..], extra, &["oci:img:t1", to]].concat(), at);
+        run(
+            "skopeo",
+            &[&["copy", "--insecure-policy", "--dest-tls-verify=false"][..], extra, &["oci:img:t1", to]].concat(),
+            at,
+        );
     };
     push(&[], &format!("docker://{}/app:oci", open.host));
     push(&["--format", "v2s2"], &format!("docker://{}/app:v2s2", open.host));
@@ -129,5 +149,10 @@ fn runs(place: &Place, image: &Image) {
     let script = "/bin/busybox cat /etc/x; /bin/busybox stat -c %u:%g /etc/x; /bin/busybox ls -d /gone /bin/sh";
     let output = Command::new("chroot").arg(&merged).args(["/bin/sh", "-c", script]).output().unwrap();
     eventually("the mount is free", || unmount(&merged, UnmountFlags::empty()).ok());
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "high\n123:45\n/bin/sh\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "high\n123:45\n/bin/sh\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

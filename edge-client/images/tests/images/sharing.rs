@@ -76,7 +76,9 @@ fn many_wants_are_one_pull() {
     let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
     let wish = || {
         let told = Arc::clone(&told);
-        place.store.pull(request(&format!("{}/a", fake.host)), move |progress| told.lock().unwrap().push(progress.clone()))
+        place
+            .store
+            .pull(request(&format!("{}/a", fake.host)), move |progress| told.lock().unwrap().push(progress.clone()))
     };
     let pulls: Vec<_> = (0..20).map(|_| wish()).collect();
     // Whoever has another login gets an answer of their own.
@@ -131,7 +133,8 @@ fn pulls_take_turns() {
     eventually("the first has its turn", || (fake.count("/a/blobs/") == 1).then_some(()));
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = Arc::clone(&told);
-    let second = place.store.pull(request(&format!("{}/b", fake.host)), move |it| log.lock().unwrap().push(it.to_string()));
+    let second =
+        place.store.pull(request(&format!("{}/b", fake.host)), move |it| log.lock().unwrap().push(it.to_string()));
     eventually("the second waits", || (!told.lock().unwrap().is_empty()).then_some(()));
     assert_eq!(*told.lock().unwrap(), ["waiting for other pulls"]);
     let third = place.store.pull(request(&format!("{}/c", fake.host)), |_| {});
@@ -213,7 +216,8 @@ fn what_is_used_stays_and_the_rest_goes() {
 
 fn unused_bytes_have_a_bound() {
     let (first, second) = (image(&"1".repeat(100_000)), image(&"2".repeat(100_000)));
-    let fake = Fake::start(move |seen| if seen.target.contains("/first/") { first.answer(seen) } else { second.answer(seen) });
+    let fake =
+        Fake::start(move |seen| if seen.target.contains("/first/") { first.answer(seen) } else { second.answer(seen) });
     let mut settings = settings(&[&fake.host]);
     // Room for one of the two, with the layer that they share.
     settings.bounds.unused_bytes_max = 150_000;

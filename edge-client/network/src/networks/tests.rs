@@ -226,9 +226,9 @@ fn is_reached_from_everywhere(dir: &Path) {
     serve(&world(), 99);
     assert_eq!(call(Some(&open(&other)), &format!("{WORLD}:99")).unwrap(), HOST);
 
-    networks.disconnect("web").unwrap();
+    networks.release("web").unwrap();
     assert_eq!(call(None, &format!("{HOST}:8080")).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    networks.disconnect("other").unwrap();
+    networks.release("other").unwrap();
     assert_clean(&[&networks]);
 }
 
@@ -247,12 +247,12 @@ fn packets_follow_a_port_to_its_next_alloc() {
         .unwrap();
         let ask = || caller.send(b"word").and_then(|_| caller.recv(&mut [0; 8]));
         assert_eq!(ask().unwrap(), 4);
-        networks.disconnect("old").unwrap();
+        networks.release("old").unwrap();
         let new = networks.connect(&request("new", &[(8080, 80)])).unwrap();
         assert_ne!(old.ips, new.ips);
         serve(&open(&new), 80);
         assert_eq!(ask().unwrap(), 4);
-        networks.disconnect("new").unwrap();
+        networks.release("new").unwrap();
         assert_clean(&[&networks]);
     });
 }
@@ -429,7 +429,7 @@ fn allocs_have_addresses_of_both_kinds_when_asked_for() {
         assert_eq!(call(Some(&world()), "[fd00:9::1]:8080").unwrap(), "fd00:9::2");
         assert_eq!(call(Some(&world()), &format!("{HOST}:8080")).unwrap(), WORLD);
         assert_eq!(call(None, "[fd00:9::1]:8080").unwrap(), "fd00:9::1");
-        networks.disconnect("web").unwrap();
+        networks.release("web").unwrap();
         assert_clean(&[&networks]);
     });
 }
@@ -444,7 +444,7 @@ fn a_bridge_without_room_says_so() {
         let error = networks.connect(&request("b", &[])).unwrap_err();
         assert_eq!(error.to_string(), "no address is left in 10.5.0.0/30");
         assert_eq!(networks.kept().unwrap().len(), 1);
-        networks.disconnect("a").unwrap();
+        networks.release("a").unwrap();
         assert_clean(&[&networks]);
     });
 }
@@ -455,7 +455,7 @@ fn many_ports_go_in_one_transaction() {
         let networks = Networks::new(settings(dir, NODE));
         let ports: Vec<(u16, u16)> = (20_000..22_000).map(|port| (port, port)).collect();
         networks.connect(&request("web", &ports)).unwrap();
-        networks.disconnect("web").unwrap();
+        networks.release("web").unwrap();
         assert_clean(&[&networks]);
     });
 }

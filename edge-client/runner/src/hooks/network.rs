@@ -60,7 +60,8 @@ impl EdgeNetworks {
             refuse_taken(wanted, group, |label, ip| self.published_at(group, label, ip), true)?;
         }
         // What fails here may work another time: an address or a range may get free.
-        let connected = networks.connect(&request).map_err(|error| StartFailure::Driver(no_network(&error.full_text())))?;
+        let connected =
+            networks.connect(&request).map_err(|error| StartFailure::Driver(no_network(&error.full_text())))?;
         Ok(joined(connected, network))
     }
 
@@ -79,7 +80,11 @@ impl EdgeNetworks {
         match networks.connect(&request) {
             Ok(connected) => joined(connected, network).status,
             Err(error) => {
-                tracing::warn!(alloc = request.alloc, error = error.full_text(), "network of a running alloc not found");
+                tracing::warn!(
+                    alloc = request.alloc,
+                    error = error.full_text(),
+                    "network of a running alloc not found"
+                );
                 None
             }
         }
@@ -88,7 +93,7 @@ impl EdgeNetworks {
     /// When nothing of the alloc runs any more.
     pub fn poststop(&self, alloc: AllocId) {
         if let Ok(networks) = &self.networks
-            && let Err(error) = networks.disconnect(&alloc.to_string())
+            && let Err(error) = networks.release(&alloc.to_string())
         {
             tracing::warn!(%alloc, error = error.full_text(), "network of the alloc not removed");
         }
@@ -154,7 +159,8 @@ impl EdgeNetworks {
 
     /// The address of a published port; none means all.
     fn published_at(&self, group: &Group, label: &str, ip: Option<IpAddr>) -> Option<IpAddr> {
-        let ports = group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
+        let ports =
+            group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
         let host_network = ports.filter(|port| port.label == label).map(|port| port.host_network.as_str()).next();
         match host_network {
             // Where IPv4 and IPv6 are given out one by one, the port of the other family may be another alloc's.
@@ -171,9 +177,8 @@ impl Default for EdgeNetworks {
 }
 
 fn joined(connected: Connected, network: &Network) -> Joined {
-    let ip = |is_v4: bool| {
-        connected.ips.iter().find(|ip| ip.is_ipv4() == is_v4).map(IpAddr::to_string).unwrap_or_default()
-    };
+    let ip =
+        |is_v4: bool| connected.ips.iter().find(|ip| ip.is_ipv4() == is_v4).map(IpAddr::to_string).unwrap_or_default();
     let status = NetworkStatus {
         interface_name: connected.interface.clone(),
         address: ip(true),
@@ -194,7 +199,8 @@ fn refuse_taken(
     published_at: impl Fn(&str, Option<IpAddr>) -> Option<IpAddr>,
     with_udp: bool,
 ) -> Result<(), StartFailure> {
-    let asked = || group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
+    let asked =
+        || group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
     for port in &wanted.alloc.allocated_resources.shared.ports {
         let may_be_shared = asked().any(|asked| asked.label == port.label && asked.ignore_collision);
         let Ok(number) = u16::try_from(port.value) else { continue };
@@ -251,11 +257,14 @@ mod tests {
 
     #[test]
     fn a_groups_ports_become_ways_in() {
-        let wanted = wanted("bridge", &[
-            ("http", "10.0.0.1", 8080, 80, ""),
-            ("same", "10.0.0.1", 9090, 0, "default"),
-            ("inner", "10.1.0.1", 7070, 70, "private"),
-        ]);
+        let wanted = wanted(
+            "bridge",
+            &[
+                ("http", "10.0.0.1", 8080, 80, ""),
+                ("same", "10.0.0.1", 9090, 0, "default"),
+                ("inner", "10.1.0.1", 7070, 70, "private"),
+            ],
+        );
         let network = &wanted.group().unwrap().networks[0];
         let ways = |binds_wildcard: bool| {
             let request = EdgeNetworks { binds_wildcard, ..EdgeNetworks::default() }.request(&wanted, network).unwrap();
@@ -287,7 +296,10 @@ mod tests {
         let taken = wanted("host", &[("http", "127.0.0.1", port, 0, "")]);
         let failure = EdgeNetworks::default().prestart(&taken, taken.group().unwrap()).unwrap_err();
         let StartFailure::Driver(text) = failure else { panic!("{failure:?}") };
-        assert!(text.starts_with(&format!("port \"http\" can't be had: 127.0.0.1:{port} is held by process")), "{text}");
+        assert!(
+            text.starts_with(&format!("port \"http\" can't be had: 127.0.0.1:{port} is held by process")),
+            "{text}"
+        );
         let mut shared = taken.clone();
         let job = Arc::make_mut(&mut shared.job);
         job.task_groups[0].networks[0].reserved_ports[0].ignore_collision = true;

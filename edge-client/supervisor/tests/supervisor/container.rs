@@ -11,6 +11,7 @@ pub const CASES: &[Case] = &[
     ("a_contained_task_ends_as_a_whole", a_contained_task_ends_as_a_whole),
     ("a_bad_container_says_why", a_bad_container_says_why),
     ("a_contained_task_is_limited", a_contained_task_is_limited),
+    ("a_task_has_cores_of_its_own", a_task_has_cores_of_its_own),
 ];
 
 fn contained(bed: &Bed, id: &str, script: &str) -> TaskSpec {
@@ -152,6 +153,22 @@ fn a_bad_container_says_why() {
     let started = until("the id is free", || bed.client().start_task(contained(&bed, "bad", "exit 1")).ok());
     assert!(started.pid > 1);
     assert_eq!(bed.exit("bad").exit_code, 1);
+}
+
+fn a_task_has_cores_of_its_own() {
+    if !is_root_or_skip("a_task_has_cores_of_its_own") {
+        return;
+    }
+    let bed = Bed::new();
+    let script = "grep Cpus_allowed_list /proc/self/status";
+    for mut spec in [bed.script("plain", script), contained(&bed, "inside", script)] {
+        spec.resources.cores = "0".to_owned();
+        let id = spec.id.clone();
+        let started = bed.client().start_task(spec).unwrap();
+        assert!(started.limits_applied, "{started:?}");
+        assert_eq!(bed.exit(&id).exit_code, 0);
+        assert_eq!(bed.log(&format!("{id}.stdout.0")), "Cpus_allowed_list:\t0\n");
+    }
 }
 
 fn a_contained_task_is_limited() {
