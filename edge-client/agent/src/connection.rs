@@ -494,7 +494,8 @@ impl Endpoints {
         }
         let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         let clock = Clock::with_floor(floor);
-        let endpoint = Endpoint::bind(EndpointOptions { clock, ..EndpointOptions::dial_only(SocketAddr::new(any, 0)) })?;
+        let endpoint =
+            Endpoint::bind(EndpointOptions { clock, ..EndpointOptions::dial_only(SocketAddr::new(any, 0)) })?;
         self.0.insert(address.is_ipv6(), endpoint.clone());
         Ok(endpoint)
     }

@@ -334,36 +334,34 @@ async fn closed(status: &mut watch::Receiver<LinkStatus>) {
     while status.changed().await.is_ok() {}
 }
 
+/// Those labels and one more.
+fn with<'a>(labels: &[(&'a str, &'a str)], name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+    labels.iter().copied().chain([(name, value)]).collect()
+}
+
 fn say_host(stats: &NodeStats, interval: Duration, labels: &[(&str, &str)]) {
-    let with = |name: &'static str, value: &str, say: &mut dyn FnMut(&[(&str, &str)])| {
-        let mut labels = labels.to_vec();
-        labels.push((name, value));
-        say(&labels);
-    };
     gauge("nomad.client.uptime", labels, stats.uptime_s as f64);
     gauge("nomad.client.host.memory.total", labels, stats.memory_total_bytes as f64);
     gauge("nomad.client.host.memory.available", labels, stats.memory_available_bytes as f64);
     gauge("nomad.client.host.memory.used", labels, stats.memory_used_bytes as f64);
     gauge("nomad.client.host.memory.free", labels, stats.memory_free_bytes as f64);
     for cpu in &stats.cpus {
-        with("cpu", &cpu.name, &mut |labels| {
-            gauge("nomad.client.host.cpu.total_percent", labels, cpu.total);
-            gauge("nomad.client.host.cpu.total", labels, cpu.total);
-            gauge("nomad.client.host.cpu.user", labels, cpu.user);
-            gauge("nomad.client.host.cpu.system", labels, cpu.system);
-            gauge("nomad.client.host.cpu.idle", labels, cpu.idle);
-            gauge("nomad.client.host.cpu.total_ticks", labels, cpu.ticks_mhz);
-            count("nomad.client.host.cpu.total_ticks_count", labels, cpu.ticks_mhz * interval.as_secs_f64());
-        });
+        let labels = &with(labels, "cpu", &cpu.name);
+        gauge("nomad.client.host.cpu.total_percent", labels, cpu.total);
+        gauge("nomad.client.host.cpu.total", labels, cpu.total);
+        gauge("nomad.client.host.cpu.user", labels, cpu.user);
+        gauge("nomad.client.host.cpu.system", labels, cpu.system);
+        gauge("nomad.client.host.cpu.idle", labels, cpu.idle);
+        gauge("nomad.client.host.cpu.total_ticks", labels, cpu.ticks_mhz);
+        count("nomad.client.host.cpu.total_ticks_count", labels, cpu.ticks_mhz * interval.as_secs_f64());
     }
     for disk in &stats.disks {
-        with("disk", &disk.device, &mut |labels| {
-            gauge("nomad.client.host.disk.size", labels, disk.size_bytes as f64);
-            gauge("nomad.client.host.disk.used", labels, disk.used_bytes as f64);
-            gauge("nomad.client.host.disk.available", labels, disk.available_bytes as f64);
-            gauge("nomad.client.host.disk.used_percent", labels, disk.used_percent);
-            gauge("nomad.client.host.disk.inodes_percent", labels, disk.inodes_used_percent);
-        });
+        let labels = &with(labels, "disk", &disk.device);
+        gauge("nomad.client.host.disk.size", labels, disk.size_bytes as f64);
+        gauge("nomad.client.host.disk.used", labels, disk.used_bytes as f64);
+        gauge("nomad.client.host.disk.available", labels, disk.available_bytes as f64);
+        gauge("nomad.client.host.disk.used_percent", labels, disk.used_percent);
+        gauge("nomad.client.host.disk.inodes_percent", labels, disk.inodes_used_percent);
     }
 }
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use drover_model::node::{
-    DriverInfo, Node, NodeCpu, NodeDisk, NodeMemory, NodeResources, NodeStatus, ReservedCpu,
-    ReservedPorts, ReservedResources,
+    DriverInfo, Node, NodeCpu, NodeDisk, NodeMemory, NodeResources, NodeStatus, ReservedCpu, ReservedPorts,
+    ReservedResources,
 };
 use drover_model::{NodeId, Timestamp};
 use drover_runner::drivers::Drivers;

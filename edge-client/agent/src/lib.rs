@@ -34,10 +34,10 @@ pub mod task_calls;
 pub mod node_id;
 pub mod store;
 
+mod cni_plugins;
 pub mod fingerprint;
 pub mod interfaces;
 pub mod networks;
-mod cni_plugins;
 
 pub use agent::{EdgeAgent, EdgeHandle, EdgeStatus, Forwarder};
 pub use config::{EdgeConfig, OwnTls, Reserved};

@@ -68,8 +68,8 @@ impl Default for ContainerConfig {
 impl ContainerConfig {
     /// What the plugin `container` says.
     pub(crate) fn read(config: &mut ConfigReader<'_>) -> ContainerConfig {
-        let mut read = ContainerConfig::default();
-        read.runs_docker_jobs = config.flag("docker_jobs").unwrap_or(false);
+        let runs_docker_jobs = config.flag("docker_jobs").unwrap_or(false);
+        let mut read = ContainerConfig { runs_docker_jobs, ..ContainerConfig::default() };
         let registries = config.labelled("registry", |label, registry| {
             let read = Registry {
                 mirrors: registry.texts("mirrors"),

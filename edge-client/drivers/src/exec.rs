@@ -90,7 +90,7 @@ pub(crate) fn allow_caps(config: &mut ConfigReader<'_>) -> Vec<String> {
     if !config.has("allow_caps") {
         return ExecConfig::default().allow_caps;
     }
-    config.texts("allow_caps").iter().map(full_name).collect()
+    config.texts("allow_caps").iter().map(|name| full_name(name)).collect()
 }
 
 /// The line of the registry.
@@ -276,15 +276,15 @@ pub(crate) fn bind_of(mount: &TaskMount) -> Bind {
     }
 }
 
-fn full_name(name: &String) -> String {
+fn full_name(name: &str) -> String {
     let upper = name.to_ascii_uppercase();
     if upper.starts_with("CAP_") || upper == "ALL" { upper } else { format!("CAP_{upper}") }
 }
 
 /// What a task may do: the allowed set, less what it drops, plus what it adds, never more than allowed.
 pub(crate) fn capabilities(allowed: &[String], add: &[String], drop: &[String]) -> Result<Vec<String>, String> {
-    let add: Vec<String> = add.iter().map(full_name).collect();
-    let drop: Vec<String> = drop.iter().map(full_name).collect();
+    let add: Vec<String> = add.iter().map(|name| full_name(name)).collect();
+    let drop: Vec<String> = drop.iter().map(|name| full_name(name)).collect();
     let mut denied: Vec<String> = add
         .iter()
         .filter(|name| *name != "ALL" && !allowed.contains(name))

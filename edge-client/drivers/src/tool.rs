@@ -48,8 +48,11 @@ pub(crate) fn is_executable(file: &Path) -> bool {
 /// What a program answers, asked again only when its file has changed.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    known: Mutex<Option<(PathBuf, Option<SystemTime>, Option<String>)>>,
+    known: Mutex<Option<Known>>,
 }
+
+/// The program, when its file last changed, and what it answered then.
+type Known = (PathBuf, Option<SystemTime>, Option<String>);
 
 impl Answer {
     /// Both outputs of the program with these arguments; none when it fails or takes too long.

@@ -75,7 +75,9 @@ impl AllocDir {
     /// A task's directories as the task sees them.
     pub fn seen_by(&self, task: &str, view: View) -> SeenDirs {
         match view {
-            View::Own | View::Image => SeenDirs { alloc: "/alloc".into(), local: "/local".into(), secrets: "/secrets".into() },
+            View::Own | View::Image => {
+                SeenDirs { alloc: "/alloc".into(), local: "/local".into(), secrets: "/secrets".into() }
+            }
             View::Host => {
                 let own = self.root.join(task);
                 SeenDirs { alloc: self.shared(), local: own.join("local"), secrets: own.join("secrets") }

@@ -41,7 +41,8 @@ pub fn begin(
     let dir = AllocDir::new(&edge.allocs_dir, wanted.alloc.id);
     let env = TaskEnv::build(&wanted, its, &edge.facts(), &dir.seen_by(task, driver.view()));
     let user = env.text(&its.user);
-    let command = TaskCommand { argv, env: env.vars, user, task_dir: dir.of_task(task).task_dir, is_terminal, has_image: false };
+    let command =
+        TaskCommand { argv, env: env.vars, user, task_dir: dir.of_task(task).task_dir, is_terminal, has_image: false };
     driver.exec(&handle, command, fds).map_err(|error| match error {
         drover_drivers::driver::TaskError::Gone => not_running(),
         drover_drivers::driver::TaskError::Failed(text) => ExecError::Failed(text),

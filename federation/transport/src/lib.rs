@@ -31,5 +31,5 @@ pub use connection::{Connection, DatagramError};
 pub use endpoint::{DialError, Endpoint, EndpointOptions};
 pub use peer::{Accepted, Candidate, Enrolment, Peer, Presented};
 pub use protocol::Protocol;
-pub use trust::TrustError;
 pub use stream::{FrameReceiver, FrameSender, Stream, StreamError};
+pub use trust::TrustError;

@@ -75,7 +75,8 @@ async fn join_tokens_are_made_for_callers_on_this_host_only() {
     let order = |uses: u32, time: i64, proof: &str| json!({ "Role": "client", "Uses": uses, "TTL": "1h", "NodePool": "gold", "Time": time, "Proof": proof });
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let signed = |time| {
-        TokenOrder { role: "client", uses: Some(3), ttl: "1h", node_pool: "gold", datacenter: "", region: "", time }.message()
+        TokenOrder { role: "client", uses: Some(3), ttl: "1h", node_pool: "gold", datacenter: "", region: "", time }
+            .message()
     };
     let secret = host_secret(&running.server);
     let proof = |time| secret.mac(&signed(time)).iter().map(|byte| format!("{byte:02x}")).collect::<String>();

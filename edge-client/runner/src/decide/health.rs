@@ -92,9 +92,7 @@ pub fn complaint(policy: &UpdateStrategy, task: &TaskActual, role: Role, deadlin
         }
         TaskPhase::Running => {
             let is_young = task.started.is_some_and(|started| started + policy.min_healthy_time > deadline);
-            is_young.then(|| {
-                format!("Task not running for min_healthy_time of {min} by healthy_deadline of {longest}")
-            })
+            is_young.then(|| format!("Task not running for min_healthy_time of {min} by healthy_deadline of {longest}"))
         }
     }
 }
