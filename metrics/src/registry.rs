@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::aggregate::Aggregate;
 use crate::labels::Labels;
-use crate::series::{Kind, Series};
+use crate::series::{Kind, Series, quantiles};
 use crate::settings::Settings;
 
 /// A counter or sample with labels that was idle for so long is forgotten: what it counts is mostly gone too.
@@ -168,14 +168,22 @@ impl Registry {
 
     /// Everything since the beginning, by name.
     pub fn totals(&self) -> Vec<(&'static str, Kind, Vec<Total>)> {
-        let inner = self.inner();
-        let base = &inner.settings.base_labels;
-        let total = |(labels, series): (&Labels, &Series)| Total {
-            labels: labels.with(base),
-            total: series.total,
-            quantiles: series.quantiles(QUANTILES),
+        let (families, base) = {
+            let inner = self.inner();
+            let copy = |(labels, series): (&Labels, &Series)| (labels.clone(), series.total, series.newest());
+            let families = inner.names.iter().map(|(of, family)| (*of, family.iter().map(copy).collect::<Vec<_>>()));
+            (families.collect::<Vec<_>>(), inner.settings.base_labels.clone())
         };
-        inner.names.iter().map(|((name, kind), family)| (*name, *kind, family.iter().map(total).collect())).collect()
+        // Sorted when nobody waits any more: whoever records does so in the midst of other work.
+        let total = |(labels, total, newest): (Labels, Aggregate, Vec<f64>)| Total {
+            labels: labels.with(&base),
+            total,
+            quantiles: quantiles(newest, QUANTILES),
+        };
+        families
+            .into_iter()
+            .map(|((name, kind), family)| (name, kind, family.into_iter().map(total).collect()))
+            .collect()
     }
 }
 
@@ -195,7 +203,10 @@ impl Inner {
         let family = self.names.entry((name, kind)).or_default();
         if let Some(series) = family.get_mut(&labels) {
             series.record(value, keeps_quantiles);
-        } else if self.series_count < self.settings.series_max && family.len() < self.settings.label_sets_max {
+        } else if self.series_count < self.settings.series_max && family.len() < self.settings.label_sets_max
+            // What says that something is left out must not be left out itself.
+            || matches!(name, REFUSED | UNSENT)
+        {
             self.series_count += 1;
             family.entry(labels).or_default().record(value, keeps_quantiles);
         } else {

@@ -52,16 +52,19 @@ impl Series {
         self.values_before = std::mem::take(&mut self.values);
     }
 
-    /// Of the values of this interval and the one before, those below which that part of them lies; not a number when there
-    /// are none.
-    pub(crate) fn quantiles<const N: usize>(&self, parts: [f64; N]) -> [f64; N] {
-        let mut values: Vec<f64> = self.values.iter().chain(&self.values_before).copied().collect();
-        values.sort_by(f64::total_cmp);
-        parts.map(|part| {
-            let rank = (part * values.len() as f64).ceil() as usize;
-            values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
-        })
+    /// The values of this interval and the one before, as far as they are kept.
+    pub(crate) fn newest(&self) -> Vec<f64> {
+        [&self.values[..], &self.values_before].concat()
     }
+}
+
+/// Those below which that part of the values lies; not a number when there are none.
+pub(crate) fn quantiles<const N: usize>(mut values: Vec<f64>, parts: [f64; N]) -> [f64; N] {
+    values.sort_by(f64::total_cmp);
+    parts.map(|part| {
+        let rank = (part * values.len() as f64).ceil() as usize;
+        values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    })
 }
 
 #[cfg(test)]
@@ -71,16 +74,16 @@ mod tests {
     #[test]
     fn quantiles_of_the_newest() {
         let mut series = Series::default();
-        assert!(series.quantiles([0.5])[0].is_nan());
+        assert!(quantiles(series.newest(), [0.5])[0].is_nan());
         (1..=100).for_each(|value| series.record(f64::from(value), true));
-        assert_eq!(series.quantiles([0.5, 0.9, 0.99]), [50.0, 90.0, 99.0]);
+        assert_eq!(quantiles(series.newest(), [0.5, 0.9, 0.99]), [50.0, 90.0, 99.0]);
         series.roll();
-        assert_eq!(series.quantiles([0.5]), [50.0]);
+        assert_eq!(quantiles(series.newest(), [0.5]), [50.0]);
         (0..10_000).for_each(|value| series.record(f64::from(value), true));
         assert_eq!(series.values.len(), QUANTILE_VALUES_MAX);
         series.roll();
         series.roll();
-        assert!(series.quantiles([0.5])[0].is_nan());
+        assert!(quantiles(series.newest(), [0.5])[0].is_nan());
         assert_eq!((series.total.count, series.idle_intervals), (10_100, 1));
     }
 }

@@ -362,6 +362,28 @@ impl<'a> Layer<'a> {
             "reserved.disk" => client.reserved.disk_mib = amount(value)?,
             "reserved.reserved_ports" => client.reserved.ports = ranges(convert::text(value)?, 65_535)?,
             "reserved.cores" => client.reserved.cores = ranges(convert::text(value)?, 1023)?,
+            "gc_interval" => {
+                client.gc.interval = Some(convert::duration(value)?)
+                    .filter(|interval| !interval.is_zero())
+                    .ok_or("a duration above 0 is needed")?;
+            }
+            // As in Nomad, 0 is what nobody has set.
+            "gc_disk_usage_threshold" => match convert::percent(value)? {
+                0.0 => {}
+                percent => client.gc.disk_used_max_percent = percent,
+            },
+            "gc_inode_usage_threshold" => match convert::percent(value)? {
+                0.0 => {}
+                percent => client.gc.inodes_used_max_percent = percent,
+            },
+            "gc_max_allocs" => match convert::whole(value, u64::from(u32::MAX))? {
+                0 => {}
+                max => client.gc.allocs_max = max as usize,
+            },
+            "gc_parallel_destroys" => match convert::whole(value, u64::from(u32::MAX))? {
+                0 => {}
+                max => client.gc.parallel_max = max as usize,
+            },
             other if client.network.take(other, value)? => {}
             _ => return Err("known, but not read".to_owned()),
         }

@@ -31,6 +31,13 @@ pub fn whole(value: &Value, max: u64) -> Result<u64, String> {
     }
 }
 
+/// A part of a whole, in percent.
+pub fn percent(value: &Value) -> Result<f64, String> {
+    let number = value.to_text().ok().and_then(|text| text.parse::<f64>().ok());
+    let number = number.filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| format!("a number from 0 to 100 is needed, not {}", shown(value)))
+}
+
 /// A list of texts.
 pub fn list(value: &Value) -> Result<Vec<String>, String> {
     let items = value.as_items().ok_or_else(|| format!("a list is needed, not {}", value.type_name()))?;

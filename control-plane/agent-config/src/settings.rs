@@ -293,7 +293,7 @@ impl Default for AutopilotSettings {
 }
 
 /// The `client` block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClientSettings {
     /// The agent runs tasks.
     pub enabled: bool,
@@ -335,6 +335,8 @@ pub struct ClientSettings {
     pub host_volumes: BTreeMap<String, HostVolume>,
     /// Its networks.
     pub network: NetworkSettings,
+    /// How long ended allocs are kept.
+    pub gc: ClientGcSettings,
 }
 
 impl Default for ClientSettings {
@@ -360,6 +362,34 @@ impl Default for ClientSettings {
             network_interface: None,
             host_volumes: BTreeMap::new(),
             network: NetworkSettings::default(),
+            gc: ClientGcSettings::default(),
+        }
+    }
+}
+
+/// The `gc_` settings of a client: what it keeps of ended allocs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientGcSettings {
+    /// The time between two looks.
+    pub interval: Duration,
+    /// Ended allocs go while the disk is fuller, in percent.
+    pub disk_used_max_percent: f64,
+    /// Ended allocs go while more inodes are in use, in percent.
+    pub inodes_used_max_percent: f64,
+    /// Ended allocs go while there are more allocs.
+    pub allocs_max: usize,
+    /// Allocs that are removed at a time.
+    pub parallel_max: usize,
+}
+
+impl Default for ClientGcSettings {
+    fn default() -> Self {
+        ClientGcSettings {
+            interval: Duration::from_secs(60),
+            disk_used_max_percent: 80.0,
+            inodes_used_max_percent: 70.0,
+            allocs_max: 50,
+            parallel_max: 2,
         }
     }
 }

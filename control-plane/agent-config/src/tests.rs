@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::settings::LogLevel;
+use crate::settings::{ClientGcSettings, LogLevel};
 use crate::{FlagSetting, Flags, Settings, load};
 
 fn fixture(name: &str) -> PathBuf {
@@ -152,15 +153,46 @@ fn flags_are_laid_over_files() {
 }
 
 #[test]
+fn what_a_client_keeps_of_ended_allocs() {
+    let client = |text: &str| loads(&format!("client {{ enabled = true\n{text} }}")).client.gc;
+    assert_eq!(client(""), ClientGcSettings::default());
+    // 0 is what nobody has set.
+    let nothing =
+        "gc_disk_usage_threshold = 0\ngc_inode_usage_threshold = 0\ngc_max_allocs = 0\ngc_parallel_destroys = 0";
+    assert_eq!(client(nothing), ClientGcSettings::default());
+    let all = "gc_interval = \"3s\"\ngc_disk_usage_threshold = 12.5\ngc_inode_usage_threshold = 99\n\
+               gc_max_allocs = 7\ngc_parallel_destroys = 3";
+    let expected = ClientGcSettings {
+        interval: Duration::from_secs(3),
+        disk_used_max_percent: 12.5,
+        inodes_used_max_percent: 99.0,
+        allocs_max: 7,
+        parallel_max: 3,
+    };
+    assert_eq!(client(all), expected);
+    for (text, expected) in [
+        ("gc_interval = \"0s\"", "client.gc_interval: a duration above 0 is needed."),
+        (
+            "gc_disk_usage_threshold = 101",
+            "client.gc_disk_usage_threshold: a number from 0 to 100 is needed, not \"101\".",
+        ),
+        ("gc_max_allocs = -1", "client.gc_max_allocs: a whole number from 0 to 4294967295 is needed, not \"-1\"."),
+    ] {
+        let problem = refused(&format!("client {{ {text} }}"));
+        assert!(problem.contains(expected), "{problem}");
+    }
+}
+
+#[test]
 fn what_is_not_acted_on_is_named_once() {
     let settings = loads(
-        "client { enabled = true\n template { disable_file_sandbox = true }\n gc_max_allocs = 5\n no_host_uuid = false }\n\
+        "client { enabled = true\n template { disable_file_sandbox = true }\n network_speed = 5\n no_host_uuid = false }\n\
          telemetry { circonus_api_app = \"a\"\n use_node_name = true }\nvault { enabled = true }\n\
          plugin \"podman\" { config { volumes { enabled = true } } }",
     );
     assert_eq!(
         settings.unacted,
-        ["client.gc_max_allocs", "client.template", "telemetry.circonus_api_app", "vault", "plugin \"podman\""]
+        ["client.network_speed", "client.template", "telemetry.circonus_api_app", "vault", "plugin \"podman\""]
     );
 }
 

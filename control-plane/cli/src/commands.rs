@@ -46,6 +46,7 @@ pub mod namespace_apply;
 pub mod namespaces;
 pub mod node_detail;
 pub mod node_eligibility;
+pub mod node_meta;
 pub mod node_status;
 pub mod operator_api;
 pub mod operator_autopilot;
@@ -112,6 +113,8 @@ pub const COMMANDS: &[&Command] = &[
     &join_token::NODE_CREATE,
     &join_token::NODE_LIST,
     &node_eligibility::COMMAND,
+    &node_meta::APPLY,
+    &node_meta::READ,
     &node_status::COMMAND,
     &operator_api::COMMAND,
     &operator_autopilot::GET_CONFIG,

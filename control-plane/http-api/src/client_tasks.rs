@@ -1,13 +1,15 @@
 //! What people do with running tasks, and what a node uses: asked of the edge that has them.
 
+use std::collections::BTreeMap;
+
 use drover_model::{AllocId, NodeId};
-use drover_server::edge_reads::{CpuStats, DiskStats};
+use drover_server::edge_reads::{CpuStats, DiskStats, NodeMeta};
 use serde_json::{Value, json};
 
 use crate::allocs::LOOKED_UP;
 use crate::call::Call;
 use crate::ids;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 use crate::reply::Reply;
 
 pub(crate) async fn restart(mut call: Call) -> Result<Reply, Problem> {
@@ -30,12 +32,65 @@ pub(crate) async fn signal(mut call: Call) -> Result<Reply, Problem> {
     call.plain(&json!({"Index": 0}))
 }
 
-pub(crate) async fn host_stats(call: Call) -> Result<Reply, Problem> {
-    let node_id: NodeId = match (call.query.text("node_id"), call.api.agent.node_id) {
-        ("", Some(own)) => own,
-        ("", None) => return Err(Problem::Invalid("No local Node and node_id not provided".to_owned())),
-        (given, _) => ids::parse(given, "node lookup failed")?,
+pub(crate) async fn collect_alloc(call: Call) -> Result<Reply, Problem> {
+    let id: AllocId = ids::parse(call.param("alloc_id"), LOOKED_UP)?;
+    call.api.server.collect_alloc(id).await?;
+    Ok(problem::done())
+}
+
+pub(crate) async fn collect_allocs(call: Call) -> Result<Reply, Problem> {
+    let node_id = asked_node(&call)?;
+    call.api.server.collect_allocs_of_node(node_id).await.map_err(of_node)?;
+    Ok(problem::done())
+}
+
+/// What some routes make of a node that is not known.
+fn of_node(error: drover_server::Error) -> Problem {
+    match Problem::from(error) {
+        problem if problem.text().starts_with("Unknown node ") => Problem::Failed(problem.text().to_owned()),
+        problem => problem,
+    }
+}
+
+pub(crate) async fn read_meta(call: Call) -> Result<Reply, Problem> {
+    let node_id = asked_node(&call)?;
+    let meta = call.api.server.node_meta(node_id).await.map_err(of_node)?;
+    shown_meta(&call, &meta)
+}
+
+pub(crate) async fn apply_meta(mut call: Call) -> Result<Reply, Problem> {
+    let fields = call.take_fields().await?;
+    let missing = || Problem::Invalid("missing required Meta object".to_owned());
+    let entries = fields.get("Meta").and_then(Value::as_object).ok_or_else(missing)?;
+    let entry = |(key, value): (&String, &Value)| match value {
+        Value::Null => Ok((key.clone(), None)),
+        Value::String(value) => Ok((key.clone(), Some(value.clone()))),
+        _ => Err(Problem::Invalid(format!("Meta: {key:?} must be text or null"))),
     };
+    let meta = entries.iter().map(entry).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let node_id = match fields.text("NodeID")? {
+        "" => asked_node(&call)?,
+        given => ids::parse(given, "node lookup failed")?,
+    };
+    let meta = call.api.server.apply_node_meta(node_id, meta).await.map_err(of_node)?;
+    shown_meta(&call, &meta)
+}
+
+fn shown_meta(call: &Call, meta: &NodeMeta) -> Result<Reply, Problem> {
+    call.plain(&json!({"Dynamic": meta.dynamic, "Meta": meta.meta, "Static": meta.fixed}))
+}
+
+/// The node that a request is about: the one it names, or this agent's own.
+fn asked_node(call: &Call) -> Result<NodeId, Problem> {
+    match (call.query.text("node_id"), call.api.agent.node_id) {
+        ("", Some(own)) => Ok(own),
+        ("", None) => Err(Problem::Invalid("No local Node and node_id not provided".to_owned())),
+        (given, _) => ids::parse(given, "node lookup failed"),
+    }
+}
+
+pub(crate) async fn host_stats(call: Call) -> Result<Reply, Problem> {
+    let node_id = asked_node(&call)?;
     let stats = call.api.server.node_stats(node_id).await?;
     call.plain(&json!({
         "AllocDirStats": disk(&stats.alloc_dir),

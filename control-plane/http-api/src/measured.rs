@@ -66,6 +66,8 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("",       "client/fs/stat/:alloc_id",          "nomad.nomad.file_system.stat"),
     ("",       "client/fs/stream/:alloc_id",        "nomad.nomad.file_system.stream"),
     ("",       "client/allocation/:alloc_id/stats", "nomad.nomad.client_allocations.stats"),
+    ("",       "client/gc",                         "nomad.nomad.client_allocations.garbage_collect_all"),
+    ("",       "client/allocation/:alloc_id/gc",    "nomad.nomad.client_allocations.garbage_collect"),
     ("",       "client/allocation/:alloc_id/restart", "nomad.nomad.client_allocations.restart"),
     ("",       "client/allocation/:alloc_id/signal", "nomad.nomad.client_allocations.signal"),
     ("",       "client/allocation/:alloc_id/exec",  "nomad.nomad.alloc.exec"),

@@ -137,6 +137,18 @@ pub enum ToEdge {
     },
     /// What the node uses now; answered by [`crate::edge_node::NodeStats`].
     NodeStats,
+    /// Removes what is left of ended allocs.
+    CollectAllocs {
+        /// Only this one; none means all.
+        alloc_id: Option<AllocId>,
+    },
+    /// The node's metadata; answered by [`crate::edge_node::NodeMeta`].
+    ReadMeta,
+    /// Sets metadata of the node; keys without a value go. Answered by [`crate::edge_node::NodeMeta`].
+    ApplyMeta {
+        /// The keys.
+        meta: std::collections::BTreeMap<String, Option<String>>,
+    },
 }
 
 /// Which part of a log.
@@ -174,6 +186,8 @@ pub enum FromEdge {
     Done,
     /// Statistics of the node.
     NodeStats(Box<crate::edge_node::NodeStats>),
+    /// Metadata of the node.
+    NodeMeta(Box<crate::edge_node::NodeMeta>),
     /// It was not done.
     Refused(RpcError),
 }

@@ -1,5 +1,7 @@
 //! What people do on a node through a server: files, commands inside tasks, figures of the node.
 
+use std::collections::BTreeMap;
+
 use drover_model::{AllocId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -166,4 +168,16 @@ pub struct DiskStats {
     pub used_percent: f64,
     /// Of inodes, in percent.
     pub inodes_used_percent: f64,
+}
+
+/// Metadata of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeMeta {
+    /// As jobs see it.
+    pub meta: BTreeMap<String, String>,
+    /// What people have set while it runs; none hides what the settings say.
+    pub dynamic: BTreeMap<String, Option<String>>,
+    /// What its settings say.
+    pub fixed: BTreeMap<String, String>,
 }

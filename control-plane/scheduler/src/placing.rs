@@ -211,6 +211,10 @@ fn ranking_of<'r>(
 ) -> &'r mut Ranking {
     let alloc_name = if Rules::differ_by_alloc(group) { alloc_name } else { "" };
     let key = (job.version, group.name.clone(), alloc_name.to_owned());
+    if !alloc_name.is_empty() && !rankings.contains_key(&key) {
+        // Each is for one alloc: those of the allocs before it would only take room.
+        rankings.retain(|(version, name, _), _| *version != job.version || *name != group.name);
+    }
     let rules = || Rules::new(job, group).for_alloc(alloc_name);
     rankings.entry(key).or_insert_with(|| Ranking::new(table, job, group, rules(), base))
 }

@@ -50,12 +50,16 @@ pub fn open_home(dir: &Path) -> Result<Home, StartError> {
     let unusable = |source| StartError::DataDir { dir: dir.to_path_buf(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let (id_path, key_path) = (dir.join(ID_FILE), dir.join(NODE_KEY_FILE));
-    let key = read_text(&key_path).map_err(unusable)?.map(|text| NodeKey::from_pem(&text)).transpose();
+    let read = |path: &Path| {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        read_text(path).map_err(|error| unusable(named(error)))
+    };
+    let key = read(&key_path)?.map(|text| NodeKey::from_pem(&text)).transpose();
     let key = key.map_err(|error| {
         let text = format!("{NODE_KEY_FILE}: {}", in_one_line(&error));
         unusable(io::Error::new(io::ErrorKind::InvalidData, text))
     })?;
-    let (id, key) = match (read_text(&id_path).map_err(unusable)?, key) {
+    let (id, key) = match (read(&id_path)?, key) {
         (Some(text), key) => (text.trim().to_owned(), key),
         (None, key) => {
             let key = match key {
@@ -331,6 +335,17 @@ mod tests {
         fs::remove_file(tls.join(ROOT_CERT_FILE)).unwrap();
         assert!(open_authority(dir.path(), &region(), SystemTime::now()).is_err());
         assert_eq!(fs::read(tls.join(REGION_KEY_FILE)).unwrap(), key);
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_named() {
+        for name in [ID_FILE, NODE_KEY_FILE] {
+            let dir = tempfile::tempdir().unwrap();
+            open_home(dir.path()).unwrap();
+            fs::write(dir.path().join(name), b"\xff").unwrap();
+            let Err(StartError::DataDir { source, .. }) = open_home(dir.path()) else { panic!("{name} is believed") };
+            assert!(source.to_string().contains(name), "{source}");
+        }
     }
 
     #[test]

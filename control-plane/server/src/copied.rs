@@ -8,17 +8,18 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use drover_certs::{Authority, Identity};
+use drover_certs::Identity;
 use drover_transport::{CloseCode, Endpoint, EndpointOptions, Protocol};
 
-use crate::authority::{self, write_private};
+use crate::authority::write_private;
 use crate::settings::StartError;
 
 const FILE: &str = "rpc-address";
 /// How long the old address has for its answer. Only a server that has moved waits for it.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// Looks whether another process has this server's identity, and keeps the address.
+/// Looks whether another process has this server's identity, and keeps the address. `show` gives an endpoint what this server shows
+/// others; nothing for one that has no certificate yet, which nobody else can have either.
 ///
 /// # Errors
 /// One has, or the address can't be kept.
@@ -26,7 +27,7 @@ pub async fn check(
     dir: &Path,
     address: SocketAddr,
     identity: &Identity,
-    authority: Option<&Authority>,
+    show: impl Fn(&Endpoint) -> Result<(), StartError>,
 ) -> Result<(), StartError> {
     let path = dir.join(FILE);
     let unusable = |source| StartError::DataDir { dir: path.clone(), source };
@@ -40,8 +41,8 @@ pub async fn check(
     if before == Some(address) {
         return Ok(());
     }
-    if let (Some(before), Some(authority)) = (before, authority)
-        && is_there(before, identity, authority).await?
+    if let Some(before) = before
+        && is_there(before, identity, show).await?
     {
         return Err(StartError::Copied { dir: dir.to_path_buf(), address: before });
     }
@@ -49,11 +50,15 @@ pub async fn check(
 }
 
 /// True when a server with that identity answers at the address.
-async fn is_there(address: SocketAddr, identity: &Identity, authority: &Authority) -> Result<bool, StartError> {
+async fn is_there(
+    address: SocketAddr,
+    identity: &Identity,
+    show: impl Fn(&Endpoint) -> Result<(), StartError>,
+) -> Result<bool, StartError> {
     let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let endpoint = Endpoint::bind(EndpointOptions::dial_only(SocketAddr::new(any, 0))).map_err(StartError::Bind)?;
-    authority::renew_own(&[&endpoint], authority, identity)?;
-    let answer = endpoint.dial(address, authority.region(), Protocol::Server, ANSWER_MAX).await;
+    show(&endpoint)?;
+    let answer = endpoint.dial(address, &identity.region, Protocol::Server, ANSWER_MAX).await;
     let is_there = answer.is_ok_and(|peer| peer.identity.node == identity.node);
     endpoint.shutdown(CloseCode::DONE, "asked who is here").await;
     Ok(is_there)

@@ -10,7 +10,7 @@ use drover_protocol::edge::{
     AllocStats, CHUNK_BYTES_MAX, ExecInput, ExecOutput, ExecRequest, FILES_MAX, FileInfo, FilesRequest, FilesWanted,
     FromEdge, LogChunk, REQUEST_BYTES_MAX, ReadLogs, RpcError, ToEdge,
 };
-use drover_protocol::edge_node::NodeStats;
+use drover_protocol::edge_node::{NodeMeta, NodeStats};
 use drover_transport::{CloseCode, Connection, FrameReceiver, FrameSender, Stream};
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ use crate::server::Server;
 
 /// How long an edge has until its first frame is here.
 const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
+/// Bytes of a list of files behind its first page: the count alone would let an edge fill memory with names.
+const FILES_BYTES_MAX: usize = 64 << 20;
 /// A chunk's frame: the data and its envelope.
 const CHUNK_FRAME_BYTES_MAX: usize = CHUNK_BYTES_MAX + 4096;
 
@@ -262,6 +264,58 @@ impl Server {
         }
     }
 
+    /// Has an edge remove what is left of an ended alloc.
+    ///
+    /// # Errors
+    /// The alloc is unknown, runs or is needed, or its node can't be reached.
+    pub async fn collect_alloc(&self, alloc_id: AllocId) -> Result<(), Error> {
+        self.have_done(alloc_id, &ToEdge::CollectAllocs { alloc_id: Some(alloc_id) }).await
+    }
+
+    /// Has an edge remove what is left of all its ended allocs.
+    ///
+    /// # Errors
+    /// The node is unknown or can't be reached.
+    pub async fn collect_allocs_of_node(&self, node_id: NodeId) -> Result<(), Error> {
+        let unknown = || Error::NotFound(format!("Unknown node {node_id}"));
+        self.reading().snapshot.node(node_id).ok_or_else(unknown)?;
+        match self.call_node(node_id, &ToEdge::CollectAllocs { alloc_id: None }).await? {
+            (FromEdge::Done, _) => Ok(()),
+            (FromEdge::Refused(error), _) => Err(refused(error)),
+            _ => Err(another_question()),
+        }
+    }
+
+    /// The metadata of a node.
+    ///
+    /// # Errors
+    /// The node is unknown or can't be reached.
+    pub async fn node_meta(&self, node_id: NodeId) -> Result<NodeMeta, Error> {
+        self.ask_meta(node_id, &ToEdge::ReadMeta).await
+    }
+
+    /// Sets metadata of a node, and takes away keys without a value.
+    ///
+    /// # Errors
+    /// The node is unknown or can't be reached, or it is too much.
+    pub async fn apply_node_meta(
+        &self,
+        node_id: NodeId,
+        meta: BTreeMap<String, Option<String>>,
+    ) -> Result<NodeMeta, Error> {
+        self.ask_meta(node_id, &ToEdge::ApplyMeta { meta }).await
+    }
+
+    async fn ask_meta(&self, node_id: NodeId, request: &ToEdge) -> Result<NodeMeta, Error> {
+        let unknown = || Error::NotFound(format!("Unknown node {node_id}"));
+        self.reading().snapshot.node(node_id).ok_or_else(unknown)?;
+        match self.call_node(node_id, request).await? {
+            (FromEdge::NodeMeta(meta), _) => Ok(*meta),
+            (FromEdge::Refused(error), _) => Err(refused(error)),
+            _ => Err(another_question()),
+        }
+    }
+
     async fn have_done(&self, alloc_id: AllocId, request: &ToEdge) -> Result<(), Error> {
         match self.call_edge(alloc_id, request).await? {
             (FromEdge::Done, _) => Ok(()),
@@ -308,15 +362,18 @@ fn refused(error: RpcError) -> Error {
 
 /// A list of files whose first page has come.
 async fn all_pages(mut files: Vec<FileInfo>, mut stream: Stream) -> Result<Vec<FileInfo>, Error> {
+    let mut bytes_left = FILES_BYTES_MAX;
     let broken = |text: String| Error::Unavailable(format!("list of files: {text}"));
     loop {
         let frame = tokio::time::timeout(FIRST_FRAME_WAIT, stream.recv_frame(REQUEST_BYTES_MAX)).await;
         let frame = frame.map_err(|_| broken("the edge is silent".to_owned()))?;
         let Some(frame) = frame.map_err(|error| broken(error.to_string()))? else { return Ok(files) };
         let page: Vec<FileInfo> = codec::decode_bounded(&frame).map_err(|error| broken(error.to_string()))?;
-        if page.is_empty() || files.len() + page.len() > FILES_MAX {
+        let left = bytes_left.checked_sub(frame.len());
+        let Some(left) = left.filter(|_| !page.is_empty() && files.len() + page.len() <= FILES_MAX) else {
             return Err(broken("too long".to_owned()));
-        }
+        };
+        bytes_left = left;
         files.extend(page);
     }
 }

@@ -3,6 +3,6 @@
 pub use drover_protocol::edge::{AllocStats, HttpHead, HttpRequest, LogChunk, ReadLogs, RpcError, TaskStats};
 
 pub use drover_protocol::edge::{ExecInput, ExecOutput, ExecRequest, FileInfo, FilesRequest, FilesWanted};
-pub use drover_protocol::edge_node::{CpuStats, DiskStats, EXEC_BYTES_MAX, NodeStats};
+pub use drover_protocol::edge_node::{CpuStats, DiskStats, EXEC_BYTES_MAX, NodeMeta, NodeStats};
 
 pub use crate::edge_calls::{ExecReceiver, ExecSender, LogStream};

@@ -184,6 +184,10 @@ fn admits(server: &Server, token: &JoinToken, request: &EnrolRequest, now: Times
     if token.uses_left == Some(0) {
         return Err(format!("this join token is used up: {help}"));
     }
+    if let Ok(region) = token.region.parse() {
+        // Before it is spent: another token may have founded the region.
+        server.check_new(&region)?;
+    }
     if !token.node_pool.is_empty() && token.node_pool != request.node_pool {
         return Err(format!("this join token is for node pool {:?}", token.node_pool));
     }

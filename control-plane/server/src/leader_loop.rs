@@ -228,9 +228,6 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
             Err(error) => return Err(error),
         }
     }
-    if server.inner.heard.counted.is_due() {
-        server.inner.heard.counted.set(duties.broker.counts());
-    }
     busy |= schedule(server, duties).await?;
     if !busy {
         // It may be long until the next step: what is said meanwhile is how things stand now.
@@ -270,6 +267,10 @@ async fn schedule(server: &Server, duties: &mut Duties) -> Result<bool, crate::E
     let evals = duties.broker.take(EVALS_PER_BATCH);
     if evals.is_empty() {
         return Ok(false);
+    }
+    // Here, where some are being scheduled.
+    if server.inner.heard.counted.is_due() {
+        server.inner.heard.counted.set(duties.broker.counts());
     }
     let snapshot: Snapshot = server.reading().snapshot;
     let batch = evals.clone();

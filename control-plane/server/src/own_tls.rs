@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use drover_certs::{Anchors, NodeKey, OwnCertificate, RegionName, Role};
 use drover_protocol::host_file::{NO_FINGERPRINT, OWN_CERTIFICATES};
+use drover_transport::Endpoint;
 
 use crate::authority::{self, Home};
 use crate::server::Server;
@@ -124,6 +125,14 @@ impl OwnTls {
     }
 }
 
+impl OwnTrust {
+    /// From now on that endpoint shows it.
+    pub(crate) fn show_on(&self, endpoint: &Endpoint) -> Result<(), StartError> {
+        let set = endpoint.set_own_credentials(&self.certificate, &self.anchors, &self.key);
+        Ok(set.map_err(|source| Box::new(OwnTlsError::Trust { path: self.cert_path.clone(), source }))?)
+    }
+}
+
 impl Server {
     /// This region's certificates are of the operator's own authority.
     pub fn has_own_certificates(&self) -> bool {
@@ -155,9 +164,7 @@ impl Server {
 
     fn show_own(&self, trust: &OwnTrust) -> Result<(), StartError> {
         for endpoint in [&self.inner.endpoint, &self.inner.gossip_endpoint] {
-            endpoint
-                .set_own_credentials(&trust.certificate, &trust.anchors, &trust.key)
-                .map_err(|source| Box::new(OwnTlsError::Trust { path: trust.cert_path.clone(), source }))?;
+            trust.show_on(endpoint)?;
         }
         *self.inner.own_end.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Some(trust.certificate.not_after());

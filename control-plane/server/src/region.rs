@@ -499,17 +499,28 @@ impl Server {
 
     /// Tokens that were made before there was a leader enter the state.
     async fn hand_in_tokens(&self) {
-        let now = clock::now();
-        for token in self.inner.waiting_tokens.all() {
-            if token.is_valid_at(now) {
-                let command = drover_state::Command::AddJoinToken { token: Box::new(token.clone()) };
-                if let Err(error) = self.propose(command).await {
-                    tracing::warn!(%error, "join token not handed in, trying again with the next leader");
-                    return;
-                }
+        let unusable = |error: std::io::Error| tracing::warn!(%error, "the list of join tokens can't be written");
+        loop {
+            let token = match self.inner.waiting_tokens.take() {
+                Ok(Some(token)) => token,
+                Ok(None) => return,
+                Err(error) => return unusable(error),
+            };
+            if !token.is_valid_at(clock::now()) {
+                continue;
             }
-            if let Err(error) = self.inner.waiting_tokens.forget(&token) {
-                tracing::warn!(%error, "join token not forgotten");
+            let command = drover_state::Command::AddJoinToken { token: Box::new(token.clone()) };
+            match self.propose(command).await {
+                Ok(_) => {}
+                // Surely not in the log.
+                Err(error @ crate::Error::NoLeader) => {
+                    tracing::warn!(%error, "join token not handed in, trying again with the next leader");
+                    return self.inner.waiting_tokens.add(token).unwrap_or_else(unusable);
+                }
+                // Perhaps in it: kept here as well it would have its uses twice.
+                Err(error) => {
+                    tracing::warn!(id = %token.id, %error, "join token perhaps not handed in: if it is not known, make another");
+                }
             }
         }
     }

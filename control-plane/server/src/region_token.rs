@@ -49,7 +49,8 @@ impl Server {
         Ok(Some(region))
     }
 
-    fn check_new(&self, region: &RegionName) -> Result<(), String> {
+    /// Whether a region of that name may be founded: there is none yet, as far as this server knows.
+    pub(crate) fn check_new(&self, region: &RegionName) -> Result<(), String> {
         let directory = self.inner.membership.directory();
         if directory.of_region(region.as_str()).iter().any(|member| member.status.is_live()) {
             return Err(format!("region {region} is there already: a token for it is made on one of its own servers"));

@@ -152,7 +152,12 @@ impl Server {
             stays_alone: settings.stays_alone,
         };
 
-        copied::check(&dir, info.rpc_advertise, &identity, authority.as_ref()).await?;
+        let show = |endpoint: &Endpoint| match (&own_trust, &authority) {
+            (Some(own), _) => own.show_on(endpoint),
+            (None, Some(authority)) => authority::renew_own(&[endpoint], authority, &identity).map(drop),
+            (None, None) => Ok(()),
+        };
+        copied::check(&dir, info.rpc_advertise, &identity, show).await?;
         let addresses = Addresses::default();
         let links = |protocol| Links::new(endpoint.clone(), region.clone(), protocol, addresses.clone());
         let fatal = Fatal(Arc::new(Mutex::new(Some(Box::new(fatal)))));

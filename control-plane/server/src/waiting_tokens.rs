@@ -60,17 +60,12 @@ impl WaitingTokens {
         })
     }
 
-    /// The tokens, to be put into the state.
-    pub fn all(&self) -> Vec<JoinToken> {
-        self.lock().clone()
-    }
-
-    /// Forgets a token that is in the state now.
-    pub fn forget(&self, token: &JoinToken) -> io::Result<()> {
-        self.change(|tokens| {
-            tokens.retain(|other| other.id != token.id);
-            Ok(())
-        })
+    /// Takes a token out of the list, to be put into the state: from here on its uses are counted there, or it would have them twice.
+    pub fn take(&self) -> io::Result<Option<JoinToken>> {
+        if self.lock().is_empty() {
+            return Ok(None);
+        }
+        self.change(|tokens| Ok(tokens.pop()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<JoinToken>> {
@@ -114,5 +109,18 @@ mod tests {
         assert!(tokens.spend(&token, now).unwrap());
         assert!(!tokens.spend(&token, now).unwrap());
         assert_eq!(tokens.find(&[7; 32]).unwrap().uses_left, Some(0));
+    }
+
+    #[test]
+    fn what_was_taken_out_is_not_spent_here_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = JoinToken { uses_left: Some(2), expires_at: Timestamp(100), ..JoinToken::default() };
+        let tokens = WaitingTokens::open(dir.path()).unwrap();
+        tokens.add(token.clone()).unwrap();
+        assert!(tokens.spend(&token, Timestamp(1)).unwrap());
+        assert_eq!(tokens.take().unwrap().unwrap().uses_left, Some(1), "with the uses that are left");
+        assert!(!tokens.spend(&token, Timestamp(1)).unwrap());
+        assert!(WaitingTokens::open(dir.path()).unwrap().find(&token.secret_hash).is_none());
+        assert_eq!(tokens.take().unwrap(), None);
     }
 }

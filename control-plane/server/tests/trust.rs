@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use drover_certs::own_authority::{OwnAuthority, OwnAuthorityOrder, OwnCertificateOrder};
 use drover_server::join_tokens::{JoinTokenMade, JoinTokenRequest};
 use drover_server::own_tls::OwnTls;
-use drover_server::{AutopilotConfig, Error, JoinSettings, Server, Settings};
+use drover_server::{AutopilotConfig, Error, JoinSettings, Server, Settings, StartError};
 use tokio::time::{Instant, sleep};
 
 const WAIT: Duration = Duration::from_secs(30);
@@ -106,6 +106,7 @@ async fn a_second_region_is_founded_by_a_token() {
     let made = token(&east, "found-west").await.unwrap();
     assert!(made.text.starts_with("drover1.server.found-west@found-east."), "{:?}", made.token);
     assert_eq!(made.token.region, "found-west");
+    let spare = token(&east, "found-west").await.unwrap();
 
     // It is no token for another region, nor for a server of this one.
     let wrong = Settings { join_token: Some(made.text.clone()), ..settings("found-north", "n1", dirs[1].path()) };
@@ -148,14 +149,26 @@ async fn a_second_region_is_founded_by_a_token() {
     assert!(invalid(token(&east, "found-west").await).contains("is there already"));
 
     // Its use is spent.
-    let late = Settings {
+    let late_plan = Settings {
         join_token: Some(made.text),
         join: joining(&east),
         bootstrap_expect: 0,
         ..settings("found-west", "w2", dirs[2].path())
     };
-    let late = start(&late).await;
+    let late = start(&late_plan).await;
     until("the refusal", async || said().text().contains("this join token is used up: make another")).await;
+    late.shutdown().await;
+
+    // Another token for the region comes too late, and is not spent by that.
+    let later =
+        Settings { join_token: Some(spare.text), rpc_bind: free_address(), gossip_bind: free_address(), ..late_plan };
+    let late = start(&later).await;
+    let refused =
+        || said().text().lines().any(|line| line.contains("enrolment refused") && line.contains("is there already"));
+    until("the refusal", async || refused()).await;
+    let snapshot = east.reading().snapshot;
+    let kept = snapshot.join_tokens().find(|token| token.id == spare.token.id).unwrap();
+    assert_eq!(kept.uses_left, Some(1));
     for server in [late, west, east] {
         server.shutdown().await;
     }
@@ -286,6 +299,31 @@ async fn servers_with_certificates_of_their_own_form_a_region_and_a_federation()
     for server in servers.into_iter().chain([east]) {
         server.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_with_certificates_of_its_own_does_not_start_beside_the_other() {
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let order = OwnAuthorityOrder { lifetime: 10 * DAY, ..OwnAuthorityOrder::default() };
+    let authority = OwnAuthority::create(&order, SystemTime::now()).unwrap();
+    let own_tls = Some(files(&authority, dirs[2].path(), "server.own-copy.nomad"));
+    let plan = |dir: usize| Settings { own_tls: own_tls.clone(), ..settings("own-copy", "s1", dirs[dir].path()) };
+    let first = plan(0);
+    let server = start(&first).await;
+    for file in std::fs::read_dir(dirs[0].path()).unwrap().map(Result::unwrap) {
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), dirs[1].path().join(file.file_name())).unwrap();
+        }
+    }
+    match Server::start(plan(1), |_| ()).await.map(|server| server.info().id.clone()) {
+        Err(StartError::Copied { address, .. }) => assert_eq!(address, first.rpc_bind),
+        other => panic!("a refusal was expected, not {other:?}"),
+    }
+    server.shutdown().await;
+    // With the other gone it is a server that has moved.
+    let moved = start(&plan(1)).await;
+    assert_eq!(moved.info().id, server.info().id);
+    moved.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
+use drover_model::alloc::Alloc;
 use drover_model::job::JobType;
 use drover_model::{AllocId, NodeId};
 use drover_protocol::codec;
@@ -19,15 +20,17 @@ use drover_runner::task_env::{DENIED, EdgeFacts};
 use drover_runner::{AllocActual, Edge, Journal, Report, Wanted, clock, spawn};
 use drover_transport::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::EdgeConfig;
 use crate::connection::{Heard, Link, LinkStatus};
 use crate::figures::{AllocFigures, Publisher};
+use crate::gc::Collector;
+use crate::meta::Metadata;
 use crate::outbox::Outbox;
 use crate::requests::{Allocs, Requests};
 use crate::store::Store;
-use crate::{fingerprint, networks, node_id};
+use crate::{audit, fingerprint, meta, networks, node_id};
 
 /// Reports of runners that wait for the loop; runners with one more wait too.
 const REPORTS_MAX: usize = 256;
@@ -37,8 +40,6 @@ const HEARD_MAX: usize = 4;
 const LINGER: Duration = Duration::from_secs(10);
 /// Parts of a forwarded answer under way; a slow reader holds the server up.
 const BODY_PARTS_MAX: usize = 4;
-/// The time after which it is looked again for what nobody wants, before that is ended.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// The longest time that a stop waits for the disk.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -96,7 +97,10 @@ impl EdgeAgent {
         let failure = supervised.lost().context("the supervisor was just started")?;
 
         let drivers = Drivers::on_supervisor(&supervised, &config.drivers)?;
-        let node = Arc::new(fingerprint::node(node_id, &config, &drivers, clock::now().wall));
+        let dynamic_meta = meta::kept(&values);
+        let mut node = fingerprint::node(node_id, &config, &drivers, clock::now().wall);
+        node.meta = meta::merged(&config.meta, &dynamic_meta);
+        let node = Arc::new(node);
         let facts = EdgeFacts { node: node.clone(), region: config.region.clone(), host_env: host_env(&config) };
         let limits = Limits { kill_timeout_max: config.kill_timeout_max };
         let journal = Arc::new(StoreJournal(store.clone()));
@@ -116,7 +120,10 @@ impl EdgeAgent {
         let allocs = Arc::new(Allocs::default());
         let outbox = Arc::new(Outbox::default());
         let figures = config.figures.as_ref().map(|settings| Arc::new(AllocFigures::new(settings.metadata.clone())));
+        let collector =
+            Arc::new(Collector::new(config.gc, edge.clone(), allocs.clone(), outbox.clone(), store.clone(), &values));
         let mut agent = Agent {
+            collector: collector.clone(),
             edge: edge.clone(),
             supervised: supervised.clone(),
             store: store.clone(),
@@ -130,7 +137,9 @@ impl EdgeAgent {
             is_synced: false,
         };
         let known_servers = agent.restore(&values);
-        let requests = Arc::new(Requests::new(allocs.clone(), edge.clone()));
+        let (nodes_tx, nodes) = watch::channel(node.clone());
+        let metadata = Metadata::new(config.meta.clone(), dynamic_meta, store.clone(), edge.clone(), nodes_tx);
+        let requests = Arc::new(Requests::new(allocs.clone(), edge.clone(), collector, metadata));
         if let (Some(figures), Some(settings)) = (figures, config.figures.clone()) {
             let (node, allocs, requests, status) = (node.clone(), allocs.clone(), requests.clone(), status.clone());
             let supervised = supervised.clone();
@@ -139,6 +148,7 @@ impl EdgeAgent {
         let link = Link {
             config: config.clone(),
             node,
+            nodes,
             outbox,
             requests,
             heard: heard_tx,
@@ -339,6 +349,7 @@ struct Agent {
     store: Store,
     allocs: Arc<Allocs>,
     outbox: Arc<Outbox>,
+    collector: Arc<Collector>,
     figures: Option<Arc<AllocFigures>>,
     /// Allocs that an earlier life of the agent has seen already.
     restored: BTreeSet<AllocId>,
@@ -358,6 +369,9 @@ impl Agent {
         mut reports: mpsc::Receiver<Report>,
         mut stop: mpsc::Receiver<oneshot::Sender<()>>,
     ) {
+        // It ends with the loop.
+        let mut beside = JoinSet::new();
+        beside.spawn(self.collector.clone().run());
         loop {
             let event = tokio::select! {
                 Some(heard) = heard.recv() => AgentEvent::Heard(heard),
@@ -404,11 +418,17 @@ impl Agent {
                 }
             };
             let actual: Option<AllocActual> = values.get(&actual_key(id)).and_then(|value| codec::decode(value).ok());
+            if actual.is_none() && self.collector.is_collected(id) {
+                drop(self.store.delete(wanted_key(id)));
+                continue;
+            }
             if actual.is_some() {
                 self.restored.insert(id);
             }
             kept.push((id, wanted, actual));
         }
+        // One that is replaced before the one that waits for it.
+        kept.sort_by_key(|(_, wanted, _)| wanted.alloc.create_index);
         let is_alive = |actual: &Option<AllocActual>| actual.as_ref().is_some_and(|actual| !actual.is_over());
         self.edge.networks.adopt(kept.iter().filter(|(_, _, actual)| is_alive(actual)).map(|(_, wanted, _)| wanted));
         for (id, wanted, actual) in kept {
@@ -427,12 +447,18 @@ impl Agent {
     fn spawn(&self, wanted: Wanted, actual: Option<AllocActual>) {
         let id = wanted.alloc.id;
         let handle = spawn(self.edge.clone(), wanted, actual, self.reports_tx.clone());
+        // Its removal had begun.
+        if self.collector.is_collected(id) {
+            handle.remove();
+        }
         self.allocs.lock().insert(id, Arc::new(handle));
     }
 
     /// The servers' wishes.
     fn pull(&mut self, pulled: NodeAllocs) {
         let NodeAllocs { index: _, whole, complete, upserts, removals } = pulled;
+        let new = upserts.iter().map(|upsert| &upsert.alloc).filter(|alloc| self.is_new(alloc));
+        self.collector.make_room(&new.collect::<Vec<_>>());
         for upsert in upserts {
             let wanted = Wanted { alloc: upsert.alloc, job: upsert.job };
             let id = wanted.alloc.id;
@@ -449,19 +475,26 @@ impl Agent {
         }
         if whole {
             let named = std::mem::take(&mut self.pulled);
-            let known: Vec<AllocId> = self.allocs.lock().keys().chain(self.held.keys()).copied().collect();
+            let mut known = self.collector.collected();
+            known.extend(self.allocs.lock().keys().chain(self.held.keys()));
             known.into_iter().filter(|id| !named.contains(id)).for_each(|id| self.remove(id));
         }
         if !std::mem::replace(&mut self.is_synced, true) {
-            self.end_unclaimed();
+            self.collector.synced();
+            let held = self.held.keys().copied().collect();
+            audit::end_unclaimed(self.edge.clone(), self.supervised.clone(), self.allocs.clone(), held);
         }
     }
 
     fn take_up(&mut self, id: AllocId, wanted: Wanted) {
+        if self.collector.is_collected(id) {
+            return;
+        }
+        let is_new = self.is_new(&wanted.alloc);
         let known = self.allocs.get(id);
         let held = self.held.remove(&id);
         // It ended in an earlier life of this node that has left nothing here.
-        if known.is_none() && held.is_none() && wanted.alloc.client_status.is_terminal() {
+        if known.is_none() && held.is_none() && !is_new {
             return;
         }
         drop(self.store.put(wanted_key(id), codec::encode(&wanted)));
@@ -472,7 +505,14 @@ impl Agent {
         }
     }
 
+    /// It begins here.
+    fn is_new(&self, alloc: &Alloc) -> bool {
+        let is_known = self.allocs.lock().contains_key(&alloc.id) || self.held.contains_key(&alloc.id);
+        !is_known && !alloc.client_status.is_terminal() && !self.collector.is_collected(alloc.id)
+    }
+
     fn remove(&mut self, id: AllocId) {
+        self.collector.release(id);
         if let Some((wanted, actual)) = self.held.remove(&id) {
             self.spawn(wanted, Some(actual));
         }
@@ -488,29 +528,6 @@ impl Agent {
         self.outbox.forget(id);
         drop(self.store.delete(wanted_key(id)));
         drop(self.store.delete(actual_key(id)));
-    }
-
-    /// Tasks and networks that are there and that nobody wants end, unless somebody wants them at a second look.
-    fn end_unclaimed(&self) {
-        let (edge, supervised, allocs) = (self.edge.clone(), self.supervised.clone(), self.allocs.clone());
-        let held: Vec<AllocId> = self.held.keys().copied().collect();
-        tokio::spawn(async move {
-            tokio::time::sleep(SECOND_LOOK).await;
-            let mut strangers = edge.networks.connected();
-            for id in allocs.lock().keys().chain(&held) {
-                strangers.remove(id);
-            }
-            let unwanted = edge.take_unclaimed();
-            tokio::task::spawn_blocking(move || networks::remove_strangers(&edge.networks, strangers));
-            for id in unwanted {
-                let supervised = supervised.clone();
-                tracing::warn!(task = %id, "ending a task that nobody wants");
-                tokio::task::spawn_blocking(move || {
-                    if let Err(error) = supervised.purge(&id) {
-                        tracing::warn!(task = %id, %error, "unwanted task not ended");
-                    }
-                });
-            }
-        });
+        self.collector.gone(id);
     }
 }

@@ -8,9 +8,11 @@ use anyhow::{Context, Result};
 use drover_agent_config::Settings;
 use drover_agent_config::client_network::NetworkSettings;
 use drover_agent_config::settings::HostVolume;
+use drover_runner::decide::gc::GcLimits;
 use drover_runner::drivers::DriverSettings;
 
 use crate::figures::FigureSettings;
+use crate::gc::GcSettings;
 
 /// The RPC port where an address names none.
 pub const RPC_PORT: u16 = 4647;
@@ -72,6 +74,8 @@ pub struct EdgeConfig {
     pub host_volumes: BTreeMap<String, HostVolume>,
     /// Its networks.
     pub network: NetworkSettings,
+    /// When what is left of ended allocs goes.
+    pub gc: GcSettings,
 }
 
 /// Certificates that the operator made, as PEM files.
@@ -131,6 +135,7 @@ impl EdgeConfig {
             env_denylist: Vec::new(),
             host_volumes: BTreeMap::new(),
             network: NetworkSettings::default(),
+            gc: GcSettings::default(),
         }
     }
 
@@ -177,6 +182,15 @@ impl EdgeConfig {
             env_denylist: list(client.options.get("env.denylist").map_or("", String::as_str)),
             host_volumes: client.host_volumes.clone(),
             network: client.network.clone(),
+            gc: GcSettings {
+                interval: client.gc.interval,
+                limits: GcLimits {
+                    disk_used_max_percent: client.gc.disk_used_max_percent,
+                    inodes_used_max_percent: client.gc.inodes_used_max_percent,
+                    allocs_max: client.gc.allocs_max,
+                    parallel_max: client.gc.parallel_max,
+                },
+            },
             ..defaults
         })
     }

@@ -62,6 +62,8 @@ pub struct Link {
     pub config: Arc<EdgeConfig>,
     /// The node as it is registered.
     pub node: Arc<Node>,
+    /// Tells when that changes.
+    pub nodes: watch::Receiver<Arc<Node>>,
     /// Reports that wait.
     pub outbox: Arc<Outbox>,
     /// Answers what servers ask.
@@ -296,6 +298,7 @@ impl Link {
         let (servers_tx, mut servers) = mpsc::channel(1);
         let reason = tokio::select! {
             reason = self.heartbeats(connection, ttl, servers_tx) => reason,
+            reason = self.refresh(connection) => reason,
             reason = self.pull(connection) => reason,
             reason = self.reports(connection) => reason,
             reason = self.serve(connection) => reason,
@@ -309,7 +312,32 @@ impl Link {
         Ok(Ended::Broken(reason))
     }
 
+    /// Registers the node again each time that it has changed.
+    async fn refresh(&self, connection: &Connection) -> String {
+        let mut nodes = self.nodes.clone();
+        loop {
+            if nodes.changed().await.is_err() {
+                // The agent is going.
+                return std::future::pending().await;
+            }
+            loop {
+                let node = nodes.borrow_and_update().clone();
+                match ask(connection, &ToServer::Register { node: Box::new((*node).clone()) }).await {
+                    Ok(FromServer::Alive { .. }) => break,
+                    Ok(FromServer::Refused(error @ (RpcError::NotLeader { .. } | RpcError::Unavailable { .. }))) => {
+                        tracing::debug!(%error, "the changed node is not registered yet");
+                        tokio::time::sleep(with_jitter(REPORT_RETRY)).await;
+                    }
+                    Ok(FromServer::Refused(error)) => return error.to_string(),
+                    Ok(other) => return format!("unexpected answer {other:?}"),
+                    Err(error) => return format!("{error:#}"),
+                }
+            }
+        }
+    }
+
     async fn register(&mut self, connection: &Connection) -> Result<Duration> {
+        self.node = self.nodes.borrow_and_update().clone();
         match ask(connection, &ToServer::Register { node: Box::new((*self.node).clone()) }).await? {
             FromServer::Alive { heartbeat_ttl, servers } => {
                 self.known_servers.clone_from(&servers);
@@ -374,7 +402,10 @@ impl Link {
             let updates = Taken { outbox: &self.outbox, updates: self.outbox.take() };
             let report = ToServer::ReportAllocs { node_id: self.node.id, updates: updates.updates.clone() };
             match ask(connection, &report).await {
-                Ok(FromServer::Reported { .. }) => updates.done(),
+                Ok(FromServer::Reported { .. }) => {
+                    self.outbox.acknowledged(&updates.updates);
+                    updates.done();
+                }
                 Ok(FromServer::Refused(error @ (RpcError::NotLeader { .. } | RpcError::Unavailable { .. }))) => {
                     tracing::debug!(%error, "reports not taken");
                     drop(updates);

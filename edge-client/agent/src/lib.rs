@@ -13,6 +13,8 @@ pub mod logging;
 pub mod telemetry;
 
 pub mod agent;
+pub mod audit;
+pub mod gc;
 
 pub mod connection;
 pub mod credentials;
@@ -37,6 +39,7 @@ pub mod store;
 mod cni_plugins;
 pub mod fingerprint;
 pub mod interfaces;
+pub mod meta;
 pub mod networks;
 
 pub use agent::{EdgeAgent, EdgeHandle, EdgeStatus, Forwarder};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use drover_protocol::edge_node::{CpuStats, DiskStats, NodeStats};
+use drover_runner::decide::gc::DiskUse;
 use drover_runner::{Edge, clock};
 
 /// Most file systems that are told.
@@ -113,6 +114,12 @@ fn disks(mounts: &str) -> Vec<DiskStats> {
         }
     }
     found
+}
+
+/// How full the file system of that place is.
+pub fn disk_use(place: &Path) -> Option<DiskUse> {
+    let disk = disk(place, "", "")?;
+    Some(DiskUse { bytes_percent: disk.used_percent, inodes_percent: disk.inodes_used_percent })
 }
 
 fn disk(place: &Path, device: &str, mount_point: &str) -> Option<DiskStats> {

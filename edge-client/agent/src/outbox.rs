@@ -1,6 +1,6 @@
 //! Reports on their way to the servers: the latest per alloc, until it is acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drover_model::AllocId;
@@ -14,6 +14,8 @@ const BATCH_MAX: usize = 256;
 #[derive(Default)]
 pub struct Outbox {
     waiting: Mutex<BTreeMap<AllocId, AllocUpdate>>,
+    /// Allocs whose end was acknowledged.
+    ended: Mutex<BTreeSet<AllocId>>,
     notify: Notify,
 }
 
@@ -24,9 +26,26 @@ impl Outbox {
         self.notify.notify_one();
     }
 
-    /// The servers have forgotten the alloc.
+    /// Nothing of the alloc is left.
     pub fn forget(&self, alloc: AllocId) {
         self.lock().remove(&alloc);
+    }
+
+    /// The servers have taken these.
+    pub fn acknowledged(&self, updates: &[AllocUpdate]) {
+        let ended = updates.iter().filter(|update| update.client_status.is_terminal());
+        self.ended().extend(ended.map(|update| update.alloc_id));
+    }
+
+    /// The allocs whose end the servers know, as far as they are among these; of others nothing is kept.
+    pub fn ended_of(&self, all: &BTreeSet<AllocId>) -> BTreeSet<AllocId> {
+        let mut ended = self.ended();
+        ended.retain(|id| all.contains(id));
+        ended.clone()
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeSet<AllocId>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves when there is something to send.
@@ -86,6 +105,18 @@ mod tests {
         outbox.put_back(sent);
         assert_eq!(outbox.take(), [update(1, ClientStatus::Running), update(2, ClientStatus::Complete)]);
         assert!(outbox.take().is_empty());
+    }
+
+    #[test]
+    fn an_end_counts_once_it_was_acknowledged() {
+        let outbox = Outbox::default();
+        let id = |alloc: u8| update(alloc, ClientStatus::Pending).alloc_id;
+        outbox.put(update(1, ClientStatus::Complete));
+        assert!(outbox.ended_of(&BTreeSet::from([id(1)])).is_empty());
+        outbox.acknowledged(&outbox.take());
+        outbox.acknowledged(&[update(2, ClientStatus::Running), update(3, ClientStatus::Failed)]);
+        assert_eq!(outbox.ended_of(&BTreeSet::from([id(1), id(2)])), BTreeSet::from([id(1)]));
+        assert!(outbox.ended_of(&BTreeSet::from([id(3)])).is_empty(), "what is not among them is forgotten");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use drover_runner::{AllocHandle, Edge, clock};
 use drover_transport::{CloseCode, Stream};
 use tokio::sync::Semaphore;
 
+use crate::gc::Collector;
 use crate::log_files::LogFiles;
+use crate::meta::Metadata;
 use crate::node_stats::NodeReadings;
 use crate::{exec_stream, files, log_stream, task_calls};
 
@@ -45,6 +47,8 @@ pub struct Requests {
     /// Processor time of tasks at the last reading, by task id: what shares are counted from.
     readings: Mutex<BTreeMap<String, Reading>>,
     node_stats: NodeReadings,
+    collector: Arc<Collector>,
+    metadata: Metadata,
 }
 
 #[derive(Clone, Copy)]
@@ -55,13 +59,15 @@ struct Reading {
 
 impl Requests {
     /// Answers about these allocs.
-    pub fn new(allocs: Arc<Allocs>, edge: Arc<Edge>) -> Requests {
+    pub fn new(allocs: Arc<Allocs>, edge: Arc<Edge>, collector: Arc<Collector>, metadata: Metadata) -> Requests {
         Requests {
             allocs,
             edge,
             seats: Arc::new(Semaphore::new(REQUESTS_MAX)),
             readings: Mutex::default(),
             node_stats: NodeReadings::default(),
+            collector,
+            metadata,
         }
     }
 
@@ -86,8 +92,9 @@ impl Requests {
                 Err(error) => FromEdge::Refused(error),
             },
             Ok(ToEdge::Files(asked)) => match self.alloc(asked.alloc_id) {
-                Err(error) => FromEdge::Refused(error),
-                Ok(_) => {
+                Err(error) if !self.collector.is_collected(asked.alloc_id) => FromEdge::Refused(error),
+                // Of one that is gone it is said that there is no such directory.
+                Err(_) | Ok(_) => {
                     return files::serve(stream, AllocDir::new(&self.edge.allocs_dir, asked.alloc_id), asked).await;
                 }
             },
@@ -102,6 +109,12 @@ impl Requests {
                 done(async { task_calls::signal(&self.edge, &*self.alloc(alloc_id)?, &task, &signal).await }.await)
             }
             Ok(ToEdge::NodeStats) => FromEdge::NodeStats(Box::new(self.node_stats.read(&self.edge))),
+            Ok(ToEdge::ReadMeta) => FromEdge::NodeMeta(Box::new(self.metadata.read())),
+            Ok(ToEdge::ApplyMeta { meta }) => match self.metadata.apply(meta).await {
+                Ok(meta) => FromEdge::NodeMeta(Box::new(meta)),
+                Err(error) => FromEdge::Refused(error),
+            },
+            Ok(ToEdge::CollectAllocs { alloc_id }) => done(self.collector.collect(alloc_id).await),
             Ok(ToEdge::ReadLogs(asked)) => match self.check_logs(&asked).await {
                 Err(error) => FromEdge::Refused(error),
                 Ok(dir) => {
@@ -120,7 +133,12 @@ impl Requests {
 
     /// The alloc's directory, if there is such a log.
     async fn check_logs(&self, asked: &ReadLogs) -> Result<AllocDir, RpcError> {
-        let alloc = self.alloc(asked.alloc_id)?;
+        let alloc = self.alloc(asked.alloc_id).map_err(|error| match asked.alloc_id {
+            id if self.collector.is_collected(id) => {
+                RpcError::NotFound { message: format!("state for allocation {id} not found on client") }
+            }
+            _ => error,
+        })?;
         let wanted = alloc.wanted();
         if wanted.group().is_none_or(|group| group.task(&asked.task).is_none()) {
             return Err(RpcError::NotFound { message: format!("unknown task name {:?}", asked.task) });

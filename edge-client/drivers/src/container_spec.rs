@@ -17,6 +17,8 @@ use crate::supervised::{logs_of, resources_of};
 
 /// The directory of a task's directory that holds what its root has beyond the image.
 const OWN_DIR: &str = "container";
+/// Those of a task's directory that no task is shown.
+const AGENTS_DIRS: &[&str] = &[OWN_DIR, "private"];
 /// Most names for addresses of a job.
 const HOSTS_MAX: usize = 1000;
 
@@ -99,18 +101,11 @@ pub(crate) fn spec(
         let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
         places.tmpfs.push(Tmpfs { target: absolute(target).map_err(invalid)?, options });
     }
+    let own_binds = places.own();
     let Places { mut binds, held_binds, tmpfs, .. } = places;
     binds.extend(start.mounts.iter().map(bind_of));
-    let bind = |source: PathBuf, target: &str| Bind { source, target: target.into(), ..Bind::default() };
-    let task_dir = &start.dirs.task_dir;
-    let mut shown = vec![
-        bind(start.dirs.alloc_dir.clone(), "/alloc"),
-        bind(task_dir.join("local"), "/local"),
-        bind(task_dir.join("secrets"), "/secrets"),
-        Bind { read_only: true, optional: true, ..bind(start.dirs.alloc_dir.join("logs"), "/alloc/logs") },
-    ];
     let hostname = if task.hostname.is_empty() { start.hostname.clone() } else { task.hostname.clone() };
-    shown.extend(name_files(task, &start, &own_dir, &hostname)?);
+    let mut shown = name_files(task, &start, &own_dir, &hostname)?;
     shown.extend(binds);
 
     let mut resources = resources_of(&start.resources);
@@ -141,10 +136,11 @@ pub(crate) fn spec(
         user: user(&start.user, image),
         groups: task.groups.clone(),
         hostname,
+        own_binds,
         held_binds,
         tmpfs,
         shm_bytes: positive(task.shm_bytes).unwrap_or(0),
-        devices: devices(task).map_err(invalid)?,
+        devices: devices(plugin, task).map_err(invalid)?,
         sysctl: task.sysctl.clone(),
         limits: limits(&task.ulimit).map_err(invalid)?,
         has_no_network,
@@ -272,6 +268,8 @@ fn name_files(
 struct Places<'a> {
     plugin: &'a ContainerConfig,
     alloc_dir: PathBuf,
+    /// What the alloc's tasks share, below that.
+    shared: PathBuf,
     /// The task's directory below that of the alloc.
     task: PathBuf,
     binds: Vec<Bind>,
@@ -285,11 +283,30 @@ impl<'a> Places<'a> {
         Places {
             plugin,
             alloc_dir: task_dir.parent().unwrap_or(task_dir).to_owned(),
+            shared: start.dirs.alloc_dir.file_name().map(PathBuf::from).unwrap_or_default(),
             task: task_dir.file_name().map(PathBuf::from).unwrap_or_default(),
             binds: Vec::new(),
             held_binds: Vec::new(),
             tmpfs: Vec::new(),
         }
+    }
+
+    /// What every task sees. Tasks can write to the shared directory: a link that one put there must not be followed.
+    fn own(&self) -> Vec<HeldBind> {
+        let bind = |within: PathBuf, target: &str, read_only: bool| HeldBind {
+            base: self.alloc_dir.clone(),
+            within,
+            path: PathBuf::new(),
+            target: target.into(),
+            read_only,
+            makes_source: false,
+        };
+        vec![
+            bind(self.shared.clone(), "/alloc", false),
+            bind(self.task.join("local"), "/local", false),
+            bind(self.task.join("secrets"), "/secrets", false),
+            HeldBind { makes_source: true, ..bind(self.shared.join("logs"), "/alloc/logs", true) },
+        ]
     }
 
     /// `source:target[:options]`
@@ -341,8 +358,22 @@ impl<'a> Places<'a> {
             return Ok(());
         }
         let path = below(&self.task, source).ok_or_else(refused)?;
-        self.held_binds.push(HeldBind { base: self.alloc_dir.clone(), path, target, read_only, makes_source: true });
+        let (within, path) =
+            self.parted(&path).ok_or_else(|| format!("cannot mount {shown:?}: it belongs to the agent"))?;
+        let base = self.alloc_dir.clone();
+        self.held_binds.push(HeldBind { base, within, path, target, read_only, makes_source: true });
         Ok(())
+    }
+
+    /// The directory that no task can put a link in the place of, and the path below it. None for what a task must not write to:
+    /// directories that the agent works in, as that of the alloc and those of its tasks themselves.
+    fn parted(&self, path: &Path) -> Option<(PathBuf, PathBuf)> {
+        let depth = if path.starts_with(&self.shared) { 1 } else { 2 };
+        let within: PathBuf = path.components().take(depth).collect();
+        let is_agents = AGENTS_DIRS.iter().any(|dir| depth == 2 && within.ends_with(dir));
+        let is_whole = within.components().count() == depth;
+        let rest = path.strip_prefix(&within).ok()?.to_owned();
+        (is_whole && !is_agents).then_some((within, rest))
     }
 }
 
@@ -369,7 +400,11 @@ fn absolute(target: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn devices(task: &ContainerTask) -> Result<Vec<Device>, String> {
+fn devices(plugin: &ContainerConfig, task: &ContainerTask) -> Result<Vec<Device>, String> {
+    // The host's disks are among them: as with its directories, it takes the operator's word.
+    if let Some((host_path, ..)) = task.devices.first().filter(|_| !plugin.has_volumes && !plugin.allow_privileged) {
+        return Err(format!("volumes are not enabled; cannot use host device: {host_path:?}"));
+    }
     let device = |(host_path, path, access): &(String, String, String)| {
         let path = if path.is_empty() { host_path } else { path };
         let access = if access.is_empty() { "rwm" } else { access };

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_supervisor::{Isolation, Session, TaskSpec};
 use tokio::sync::oneshot;
@@ -172,20 +172,23 @@ fn power_down(pid: i32) -> std::io::Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    monitor.set_read_timeout(Some(MONITOR_MAX))?;
     monitor.set_write_timeout(Some(MONITOR_MAX))?;
+    let until = Instant::now() + MONITOR_MAX;
     // What is said before the prompt may be lost, and what is said last if nobody waits until it was done.
-    await_prompt(&mut monitor)?;
+    await_prompt(&mut monitor, until)?;
     monitor.write_all(b"system_powerdown\n")?;
-    await_prompt(&mut monitor)?;
+    await_prompt(&mut monitor, until)?;
     Ok(true)
 }
 
 /// Reads until the monitor asks for a command.
-fn await_prompt(monitor: &mut UnixStream) -> std::io::Result<()> {
+fn await_prompt(monitor: &mut UnixStream, until: Instant) -> std::io::Result<()> {
     let mut heard = Vec::new();
     while heard.len() < ANSWER_BYTES_MAX && !heard.ends_with(PROMPT) {
         let mut byte = [0];
+        // Who says a byte now and then is not waited for either.
+        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
+        monitor.set_read_timeout(Some(left.ok_or(std::io::ErrorKind::TimedOut)?))?;
         monitor.read_exact(&mut byte)?;
         heard.extend_from_slice(&byte);
     }
@@ -261,6 +264,12 @@ fn spec(plugin: &QemuConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
     let Some(image) = image.to_str() else { return refused("the path of the image is not text".to_owned()) };
 
     let accelerator = or(accelerator, "tcg");
+    // With a comma they would be further options, which the operator allows or not.
+    if !plugin.args_allowlist.is_empty()
+        && let Some(word) = [&machine_type, &accelerator].into_iter().find(|word| word.contains(','))
+    {
+        return refused(format!("{word:?}: its options are not in the plugin's args_allowlist"));
+    }
     let mut argv = vec![program.to_string_lossy().into_owned(), "-machine".to_owned()];
     argv.push(format!("type={}", or(machine_type, "pc")));
     argv.push("-accel".to_owned());
@@ -416,11 +425,24 @@ mod tests {
             bed.text(json!({"image_path": image, "args": ["-snapshot", "-drive", "file=/etc/shadow"]})),
             "args: \"-drive\" is not in the plugin's args_allowlist"
         );
+        for key in ["machine_type", "accelerator"] {
+            let text = bed.text(json!({"image_path": image, key: "x,dumpdtb=/etc/x"}));
+            assert_eq!(text, "\"x,dumpdtb=/etc/x\": its options are not in the plugin's args_allowlist");
+        }
         bed.plugin.emulators_allowlist = vec!["arm".to_owned()];
         assert_eq!(
             bed.text(json!({"image_path": image})),
             "emulator \"x86_64\" is not in the plugin's emulators_allowlist"
         );
+    }
+
+    #[test]
+    fn a_monitor_that_never_asks_is_not_waited_for() {
+        let (mut ours, mut its) = UnixStream::pair().unwrap();
+        its.write_all(&vec![b'x'; ANSWER_BYTES_MAX / 2]).unwrap();
+        let asked = await_prompt(&mut ours, Instant::now() + Duration::from_millis(50));
+        let kinds = [std::io::ErrorKind::TimedOut, std::io::ErrorKind::WouldBlock];
+        assert!(kinds.contains(&asked.unwrap_err().kind()));
     }
 
     #[test]

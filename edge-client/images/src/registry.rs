@@ -144,6 +144,10 @@ impl Repository {
             let shown = authorization.filter(|_| at.is_same_origin(&self.base));
             let request = Request { accept, authorization: shown, from, form: None };
             let response = self.send(&at, &request)?;
+            // Whoever that is would name the place where the registry's login is to be sent.
+            if response.status == 401 && !at.is_same_origin(&self.base) {
+                return Err(self.answer("a demand for a login from where it redirects to"));
+            }
             if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }

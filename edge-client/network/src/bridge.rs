@@ -1,8 +1,9 @@
 //! The bridge of a node: made when the first alloc needs it, gone with the last one. Its hardware address says whose it is.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -127,7 +128,9 @@ pub(crate) fn shows_bridged_packets() -> bool {
 fn lock() -> io::Result<File> {
     let path: PathBuf = Path::new(LOCK_DIR).join(LOCK_FILE);
     std::fs::create_dir_all(LOCK_DIR)?;
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    // For root alone: whoever can open it can hold it.
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)
 }

@@ -235,16 +235,26 @@ impl Networks {
     pub fn release(&self, alloc: &str) -> Result<(), NetworkError> {
         let mut state = self.lock();
         self.path(alloc)?;
-        let was = state.members.remove(alloc);
-        if was.as_ref().is_some_and(|member| member.mode == Mode::Bridge && !member.forwards.is_empty())
-            && state.members.values().any(|member| member.mode == Mode::Bridge)
-        {
-            self.write_rules(&mut state)?;
+        let Some(was) = state.members.remove(alloc) else {
+            self.clear(alloc)?;
+            return self.drop_unused(&mut state);
+        };
+        let released = self.release_member(&mut state, alloc, &was);
+        if released.is_err() {
+            // For the next try: its rules and connections would stay else, and lead to whoever gets its address.
+            state.members.insert(alloc.to_owned(), was);
+        }
+        released
+    }
+
+    fn release_member(&self, state: &mut State, alloc: &str, was: &Member) -> Result<(), NetworkError> {
+        let is_bridged = |member: &Member| member.mode == Mode::Bridge;
+        if is_bridged(was) && !was.forwards.is_empty() && state.members.values().any(is_bridged) {
+            self.write_rules(state)?;
         }
         self.clear(alloc)?;
-        self.drop_unused(&mut state)?;
-        let ips = was.map_or_else(Vec::new, |member| member.ips);
-        conntrack::forget(&ips)
+        self.drop_unused(state)?;
+        conntrack::forget(&was.ips)
             .map_err(|source| NetworkError::Kernel { what: "forget the alloc's connections", source })
     }
 

@@ -4,7 +4,7 @@
 //! <allocs>/            0711
 //!   <alloc id>/        0755
 //!     alloc/           0777  shared by its tasks: data/ logs/ tmp/
-//!     <task>/          0777  the task's own; the root of one that has a root of its own
+//!     <task>/          0777  the task's own; the root of one that has a root of its own; 0755 and root's beside an image
 //!       local/ 0777   tmp/ 1777   secrets/ private/ 0777 (tmpfs of 1 MiB, as root only)
 //! ```
 //! A task may have put anything in its directories: nothing here follows a link in them.
@@ -179,7 +179,12 @@ fn make_parents(allocs: &Path) -> Result<(), DirError> {
 
 /// The directory of a task.
 fn make_own(own: &Path, view: View) -> Result<(), DirError> {
-    make_dir(own, 0o777, (view != View::Own).then_some(NOBODY))
+    match view {
+        View::Own => make_dir(own, 0o777, None),
+        View::Host => make_dir(own, 0o777, Some(NOBODY)),
+        // The task does not see it, and its driver works in it as root: nobody else may change what is there.
+        View::Image => make_dir(own, 0o755, None),
+    }
 }
 
 /// A directory, and no link to one.
@@ -289,6 +294,9 @@ mod tests {
         check("web", 0o777);
         check("web/tmp", 0o1777);
         check("web/secrets", 0o777);
+        dir.make_task("app", View::Image, 0).unwrap();
+        check("app", 0o755);
+        check("app/local", 0o777);
         if is_root() {
             assert!(dir.root().join("web/secrets").join(MOUNT_MARK).exists());
             dir.unmount().unwrap();

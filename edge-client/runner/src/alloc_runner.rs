@@ -19,10 +19,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::alloc_dir::AllocDir;
 use crate::clock;
-use crate::decide::actual::{AllocActual, Fact, Stage};
+use crate::decide::actual::{AllocActual, Fact, Stage, Standing};
 use crate::decide::wanted::Wanted;
 use crate::decide::{Action, Limits, decide};
 use crate::hooks::network::EdgeNetworks;
+use crate::on_disk::OnDisk;
 use crate::previous::{Lives, take_over_data};
 use crate::signal;
 use crate::start::task_id;
@@ -138,6 +139,7 @@ pub(crate) struct Intent {
 pub struct AllocHandle {
     intent: watch::Sender<Intent>,
     running: watch::Receiver<BTreeMap<String, TaskHandle>>,
+    standing: watch::Receiver<Standing>,
     facts: mpsc::Sender<Fact>,
 }
 
@@ -159,6 +161,11 @@ impl AllocHandle {
     /// Its tasks that the drivers know now, by name.
     pub fn running(&self) -> BTreeMap<String, TaskHandle> {
         self.running.borrow().clone()
+    }
+
+    /// How far it is.
+    pub fn standing(&self) -> Standing {
+        *self.standing.borrow()
     }
 
     /// Tells the runner what somebody wants of its tasks.
@@ -197,9 +204,10 @@ pub fn spawn(
     let claimed = actual.tasks.iter().map(|task| task.name.clone()).filter(|name| has_driver(name));
     let claimed = claimed.filter(|name| edge.claim(&task_id(wanted.alloc.id, name))).collect();
     let (running_tx, running) = watch::channel(BTreeMap::new());
+    let (standing_tx, standing) = watch::channel(Standing::default());
     let (saved, told, report_due) = (None, None, None);
-    let is_over = edge.lives.begin(wanted.alloc.id);
-    let handle = AllocHandle { intent, running, facts: facts_tx.clone() };
+    let is_over = edge.lives.begin(wanted.alloc.id, wanted.alloc.previous_allocation);
+    let handle = AllocHandle { intent, running, standing, facts: facts_tx.clone() };
     let runner = Runner {
         edge,
         dir,
@@ -210,6 +218,7 @@ pub fn spawn(
         report_due,
         claimed,
         running_tx,
+        standing_tx,
         is_over,
         heard,
         reports,
@@ -234,8 +243,9 @@ struct Runner {
     /// Its tasks that ran before this agent.
     claimed: BTreeSet<String>,
     running_tx: watch::Sender<BTreeMap<String, TaskHandle>>,
-    /// Tells the alloc that replaces it.
-    is_over: watch::Sender<bool>,
+    standing_tx: watch::Sender<Standing>,
+    /// Tells the alloc that replaces it, which may want its ports, its addresses and its data.
+    is_over: Arc<watch::Sender<bool>>,
     heard: watch::Receiver<Intent>,
     reports: mpsc::Sender<Report>,
     facts_tx: mpsc::Sender<Fact>,
@@ -248,13 +258,18 @@ impl Runner {
         loop {
             let decision = decide(&self.wanted, &mut self.actual, self.edge.limits, clock::now());
             let on_disk = self.save();
-            let is_over = self.actual.is_over();
-            self.is_over.send_if_modified(|was_over| std::mem::replace(was_over, is_over) != is_over);
+            let standing = self.actual.standing();
+            let is_over = standing.is_over && !self.actual.is_preparing();
+            self.standing_tx.send_replace(standing);
+            if is_over && !self.actual.is_prepared {
+                // There is nothing to clean up.
+                self.is_over.send_replace(true);
+            }
             let report_at = self.report().await;
             for action in decision.actions {
                 self.begin(action, on_disk.clone());
             }
-            if self.actual.is_removed && self.actual.is_over() {
+            if self.actual.is_removed && is_over {
                 self.remove().await;
                 return;
             }
@@ -295,7 +310,7 @@ impl Runner {
         self.saved = Some(self.actual.clone());
         let known = self.actual.tasks.iter().filter_map(|task| Some((task.name.clone(), task.handle.clone()?)));
         self.running_tx.send_replace(known.collect());
-        OnDisk(Arc::new(tokio::sync::Mutex::new(Some(self.edge.journal.save(self.wanted.alloc.id, &self.actual)))))
+        OnDisk::of(self.edge.journal.save(self.wanted.alloc.id, &self.actual))
     }
 
     /// Reports what has changed. Gives the time at which a report that is held back is due.
@@ -358,6 +373,9 @@ impl Runner {
                 continue;
             }
             for fact in facts_of(&name, stage, asked.clone(), found) {
+                if stage == Stage::Running && self.wanted.shall_run() && matches!(fact, Fact::Lost { .. }) {
+                    count_missing(&self.wanted, &name);
+                }
                 if let Fact::Started { .. } = &fact {
                     // A task that the journal had not seen start: its directories are there all the same.
                     self.actual.prepare_begun = true;
@@ -388,8 +406,8 @@ impl Runner {
                     let Some(previous) = previous else { return };
                     tokio::select! {
                         () = edge.lives.over(previous) => {}
-                        // It is not to run any more: there is nothing to wait for.
-                        _ = heard.wait_for(|intent| intent.is_removed || !intent.wanted.shall_run()) => {}
+                        // It goes: there is nothing to wait for.
+                        Ok(_) = heard.wait_for(|intent| intent.is_removed) => {}
                     }
                 };
                 self.step_after(begin, move |edge, wanted| {
@@ -434,12 +452,13 @@ impl Runner {
             }),
             Action::Forget { task } => self.forget(task, on_disk),
             Action::CleanUp => {
-                let dir = self.dir.clone();
+                let (dir, is_over) = (self.dir.clone(), self.is_over.clone());
                 self.step(move |edge, wanted| {
                     edge.networks.poststop(wanted.alloc.id);
                     if let Err(error) = dir.unmount() {
                         tracing::warn!(error = %error, cause = %error.source, "alloc directory not unmounted");
                     }
+                    is_over.send_replace(true);
                     None
                 });
             }
@@ -515,22 +534,9 @@ impl Runner {
         if let Some(Err(error)) = self.blocking(remove).await {
             tracing::warn!(error = %error, cause = %error.source, "alloc directory not removed");
         }
+        self.is_over.send_replace(true);
         self.edge.lives.forget(self.wanted.alloc.id);
         let _ = self.reports.send(Report::Gone(self.wanted.alloc.id)).await;
-    }
-}
-
-/// Resolves when what was handed to the journal is on disk, for all who wait: the first does so, the others for the first.
-#[derive(Clone, Default)]
-struct OnDisk(Arc<tokio::sync::Mutex<Option<oneshot::Receiver<()>>>>);
-
-impl OnDisk {
-    async fn wait(self) {
-        let mut receiver = self.0.lock().await;
-        if let Some(receiver) = receiver.take() {
-            // A disk that takes nothing must not keep tasks from being restarted; the journal has said so in the log.
-            let _ = receiver.await;
-        }
     }
 }
 
@@ -549,6 +555,13 @@ pub(crate) fn tell_exit(
             let _ = facts.send(Fact::Exited { task, exit }).await;
         }
     });
+}
+
+/// A task that shall run is not there: one way of the audit; the agent counts the other.
+fn count_missing(wanted: &Wanted, task: &str) {
+    let alloc = wanted.alloc.id.to_string();
+    let labels = [("alloc_id", alloc.as_str()), ("job", wanted.job.id.as_str()), ("task", task)];
+    drover_metrics::count("nomad.client.audit.missing", &labels, 1.0);
 }
 
 /// What finding a task in this state means for the alloc.

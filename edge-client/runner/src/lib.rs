@@ -16,6 +16,7 @@ pub mod signal;
 
 pub mod alloc_runner;
 pub mod exec;
+mod on_disk;
 pub mod previous;
 pub mod start;
 mod starting;

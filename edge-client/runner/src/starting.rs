@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use drover_drivers::driver::Preparing;
-use drover_drivers::{Driver, StartError, TaskHandle, TaskStart};
+use drover_drivers::{Driver, TaskHandle, TaskStart};
 use drover_model::alloc::NetworkStatus;
 use tokio::sync::{mpsc, watch};
 
 use crate::alloc_runner::{Edge, Intent, tell_exit};
-use crate::decide::actual::Fact;
+use crate::decide::actual::{Fact, StartFailure};
 use crate::decide::lifecycle::Role;
 use crate::decide::wanted::Wanted;
 use crate::start::{failure, ready};
@@ -54,13 +54,13 @@ impl Starting {
                 let outlives =
                     self.wanted.group().and_then(|group| group.task(&self.task)).map(Role::of) == Some(Role::Poststop);
                 let prepared = tokio::select! {
-                    prepared = preparing => prepared,
+                    prepared = preparing => prepared.map_err(failure),
                     _ = self.heard.wait_for(|intent| intent.is_removed || !(outlives || intent.wanted.shall_run())) => {
-                        Err(StartError::Failed("the task is not wanted any more".to_owned()))
+                        Err(StartFailure::Unwanted)
                     }
                 };
                 match prepared {
-                    Err(error) => Err(failure(error)),
+                    Err(failure) => Err(failure),
                     Ok(()) => match self.seated(move || driver.start(*start).map_err(failure)).await {
                         Some(started) => started,
                         None => return,

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[path = "alloc_life/around.rs"]
 mod around;
+#[path = "alloc_life/audit.rs"]
+mod audit;
 
 type Case = (&'static str, fn());
 
@@ -42,11 +44,19 @@ fn main() {
         ("an_end_that_is_known_counts_once", an_end_that_is_known_counts_once),
         ("tasks_of_a_killed_supervisor_run_on_under_the_next", tasks_of_a_killed_supervisor_run_on_under_the_next),
         ("a_start_takes_the_place_of_one_that_nobody_watched", a_start_takes_the_place_of_one_that_nobody_watched),
+        (
+            "a_wanted_task_that_is_not_there_is_counted_and_fails",
+            audit::a_wanted_task_that_is_not_there_is_counted_and_fails,
+        ),
         ("a_command_that_is_not_there_is_told", a_command_that_is_not_there_is_told),
         ("an_exec_task_sees_its_own_root", an_exec_task_sees_its_own_root),
         ("an_exec_task_sees_its_volumes_and_servers", around::an_exec_task_sees_its_volumes_and_servers),
         ("a_volume_that_cannot_be_had_is_told", around::a_volume_that_cannot_be_had_is_told),
         ("a_sticky_alloc_leaves_its_data_when_it_is_over", around::a_sticky_alloc_leaves_its_data_when_it_is_over),
+        (
+            "a_replacement_of_a_replacement_waits_for_both_and_gets_the_data",
+            around::a_replacement_of_a_replacement_waits_for_both_and_gets_the_data,
+        ),
     ];
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let mut failed = 0;

@@ -267,15 +267,20 @@ fn bind_mount(bind: &Bind) -> Result<Option<Value>, String> {
             false => Err(format!("bind {}: {}", bind.source.display(), errno_text(&err))),
         };
     }
-    let access = match (bind.read_only, kernel_has_recursive_read_only()) {
-        (false, _) => "rw",
-        (true, true) => "rro",
-        (true, false) => "ro",
-    };
+    let access = access_of(bind.read_only);
     Ok(Some(json!({
         "destination": bind.target, "type": "bind", "source": bind.source,
         "options": ["rbind", if bind.follows_host { "rslave" } else { "rprivate" }, "nosuid", access],
     })))
+}
+
+/// The word for it among a mount's options, for what is mounted below too where the kernel can.
+pub(crate) fn access_of(read_only: bool) -> &'static str {
+    match (read_only, kernel_has_recursive_read_only()) {
+        (false, _) => "rw",
+        (true, true) => "rro",
+        (true, false) => "ro",
+    }
 }
 
 /// Read-only for submounts too needs mount_setattr, which came with Linux 5.12.

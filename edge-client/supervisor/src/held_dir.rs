@@ -1,7 +1,7 @@
 //! Opening a directory of which tasks own a part, without being led elsewhere by a link that one of them has planted.
 //!
 //! A link is followed only where nobody but root or this process's user could have put it: operators may keep their data
-//! behind links, tasks may not.
+//! behind links, tasks may not. A task may be root itself: the directory that is wanted is never a link.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,10 +24,11 @@ pub fn make(path: &Path) -> io::Result<OwnedFd> {
 fn walk(path: &Path, makes: bool) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut dir = rustix::fs::open("/", flags, Mode::empty())?;
-    for component in path.components() {
+    let mut components = path.components().peekable();
+    while let Some(component) = components.next() {
         match component {
             Component::RootDir | Component::CurDir => {}
-            Component::Normal(name) => dir = enter(&dir, name, makes)?,
+            Component::Normal(name) => dir = enter(&dir, name, makes, components.peek().is_some())?,
             Component::ParentDir | Component::Prefix(_) => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
         }
     }
@@ -35,7 +36,7 @@ fn walk(path: &Path, makes: bool) -> io::Result<OwnedFd> {
     Ok(openat(&dir, ".", flags, Mode::empty())?)
 }
 
-fn enter(dir: &OwnedFd, name: &OsStr, makes: bool) -> io::Result<OwnedFd> {
+fn enter(dir: &OwnedFd, name: &OsStr, makes: bool, may_be_link: bool) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let enter = || openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty());
     match enter() {
@@ -46,7 +47,9 @@ fn enter(dir: &OwnedFd, name: &OsStr, makes: bool) -> io::Result<OwnedFd> {
             }
             Ok(enter()?)
         }
-        Err(Errno::NOTDIR | Errno::LOOP) if is_trusted_link(dir, name)? => Ok(openat(dir, name, flags, Mode::empty())?),
+        Err(Errno::NOTDIR | Errno::LOOP) if may_be_link && is_trusted_link(dir, name)? => {
+            Ok(openat(dir, name, flags, Mode::empty())?)
+        }
         entered => Ok(entered?),
     }
 }
@@ -78,6 +81,7 @@ mod tests {
         let check = |name: &str, is_open: bool| assert_eq!(open(&path(name)).is_ok(), is_open, "{name}");
         check("real/deep", true);
         check("link/deep", true);
+        check("link", false);
         check("open", true);
         check("open/planted", false);
         check("open/planted/deep", false);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::cgroup_files::errno_text;
-use crate::container::ContainerPlan;
-use crate::image_spec::{Device, ImageSpec};
+use crate::container::{ContainerPlan, access_of};
+use crate::image_spec::{Device, HeldBind, ImageSpec};
 use crate::spec::{ContainerSpec, NamespaceMode, TaskSpec};
 
 /// The capabilities in the order of the kernel's numbers.
@@ -55,7 +55,7 @@ const CAPABILITIES: &[&str] = &[
     "CHECKPOINT_RESTORE",
 ];
 
-/// Adds it to the configuration that `exec` would have. `held` are the sources of the image's held binds.
+/// Adds it to the configuration that `exec` would have. `held` are the sources of the image's own and held binds.
 pub(crate) fn add(
     config: &mut Value,
     spec: &TaskSpec,
@@ -145,19 +145,23 @@ fn mounts(config: &mut Value, container: &ContainerSpec, image: &ImageSpec, held
     let binds = container.binds.len();
     let place = mounts.as_array().map_or(0, |mounts| mounts.len().saturating_sub(binds));
     let tmpfs = image.tmpfs.iter().map(|tmpfs| {
-        let mut options: Vec<&str> = vec!["nosuid", "nodev"];
+        let mut options: Vec<&str> = vec!["nosuid"];
         options.extend(tmpfs.options.iter().map(String::as_str));
+        // The last word counts.
+        options.push("nodev");
         json!({"destination": tmpfs.target, "type": "tmpfs", "source": "tmpfs", "options": options})
     });
-    let tmpfs: Vec<Value> = tmpfs.collect();
+    let (own, held) = held.split_at(image.own_binds.len().min(held.len()));
+    let first: Vec<Value> = tmpfs.chain(image.own_binds.iter().zip(own).map(held_mount)).collect();
     if let Some(mounts) = mounts.as_array_mut() {
-        mounts.splice(place..place, tmpfs);
+        mounts.splice(place..place, first);
+        mounts.extend(image.held_binds.iter().zip(held).map(held_mount));
     }
-    for (bind, source) in image.held_binds.iter().zip(held) {
-        let access = if bind.read_only { "ro" } else { "rw" };
-        let options = json!(["rbind", "rprivate", "nosuid", "nodev", access]);
-        append(mounts, json!({"destination": bind.target, "type": "bind", "source": source, "options": options}));
-    }
+}
+
+fn held_mount((bind, source): (&HeldBind, &PathBuf)) -> Value {
+    let options = json!(["rbind", "rprivate", "nosuid", "nodev", access_of(bind.read_only)]);
+    json!({"destination": bind.target, "type": "bind", "source": source, "options": options})
 }
 
 fn add_device(config: &mut Value, device: &Device) -> Result<(), String> {

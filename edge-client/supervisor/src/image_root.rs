@@ -19,14 +19,15 @@ use crate::users::{self, User};
 const USERS_BYTES_MAX: u64 = 1 << 20;
 
 /// In the helper: makes the root at `root` and holds the bind sources below `stage`. Returns these, in the order of
-/// [`ImageSpec::held_binds`].
+/// [`ImageSpec::own_binds`] and [`ImageSpec::held_binds`].
 pub(crate) fn make(image: &ImageSpec, root: &Path, stage: &Path) -> Result<Vec<PathBuf>, String> {
     crate::sys::own_mounts().map_err(|err| format!("enter a mount namespace: {}", errno_text(&err)))?;
     // What is mounted from here on must not reach the host.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(|err| said("leave the host's mounts", err))?;
     mount_layers(image, root)?;
-    image.held_binds.iter().enumerate().map(|(number, bind)| hold(bind, &stage.join(number.to_string()))).collect()
+    let binds = image.own_binds.iter().chain(&image.held_binds);
+    binds.enumerate().map(|(number, bind)| hold(bind, &stage.join(number.to_string()))).collect()
 }
 
 fn said(what: &str, err: Errno) -> String {
@@ -68,20 +69,18 @@ fn escaped(path: &Path) -> String {
 
 /// Mounts the source of a bind where nobody can put anything else in its place.
 fn hold(bind: &HeldBind, place: &Path) -> Result<PathBuf, String> {
-    let shown = bind.base.join(&bind.path);
-    let failed = |err: io::Error| format!("bind {}: {}", shown.display(), errno_text(&err));
+    let place_of_source = bind.base.join(&bind.within);
+    let shown = place_of_source.join(&bind.path);
+    let failed = |err: io::Error| match Errno::from_io_error(&err) {
+        Some(Errno::XDEV | Errno::LOOP) => {
+            format!("bind {}: it leads out of {}", shown.display(), place_of_source.display())
+        }
+        _ => format!("bind {}: {}", shown.display(), errno_text(&err)),
+    };
     let base = File::open(&bind.base).map_err(failed)?;
-    if bind.makes_source {
-        make_dirs(&base, &bind.path, ResolveFlags::BENEATH).map_err(failed)?;
-    }
-    let path = if bind.path.as_os_str().is_empty() { Path::new(".") } else { &bind.path };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let source = openat2(&base, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
-        .map_err(|err| match err {
-            Errno::XDEV | Errno::LOOP => format!("bind {}: it leads out of {}", shown.display(), bind.base.display()),
-            err => failed(err.into()),
-        })?;
-    let source = File::from(source);
+    let no_links = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let within = find(&base, &bind.within, no_links, bind.makes_source).map_err(failed)?;
+    let source = find(&within, &bind.path, ResolveFlags::BENEATH, bind.makes_source).map_err(failed)?;
     let made = if source.metadata().map_err(failed)?.is_dir() {
         std::fs::create_dir(place)
     } else {
@@ -90,6 +89,22 @@ fn hold(bind: &HeldBind, place: &Path) -> Result<PathBuf, String> {
     made.map_err(failed)?;
     mount_bind_recursive(format!("/proc/self/fd/{}", source.as_raw_fd()), place).map_err(|err| failed(err.into()))?;
     Ok(place.to_owned())
+}
+
+/// What a relative path leads to; empty means `base`. What is missing becomes a directory if it `makes` that.
+fn find(base: &File, path: &Path, resolve: ResolveFlags, makes: bool) -> io::Result<File> {
+    if path.as_os_str().is_empty() {
+        return base.try_clone();
+    }
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let open = || openat2(base, path, flags, Mode::empty(), resolve | ResolveFlags::NO_MAGICLINKS).map(File::from);
+    match open() {
+        Err(Errno::NOENT) if makes => {
+            make_dirs(base, path, resolve)?;
+            Ok(open()?)
+        }
+        found => Ok(found?),
+    }
 }
 
 /// Makes the directories of a relative path; none of it leaves `base`.

@@ -26,6 +26,8 @@ pub struct ImageSpec {
     pub groups: Vec<String>,
     /// The name that the task sees of its machine; empty means the host's.
     pub hostname: String,
+    /// The same as `held_binds`, for what every other bind may lie in.
+    pub own_binds: Vec<HeldBind>,
     /// Paths of the host below a directory that others may change: links in them are not followed out of it.
     pub held_binds: Vec<HeldBind>,
     /// File systems in memory.
@@ -49,7 +51,10 @@ pub struct ImageSpec {
 pub struct HeldBind {
     /// The directory, absolute. It itself must be safe.
     pub base: PathBuf,
-    /// The path below it, relative and without `..`; empty means the directory.
+    /// A path below it, relative and without `..`. No part of it may be a link.
+    #[serde(default)]
+    pub within: PathBuf,
+    /// The path below that, relative and without `..`; empty means the place itself. Links in it may not lead out of `within`.
     pub path: PathBuf,
     /// Absolute path inside.
     pub target: PathBuf,
@@ -94,11 +99,11 @@ impl ImageSpec {
         if let Some(layer) = self.layers.iter().find(|layer| !is_below(layer) || !is_plain(layer)) {
             return Err(format!("layer {} must be a plain name", layer.display()));
         }
-        for bind in &self.held_binds {
+        for bind in self.own_binds.iter().chain(&self.held_binds) {
             check("bind base", &bind.base)?;
             check("bind target", &bind.target)?;
-            if !is_below(&bind.path) {
-                return Err(format!("bind source {} must be relative and without \"..\"", bind.path.display()));
+            if let Some(path) = [&bind.within, &bind.path].into_iter().find(|path| !is_below(path)) {
+                return Err(format!("bind source {} must be relative and without \"..\"", path.display()));
             }
         }
         for tmpfs in &self.tmpfs {

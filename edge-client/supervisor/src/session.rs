@@ -148,7 +148,10 @@ struct SessionCommand {
 impl SessionCommand {
     /// Only a child of who has joined a pid namespace is in it.
     fn fork_inside(self, entry: Entry, inside: &Inside, mut reporter: Reporter) -> ! {
-        if let Err(err) = enter(&entry.join).and_then(|()| inside.join()) {
+        // Until it executes its program it has the supervisor's descriptors, which are not for the container to look into.
+        let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        let entered = hidden.map_err(std::io::Error::from).and_then(|()| enter(&entry.join));
+        if let Err(err) = entered.and_then(|()| inside.join()) {
             fail(&mut reporter, &format!("enter the task: {}", errno_text(&err)));
         }
         match sys::fork() {

@@ -164,7 +164,20 @@ fn prepare(
         let is_root = user.is_none_or(|user| user.uid == 0);
         sys::hold_capabilities(mask, !rights.has_image, is_root || !rights.has_image)?;
     }
-    std::env::set_current_dir(&spec.cwd)
+    std::env::set_current_dir(&spec.cwd)?;
+    if rights.capabilities.is_some() {
+        refuse_outside()?;
+    }
+    Ok(())
+}
+
+/// This process still has the supervisor's descriptors: by `/proc/self/fd` an image's working directory could be one of the
+/// host's directories. The kernel has no path from the container's root to such a one.
+fn refuse_outside() -> io::Result<()> {
+    match rustix::process::getcwd(Vec::new()) {
+        Ok(cwd) if cwd.as_bytes().starts_with(b"/") => Ok(()),
+        _ => Err(io::Error::other("its working directory leads out of the container")),
+    }
 }
 
 /// The task's environment with what a login would add.

@@ -20,7 +20,7 @@ use crate::settings;
 const HANDSHAKES_MAX: usize = 512;
 /// From so many on, a caller must first show that it receives at the address it claims.
 const UNPROVED_HANDSHAKES_MAX: usize = 128;
-/// The same from one address, where addresses are bounded: whoever begins handshakes and leaves them must not keep the others,
+/// The same from one proved address, where addresses are bounded: whoever begins handshakes and leaves them must not keep the others,
 /// servers among them, from theirs.
 const HANDSHAKES_PER_ADDRESS_MAX: usize = 128;
 /// Connections that are judged and wait to be taken.
@@ -68,8 +68,11 @@ pub(crate) async fn accept_all(endpoint: quinn::Endpoint, shared: Arc<Shared>, a
             let _ = incoming.retry();
             continue;
         }
-        let of_address = places.shaking.take(incoming.remote_address().ip(), HANDSHAKES_PER_ADDRESS_MAX);
-        if is_bounded && of_address.is_none() {
+        // An address that was not proved may be another's: who only claims it must not use up what that one gets.
+        let counts = is_bounded && incoming.remote_address_validated();
+        let of_address =
+            counts.then(|| places.shaking.take(incoming.remote_address().ip(), HANDSHAKES_PER_ADDRESS_MAX));
+        if matches!(of_address, Some(None)) {
             incoming.refuse();
             continue;
         }
@@ -100,31 +103,31 @@ async fn welcome_one(
     // Before its end there is nobody to whom a reason could be given.
     let connection =
         until(end, async { incoming.accept()?.await }).await.ok_or_else(|| Closed::Failed(late().reason))??;
+    let refused = |Refusal { code, reason }: Refusal| {
+        connection.close(code.into(), &reason_bytes(&reason));
+        Closed::Failed(reason)
+    };
     let judged = until(end, decide(&connection, shared, places)).await.unwrap_or_else(|| Err(late()));
-    let placed = match judged {
-        Ok(judged) => until(end, accepted.reserve()).await.map(|place| (judged, place)).ok_or_else(late),
-        Err(refusal) => Err(refusal),
-    };
-    let (judged, place) = match placed {
-        Ok((judged, Ok(place))) => (judged, place),
-        Ok((_, Err(_))) => {
-            connection.close(CloseCode::SHUTDOWN.into(), b"");
-            return Err(Closed::Here);
-        }
-        Err(Refusal { code, reason }) => {
-            connection.close(code.into(), &reason_bytes(&reason));
-            return Err(Closed::Failed(reason));
-        }
-    };
+    let judged = judged.map_err(refused)?;
     settings::widen_for(judged.protocol, &connection);
+    // Before there is a place: one that does not take its welcome, a stranger perhaps, must not keep the others from theirs.
+    until(end, welcome(&connection, judged.node_key.as_ref())).await.unwrap_or_else(|| Err(refused(late())))?;
+    let Ok(place) = until(end, accepted.reserve()).await.ok_or_else(|| refused(late()))? else {
+        connection.close(CloseCode::SHUTDOWN.into(), b"");
+        return Err(Closed::Here);
+    };
+    place.send(judged.into_accepted(connection.clone(), shared));
+    Ok(())
+}
+
+async fn welcome(connection: &quinn::Connection, key: Option<&NodeKey>) -> Result<(), Closed> {
     let mut welcome = connection.open_uni().await?;
     // A lost connection is noticed by whoever takes it.
     let _ = welcome.write_all(&WELCOME).await;
-    if let Some(key) = &judged.node_key {
-        let _ = welcome.write_all(&introduction(&connection, key)?).await;
+    if let Some(key) = key {
+        let _ = welcome.write_all(&introduction(connection, key)?).await;
     }
     let _ = welcome.finish();
-    place.send(judged.into_accepted(connection, shared));
     Ok(())
 }
 

@@ -83,6 +83,17 @@ fn series_are_bounded_and_the_rest_is_counted() {
 }
 
 #[test]
+fn a_full_registry_says_so() {
+    let registry = registry(Settings { series_max: 2, ..Settings::default() });
+    for number in 0..5 {
+        registry.record(Kind::Gauge, "many", &[("n", &number.to_string())], 1.0);
+    }
+    registry.roll(at(10));
+    let shown = registry.interval();
+    assert_eq!(shown.counters.iter().map(|(name, _, of)| (*name, of.sum)).collect::<Vec<_>>(), [(REFUSED, 3.0)]);
+}
+
+#[test]
 fn left_out_names_and_followers() {
     let filter = Filter::new(&["-out".to_owned()], true).unwrap();
     let registry = registry(Settings::default());

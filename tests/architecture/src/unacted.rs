@@ -26,7 +26,7 @@ const READS: &[(&str, &[&str])] = &[
     ("secret", &["task.secrets"]),
     ("identity", &[".identity.iter", ".identities", "task.identity"]),
     ("csi_plugin", &[".csi_plugin_config"]),
-    ("device", &[".devices"]),
+    ("device", &["resources.devices"]),
     ("multiregion", &[".multiregion"]),
 ];
 

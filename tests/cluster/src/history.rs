@@ -17,8 +17,8 @@ use crate::dice::Dice;
 use crate::region::{Place, Region, WHOLE_MAX};
 use crate::writers::small_job;
 
-/// The rest after a call that failed at once.
-const REST: Duration = Duration::from_millis(10);
+/// The rest after a call that failed: sixty clients that ask at once again would keep two cores from the servers.
+const REST: Duration = Duration::from_millis(50);
 /// Between two stale reads of one server: they are cheap, and shall leave the machine to those that are not.
 const STALE_PACE: Duration = Duration::from_millis(50);
 /// The longest time until a history is full.

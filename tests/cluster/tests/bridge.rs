@@ -48,6 +48,25 @@ impl Host {
     }
 }
 
+/// An agent, which ends when this is dropped.
+struct Running(Child);
+
+impl Running {
+    fn end(&mut self, signal: Signal) {
+        processes::signal(self.0.id(), signal);
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Its supervisor sees it and takes everything away.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.end(Signal::KILL);
+        }
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
@@ -66,21 +85,20 @@ fn a_bridged_job_is_reached_and_leaves_nothing_after_a_kill() {
     let host = Host::new();
     let log_file = std::fs::File::create(dir.join("agent.log")).unwrap();
     let log = || std::fs::read_to_string(dir.join("agent.log")).unwrap_or_default();
-    let mut agent = host
+    let agent = host
         .command(dir, &binary("drover"))
         .args(["agent", "-dev"])
         .stderr(log_file.try_clone().unwrap())
         .stdout(log_file)
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut agent = Running(agent.unwrap());
     wait_for("a ready node", WAIT, || {
         let said = host.drover(dir, &["node", "status"]);
         if said.stdout.contains(" ready") { Ok(()) } else { Err(format!("{said:#?}\n{}", log())) }
     });
     let shown = host.drover(dir, &["node", "status", "-self", "-verbose"]).stdout;
     if shown.contains("network.bridge.undetected") {
-        processes::signal(agent.id(), Signal::INT);
-        agent.wait().unwrap();
+        agent.end(Signal::INT);
         return println!("skipped: {shown}");
     }
     let plugin = shown.lines().find(|line| line.contains("plugins.cni.version.bridge"));
@@ -110,8 +128,7 @@ fn a_bridged_job_is_reached_and_leaves_nothing_after_a_kill() {
     assert_eq!(told["NetworkStatus"]["Address"], "172.26.64.2");
     assert!(host.links(dir).contains("drover-"), "{}", host.links(dir));
 
-    processes::signal(agent.id(), Signal::KILL);
-    agent.wait().unwrap();
+    agent.end(Signal::KILL);
     wait_for("nothing but loopback", WAIT, || {
         let links = host.links(dir);
         if links.lines().count() == 1 && links.starts_with("lo ") { Ok(()) } else { Err(format!("{links}\n{}", log())) }

@@ -120,7 +120,7 @@ fn a_flipped_bit_is_named_or_harmless() {
             match outcome {
                 Outcome::Runs(lost) if lost.is_empty() && !log.contains("panicked") => harmless += 1,
                 Outcome::Refuses(1) if named && !log.contains("panicked") => refused += 1,
-                Outcome::Runs(lost) => wrong.push(format!("{path:?} bit {bit}: {} lost: {}", lost.len(), lost[0])),
+                Outcome::Runs(lost) => wrong.push(format!("{path:?} bit {bit}: lost {lost:?}\n{log}")),
                 Outcome::Refuses(code) => wrong.push(format!("{path:?} bit {bit}: exit {code}\n{log}")),
                 Outcome::Hangs => wrong.push(format!("{path:?} bit {bit}: hangs\n{log}")),
             }

@@ -1,6 +1,6 @@
 //! Compare-and-set registers of a region that suffers: recorded histories are linearizable, and stale reads never go back.
 //!
-//! Longer: `DROVER_HISTORIES=200 cargo test -p drover-cluster --test region_history`. `DROVER_SEED` has the faults again.
+//! Longer: `DROVER_OPERATIONS=2000 DROVER_HISTORIES=200 cargo test -p drover-cluster --test region_history`. `DROVER_SEED` has the faults again.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const STEADY: usize = 50;
 #[test]
 fn histories_under_faults_are_linearizable() {
     let histories = size("DROVER_HISTORIES", AT_ONCE);
-    let operations = size("DROVER_OPERATIONS", 2000);
+    let operations = size("DROVER_OPERATIONS", 500);
     let mut dice = Dice::of_environment("histories");
     let sky = Dice::new(dice.roll(usize::MAX) as u64);
     let mut region = Region::relayed("history", 3, Weather::FAIR, sky, "");

@@ -95,3 +95,28 @@ fn a_whole_recorded_node() {
     assert_eq!(ran.stderr, "");
     assert!(!ran.stdout.contains("Utilization"), "{}", ran.stdout);
 }
+
+#[test]
+fn metadata_is_set_and_shown() {
+    let id = "e67b052f-1d9b-8274-2cb0-75fd75b130da";
+    let shown = j!({
+        "Meta": { "color": "red", "rack2": "" },
+        "Dynamic": { "color": "red", "rack": null },
+        "Static": { "rack": "r1" },
+    });
+    let agent = Agent::start(&[
+        ("GET /v1/nodes", vec![json(j!([{ "ID": id, "Name": "alpha" }])), json(j!([]))]),
+        ("POST /v1/client/metadata", vec![json(shown.clone()), text(400, "\"a b\" is invalid")]),
+        ("GET /v1/client/metadata", vec![json(shown)]),
+    ]);
+    let nothing = "Must specify -unset or at least 1 key=value pair";
+    agent.run("node meta apply").failed(nothing);
+    agent.run("node meta apply -node-id e67b -unset rack,dyn color=red").printed("");
+    agent
+        .run("node meta apply x")
+        .failed("Error applying dynamic node metadata: Unexpected response code: 400 (\"a b\" is invalid)");
+    agent.run("node meta read -node-id 00").failed("No node(s) with prefix or id \"00\" found");
+    agent.run("node meta read").printed(
+        "All Meta\ncolor = red\nrack2 = <none>\n\nDynamic Meta\ncolor = red\nrack  = <unset>\n\nStatic Meta\nrack = r1",
+    );
+}

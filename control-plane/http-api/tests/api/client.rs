@@ -43,6 +43,19 @@ async fn what_no_edge_is_needed_for_is_refused_in_words() {
     check("GET", "/v1/client/stats", "", 400, "No local Node and node_id not provided").await;
     let node = format!("/v1/client/stats?node_id={NOBODY}");
     check("GET", &node, "", 404, &format!("Unknown node {NOBODY}")).await;
+    check("PUT", &alloc("gc"), "", 404, &unknown).await;
+    check("GET", "/v1/client/allocation/zz/gc", "", 500, no_uuid).await;
+    check("GET", "/v1/client/gc", "", 400, "No local Node and node_id not provided").await;
+    check("PUT", &format!("/v1/client/gc?node_id={NOBODY}"), "", 500, &format!("Unknown node {NOBODY}")).await;
+    let meta = "/v1/client/metadata";
+    let unknown_node = format!("Unknown node {NOBODY}");
+    check("PUT", meta, "{}", 405, "Invalid method").await;
+    check("POST", meta, "", 400, "Request body is empty").await;
+    check("POST", meta, "{", 400, "unexpected EOF").await;
+    check("POST", meta, "{}", 400, "missing required Meta object").await;
+    check("POST", meta, r#"{"Meta":{"a":null}}"#, 400, "No local Node and node_id not provided").await;
+    check("POST", meta, &format!(r#"{{"NodeID":"{NOBODY}","Meta":{{}}}}"#), 500, &unknown_node).await;
+    check("GET", &format!("{meta}?node_id={NOBODY}"), "", 500, &unknown_node).await;
     let page = "GET /v1/client/allocation/x/exec HTTP/1.1\r\nHost: localhost:4646\r\nOrigin: http://evil.example\r\n\
                 Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n\r\n";
     let mut stream = TcpStream::connect(running.address).await.unwrap();

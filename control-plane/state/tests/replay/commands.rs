@@ -14,6 +14,7 @@ use drover_model::namespace::{Capabilities, NamespaceSpec};
 use drover_model::node::{Eligibility, Node, NodeStatus};
 use drover_model::plan::{DeploymentUpdate, Plan, PlanStop, PlanUpdate};
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
+use drover_state::autopilot::AutopilotConfig;
 use drover_state::join_token::JoinToken;
 use drover_state::scaling::ScalingEvent;
 use drover_state::submission::Submission;
@@ -22,7 +23,7 @@ use drover_state::{
 };
 
 /// How many kinds of commands there are.
-pub const KINDS: u64 = 25;
+pub const KINDS: u64 = 27;
 
 /// Makes commands; equal seeds make equal commands.
 pub struct Commands {
@@ -291,6 +292,7 @@ impl Commands {
             uses_left: self.maybe(|own| own.below(3) as u32),
             expires_at: self.now().plus(Duration::from_secs(self.below(20))),
             created_at: self.now(),
+            region: self.pick(&["", "", "west"]).to_owned(),
             ..JoinToken::default()
         }
     }
@@ -358,6 +360,11 @@ impl Commands {
             }
             23 => Command::UpsertNamespace { namespace: Box::new(self.namespace()) },
             24 => Command::DeleteNamespace { name: self.namespace().name },
+            25 => {
+                let config = AutopilotConfig { min_quorum: self.below(4), ..AutopilotConfig::default() };
+                Command::SetAutopilotConfig { config: Box::new(config), cas: self.maybe(|own| own.below(120)) }
+            }
+            26 => Command::ReconcileSummaries,
             1 => Command::RegisterJob(Box::new(RegisterJob {
                 job: self.job(),
                 eval: self.maybe(Self::eval),

@@ -2,6 +2,8 @@
 //! This binary is the supervisor too, hence its own main.
 #![allow(clippy::unwrap_used, reason = "a test, though not one that the harness knows")]
 
+mod gc;
+mod meta;
 mod server;
 
 use std::collections::BTreeMap;
@@ -32,6 +34,12 @@ fn main() {
         ("what_nobody_wants_ends_after_a_second_look", what_nobody_wants_ends_after_a_second_look),
         ("an_edge_touches_nothing_of_another_one", an_edge_touches_nothing_of_another_one),
         ("a_finished_batch_task_never_runs_again", a_finished_batch_task_never_runs_again),
+        ("what_people_set_of_a_node_is_registered_and_kept", meta::what_people_set_of_a_node_is_registered_and_kept),
+        ("what_is_left_of_ended_allocs_goes_when_asked", gc::what_is_left_of_ended_allocs_goes_when_asked),
+        (
+            "ended_allocs_make_room_but_not_before_their_data_was_taken_over",
+            gc::ended_allocs_make_room_but_not_before_their_data_was_taken_over,
+        ),
         ("a_certificate_is_renewed_without_a_break_for_tasks", a_certificate_is_renewed_without_a_break_for_tasks),
     ];
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
@@ -248,6 +256,13 @@ fn spoil(dir: &std::path::Path, is_torn: bool) {
     std::fs::write(&file, &bytes[..if is_torn { bytes.len() - 3 } else { 0 }]).unwrap();
 }
 
+/// How many tasks that nobody wants were counted so far.
+fn unwanted_tasks() -> f64 {
+    let totals = drover_metrics::process().totals();
+    let of = totals.iter().filter(|(name, ..)| *name == "nomad.client.audit.unwanted").flat_map(|(.., series)| series);
+    of.filter(|series| series.labels.iter().any(|(_, value)| value == "task")).map(|series| series.total.sum).sum()
+}
+
 fn what_nobody_wants_ends_after_a_second_look() {
     run(async || {
         let dir = tempfile::tempdir().unwrap();
@@ -276,6 +291,7 @@ fn what_nobody_wants_ends_after_a_second_look() {
         assert!(is_alive(pid));
 
         server.want(Vec::new());
+        let counted = unwanted_tasks();
         let edge = started(config(dir.path(), &server)).await;
         let since = std::time::Instant::now();
         tokio::time::timeout(PATIENCE, async {
@@ -286,6 +302,7 @@ fn what_nobody_wants_ends_after_a_second_look() {
         .await
         .unwrap();
         assert!(since.elapsed() > Duration::from_millis(1500), "without a second look: {:?}", since.elapsed());
+        assert_eq!(unwanted_tasks() - counted, 1.0);
         end(edge, dir.path(), &server).await;
     });
 }

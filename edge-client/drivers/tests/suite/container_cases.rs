@@ -120,6 +120,30 @@ fn mounts_stay_in_the_alloc(subject: &'static dyn Subject) -> Outcome {
     std::os::unix::fs::symlink("/etc", bed.path("alloc-1/web/local/link")).unwrap();
     let out = refused(&bed, &[("volumes", json!(["local/link:/x"]))]);
     assert!(out.contains("local/link"), "{out}");
+    std::os::unix::fs::symlink("..", bed.path("alloc-1/web/local/up")).unwrap();
+    let out = refused(&bed, &[("volumes", json!(["local/up:/x"]))]);
+    assert!(out.contains("it leads out of"), "{out}");
+    // Who could write to these could have the next start follow a link of its own to anywhere on the host.
+    for own in ["..", ".", "../other", "container/etc", "private", "../other/private/x"] {
+        let out = refused(&bed, &[("volumes", json!([format!("{own}:/x")]))]);
+        assert!(out.contains("belongs to the agent"), "{own}: {out}");
+    }
+    let swapped = |place: &str| {
+        let (place, kept) = (bed.path(place), bed.path("kept"));
+        std::fs::rename(&place, &kept).unwrap();
+        std::os::unix::fs::symlink("/etc", &place).unwrap();
+        let out = refused(&bed, &[]);
+        std::fs::remove_file(&place).unwrap();
+        std::fs::rename(&kept, &place).unwrap();
+        assert!(out.contains("it leads out of"), "{out}");
+    };
+    swapped("alloc-1/web/local");
+    swapped("alloc-1/web/secrets");
+    // One file, and a link that stays where it is.
+    std::fs::write(bed.path("alloc-1/web/local/file"), "of the file\n").unwrap();
+    std::os::unix::fs::symlink("file", bed.path("alloc-1/web/local/current")).unwrap();
+    let volumes = json!(["local/file:/a", "local/current:/b", "made/new:/c"]);
+    assert_eq!(run(&bed, &[shell("cat /a /b; ls /c"), ("volumes", volumes)]), "of the file\nof the file\n");
     let mount = json!([{"type": "tmpfs", "target": "/t", "tmpfs_options": [{"size": 1048576, "mode": 511}]},
                        {"type": "bind", "source": "local/own", "target": "/o", "readonly": true}]);
     let lines = run(&bed, &[shell("stat -c %a /t; cat /o/f; touch /o/x 2>/dev/null || echo ro"), ("mount", mount)]);
@@ -162,6 +186,7 @@ fn rights_are_the_operators_to_give(subject: &'static dyn Subject) -> Outcome {
         assert!(text.contains(expected), "{text}");
     };
     check(&[("privileged", json!(true))], "privileged mode is disabled");
+    check(&[("devices", json!([{"host_path": "/dev/null"}]))], "volumes are not enabled; cannot use host device");
     check(&[("cap_add", json!(["sys_admin"]))], "driver does not allow the following capabilities: sys_admin");
     check(&[("pid_mode", json!("host"))], "cannot apply \"pid_mode\" configuration");
     check(&[("network_mode", json!("bridge"))], "needs a network of the group's own");

@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     ("auth::a_plain_login_is_shown_when_asked_for", a_plain_login_is_shown_when_asked_for),
     ("auth::logins_stand_in_settings_and_files", logins_stand_in_settings_and_files),
     ("auth::nobody_else_sees_the_login", nobody_else_sees_the_login),
+    ("auth::nobody_else_can_ask_for_the_login", nobody_else_can_ask_for_the_login),
 ];
 
 // "user:secret" and "user:wrong" in base64.
@@ -139,4 +140,24 @@ fn nobody_else_sees_the_login() {
     for other in elsewhere.seen().iter().chain(&mirror.seen()) {
         assert_eq!(other.header("authorization"), None, "{other:?}");
     }
+}
+
+fn nobody_else_can_ask_for_the_login() {
+    // Where the layers lie, somebody names a token service of its own.
+    let elsewhere = Fake::start(|seen| {
+        let realm = format!("Bearer realm=\"http://{}/token\"", seen.header("host").unwrap());
+        Reply::new(401, "{}").header("WWW-Authenticate", realm)
+    });
+    let (made, to) = (image(), elsewhere.host.clone());
+    let registry = Fake::start(move |seen| match seen.header("authorization") {
+        Some(RIGHT) if seen.target.contains("/blobs/") => {
+            Reply::new(307, "").header("Location", format!("http://{to}{}", seen.target))
+        }
+        Some(RIGHT) => made.answer(seen),
+        _ => Reply::new(401, "{}").header("WWW-Authenticate", "Basic"),
+    });
+    let place = Place::with(&registry.host);
+    let refused = pull(&place, with_login(&registry.host, "secret")).unwrap_err().sentence();
+    assert!(refused.contains("a demand for a login from where it redirects to"), "{refused}");
+    assert_eq!((elsewhere.count("/blobs/"), elsewhere.count("/token")), (1, 0));
 }

@@ -258,6 +258,22 @@ fn packets_follow_a_port_to_its_next_alloc() {
 }
 
 #[test]
+fn what_could_not_be_removed_is_known_until_it_is() {
+    on_a_host(|dir| {
+        let networks = Networks::new(settings(dir, NODE));
+        let web = networks.connect(&request("web", &[(8080, 80)])).unwrap();
+        // Something stands on the file of the namespace.
+        rustix::mount::mount_bind("/dev/null", &web.namespace).unwrap();
+        networks.release("web").unwrap_err();
+        assert_eq!(networks.find("web"), Some(web.clone()));
+        rustix::mount::unmount(&web.namespace, rustix::mount::UnmountFlags::NOFOLLOW).unwrap();
+        networks.release("web").unwrap();
+        assert_eq!(networks.find("web"), None);
+        assert_clean(&[&networks]);
+    });
+}
+
+#[test]
 fn an_address_of_the_host_is_kept_to() {
     on_a_host(|dir| {
         let networks = Networks::new(settings(dir, NODE));

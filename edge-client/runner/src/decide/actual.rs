@@ -117,6 +117,17 @@ pub struct AllocActual {
     pub ending_since: Option<Duration>,
 }
 
+/// How far an alloc is, as far as others ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Nothing of it runs, and nothing of it will.
+    pub is_over: bool,
+    /// It has its directories, with the data of the alloc whose place it takes.
+    pub is_prepared: bool,
+    /// When the last task so far ended.
+    pub ended_at: Timestamp,
+}
+
 /// Why a task did not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartFailure {
@@ -130,6 +141,8 @@ pub enum StartFailure {
     DriverFinal(String),
     /// The driver could not.
     Driver(String),
+    /// It was not wanted any more before it had begun.
+    Unwanted,
 }
 
 /// Something that happened.
@@ -248,6 +261,7 @@ impl AllocActual {
         match fact {
             Fact::Prepared(Ok(())) => self.is_prepared = true,
             Fact::Prepared(Err(reason)) => {
+                self.prepare_begun = false;
                 for task in &mut self.tasks {
                     task.state.push_event(events::setup_failure(now.wall, &reason));
                     task.die(true, now.wall);
@@ -352,6 +366,17 @@ impl AllocActual {
         self.tasks.iter().all(|task| task.stage == Stage::Dead)
     }
 
+    /// Its directories are being made, or that waits for its turn.
+    pub fn is_preparing(&self) -> bool {
+        self.prepare_begun && !self.is_prepared
+    }
+
+    /// How far it is, as far as others ask for it.
+    pub fn standing(&self) -> Standing {
+        let ended_at = self.tasks.iter().map(|task| task.state.finished_at).max().unwrap_or_default();
+        Standing { is_over: self.is_over(), is_prepared: self.is_prepared, ended_at }
+    }
+
     /// What the servers are told.
     pub fn update(&self, wanted: &Wanted, now: Now) -> AllocUpdate {
         let (mut client_status, mut description) = client_status::of(self.tasks.iter().map(|task| &task.state));
@@ -406,10 +431,11 @@ impl TaskActual {
             StartFailure::Setup(text) => events::setup_failure(now.wall, text),
             StartFailure::Hook(text) => events::hook_failed(now.wall, text),
             StartFailure::DriverFinal(text) | StartFailure::Driver(text) => events::driver_failure(now.wall, text),
+            StartFailure::Unwanted => events::killed(now.wall),
         });
         self.stage = Stage::Ended;
         self.handle = None;
-        if self.kill.is_some() {
+        if self.kill.is_some() || failure == StartFailure::Unwanted {
             self.die(false, now.wall);
         } else if is_final {
             let reason = if its.policy.attempts == 0 { NO_RESTARTS } else { UNRECOVERABLE };

@@ -14,6 +14,8 @@ pub mod restart;
 
 pub mod actual;
 
+pub mod gc;
+
 use std::time::Duration;
 
 use drover_model::Timestamp;

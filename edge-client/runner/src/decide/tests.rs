@@ -75,6 +75,7 @@ impl Life {
             ["failed", name] => {
                 Some(Fact::NotStarted { task: owned(name), failure: StartFailure::Driver("no".to_owned()) })
             }
+            ["unwanted", name] => Some(Fact::NotStarted { task: owned(name), failure: StartFailure::Unwanted }),
             ["exited", name, code] => Some(Fact::Exited {
                 task: owned(name),
                 exit: Exit { exit_code: code.parse().unwrap(), at: now.wall, ..Exit::default() },
@@ -179,6 +180,16 @@ fn a_start_that_fails_follows_the_policy_and_a_wrong_config_does_not() {
     let kinds = ["Received", "Task Setup", "Driver Failure", "Restarting", "Failed Validation", "Not Restarting"];
     assert_eq!(life.events("t"), kinds);
     assert_eq!(life.status(), "failed: Failed tasks");
+}
+
+#[test]
+fn a_start_that_is_given_up_for_a_stop_is_no_failure() {
+    let mut task = task("t");
+    task.restart_policy.attempts = 0;
+    let mut life = Life::new(JobType::Service, vec![task]);
+    life.run(&[("begin", "prepare"), ("prepared", "start t"), ("stop", ""), ("unwanted t", "clean up")]);
+    assert_eq!(life.events("t"), ["Received", "Task Setup", "Killed"]);
+    assert_eq!(life.status(), "complete: All tasks have completed");
 }
 
 #[test]

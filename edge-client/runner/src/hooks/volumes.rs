@@ -42,8 +42,11 @@ pub fn prestart(
             "host-to-task" => true,
             other => return Err(failed(format!("propagation_mode {other:?} is not supported"))),
         };
+        // What it leads to: a driver may show a link as a link, which leads elsewhere in the task's root.
+        let path = Path::new(volume["Path"].as_str().unwrap_or_default());
+        let source = path.canonicalize().map_err(|error| failed(format!("{}: {error}", path.display())))?;
         mounts.push(TaskMount {
-            source: PathBuf::from(volume["Path"].as_str().unwrap_or_default()),
+            source,
             target,
             is_read_only: volume["ReadOnly"] == true || request.is_read_only || mount["ReadOnly"] == true,
             follows_host,

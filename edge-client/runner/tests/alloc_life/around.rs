@@ -39,9 +39,12 @@ pub fn an_exec_task_sees_its_volumes_and_servers() {
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
             path
         });
+        // An operator's path may be a link: what it leads to is mounted.
+        let link = host.dir.path().join("link");
+        std::os::unix::fs::symlink(&certs, &link).unwrap();
         let mut facts = (*agent.edge.facts()).clone();
         Arc::make_mut(&mut facts.node).host_volumes =
-            [volume("data", &data, false), volume("certs[0]", &certs, true)].into();
+            [volume("data", &data, false), volume("certs[0]", &link, true)].into();
         agent.edge.set_facts(facts);
 
         let script = "cat /srv/data/file /certs/file; echo new > /srv/data/new; \
@@ -132,6 +135,59 @@ pub fn a_sticky_alloc_leaves_its_data_when_it_is_over() {
             handle.remove();
             agent.gone().await;
         }
+        end(&agent, &first).await;
+    });
+}
+
+pub fn a_replacement_of_a_replacement_waits_for_both_and_gets_the_data() {
+    run(async || {
+        let host = Host::new();
+        let mut agent = host.agent();
+        let sticky = |wanted: &mut Wanted| {
+            change(wanted, |group| group.ephemeral_disk = EphemeralDisk { sticky: true, ..EphemeralDisk::default() });
+        };
+        let script = "echo ready; trap 'echo last > local/last; exit 0' TERM; while :; do sleep 0.01; done";
+        let mut first = wanted(JobType::Service, "raw_exec", shell(script));
+        sticky(&mut first);
+        let after = |number: u8, previous: AllocId, script: &str| {
+            let mut wanted = wanted(JobType::Batch, "raw_exec", shell(script));
+            wanted.alloc.id = AllocId::from_random([number; 16]);
+            wanted.alloc.previous_allocation = Some(previous);
+            sticky(&mut wanted);
+            wanted
+        };
+        let second = after(6, first.alloc.id, "false");
+        let third = after(7, second.alloc.id, "cat local/last");
+        let unwanted = after(8, first.alloc.id, "false");
+        let root = |wanted: &Wanted| host.allocs().join(wanted.alloc.id.to_string());
+        let old = agent.spawn(&first, None);
+        agent.until(|update| update.client_status == ClientStatus::Running).await;
+        wait_for_text(&host, &first, "ready").await;
+
+        // It waits, and is not wanted any more; neither is the next, which is forgotten at once.
+        let between = agent.spawn(&second, None);
+        between.update(stopped(&second));
+        let over = |update: &AllocUpdate| update.alloc_id == second.alloc.id && update.client_status.is_terminal();
+        agent.until(over).await;
+        let forgotten = agent.spawn(&unwanted, None);
+        agent.until(|update| update.alloc_id == unwanted.alloc.id).await;
+        forgotten.remove();
+        agent.gone().await;
+        assert!(!root(&unwanted).exists());
+
+        let new = agent.spawn(&third, None);
+        agent.until(|update| update.alloc_id == third.alloc.id).await;
+        assert!(!root(&third).exists(), "the first one runs");
+        old.update(stopped(&first));
+        let ended = |update: &AllocUpdate| update.alloc_id == third.alloc.id && update.client_status.is_terminal();
+        let update = agent.until(ended).await;
+        assert_eq!(update.client_status, ClientStatus::Complete, "{:?}", texts(&update));
+        assert_eq!(log(&host, &third, "stdout"), "last\n");
+        for handle in [old, between, new] {
+            handle.remove();
+            agent.gone().await;
+        }
+        assert_eq!(std::fs::read_dir(host.allocs()).unwrap().count(), 0);
         end(&agent, &first).await;
     });
 }

@@ -13,6 +13,7 @@ use crate::support::{Bed, is_alive, is_root_or_skip, until};
 pub const CASES: &[Case] = &[
     ("a_command_runs_beside_a_task", a_command_runs_beside_a_task),
     ("a_command_runs_inside_a_container", a_command_runs_inside_a_container),
+    ("a_command_begins_inside_its_container", a_command_begins_inside_its_container),
     ("a_command_has_a_terminal", a_command_has_a_terminal),
     ("a_session_ends_with_who_asked_for_it", a_session_ends_with_who_asked_for_it),
     ("a_session_ends_with_its_task", a_session_ends_with_its_task),
@@ -123,6 +124,37 @@ fn a_command_runs_inside_a_container() {
     (missing.cwd, missing.argv) = ("/".into(), vec!["nope".to_owned()]);
     let refused = run(&bed, &missing, "").unwrap_err().to_string();
     assert_eq!(refused, "exec: \"nope\": executable file not found in $PATH");
+}
+
+/// The supervisor holds directories of the host (those of logs) open: an image's working directory must not lead to one.
+fn a_command_begins_inside_its_container() {
+    if !is_root_or_skip("a_command_begins_inside_its_container") {
+        return;
+    }
+    let bed = Bed::new();
+    let mut task = bed.script("t", "echo inside > /mark; sleep 1000; :");
+    let root = bed.path("root");
+    std::fs::create_dir_all(&root).unwrap();
+    let bind = |path: &&str| Bind {
+        source: path.into(),
+        target: path.into(),
+        read_only: true,
+        optional: true,
+        ..Bind::default()
+    };
+    let binds = ["/bin", "/lib", "/lib64", "/usr"].iter().map(bind).collect();
+    task.cwd = "/".into();
+    task.isolation = Isolation::Container(ContainerSpec::new(root.clone(), binds));
+    bed.client().start_task(task).unwrap();
+    until("it runs", || root.join("mark").exists().then_some(()));
+    let refusals: Vec<String> = (3..40)
+        .map(|number| {
+            let mut outside = spec(&bed, "t", "readlink /proc/self/cwd");
+            outside.cwd = format!("/proc/self/fd/{number}").into();
+            run(&bed, &outside, "").expect_err("it began elsewhere").to_string()
+        })
+        .collect();
+    assert!(refusals.iter().any(|refusal| refusal.contains("leads out of the container")), "{refusals:?}");
 }
 
 fn terminal() -> (OwnedFd, OwnedFd) {

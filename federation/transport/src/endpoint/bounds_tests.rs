@@ -47,6 +47,67 @@ async fn one_address_gets_so_many_connections_and_servers_more() {
     connect(&edge, Protocol::Edge).await;
 }
 
+/// What a dialler without a certificate sets up to enrol.
+fn joiner(dialler: &Endpoint, authority: &Authority) -> quinn::ClientConfig {
+    let provider = &dialler.0.shared.provider;
+    let believed = Believed::Fingerprint(authority.fingerprint());
+    let algorithms = provider.signature_verification_algorithms;
+    let judge = RegionServer::new(Some(authority.region()), believed, false, algorithms);
+    tls::dialler(Protocol::Enrol, judge, None, Clock::system(), provider).unwrap()
+}
+
+#[tokio::test]
+async fn strangers_that_do_not_take_their_welcome_keep_nobody_out() {
+    let west = authority("west");
+    let listening = server(&west);
+    let stranger = bare();
+    let mut config = joiner(&stranger, &west);
+    let mut deaf = quinn::TransportConfig::default();
+    deaf.max_concurrent_uni_streams(0_u32.into()).keep_alive_interval(Some(Duration::from_secs(1)));
+    config.transport_config(Arc::new(deaf));
+    let mut held = Vec::new();
+    for _ in 0..=ACCEPT_QUEUE_MAX {
+        let connecting = stranger.0.quinn.connect_with(config.clone(), address(&listening), "server.west.drover");
+        held.push(connecting.unwrap().await.unwrap());
+    }
+    let edge = dialler(&west, &credentials(&west, Role::Client, "n1"));
+    let name = region("west");
+    let dial = edge.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
+    let (server, caller) = tokio::join!(dial, tokio::time::timeout(DEADLINE, accept_peer(&listening)));
+    server.unwrap();
+    caller.unwrap();
+}
+
+#[tokio::test]
+async fn handshakes_begun_in_the_name_of_an_address_do_not_count_against_it() {
+    const BEGUN: usize = 160;
+    let west = authority("west");
+    let listening = bounded(&west, 2);
+    // The first datagrams of many handshakes, caught before they get to anybody.
+    let stranger = bare();
+    let trap = tokio::net::UdpSocket::bind(LOOPBACK).await.unwrap();
+    let mut caught = std::collections::BTreeMap::new();
+    let (mut begun, mut datagram) = (Vec::new(), [0; 2048]);
+    while caught.len() < BEGUN {
+        let at = trap.local_addr().unwrap();
+        begun.push(stranger.0.quinn.connect_with(joiner(&stranger, &west), at, "server.west.drover").unwrap());
+        let len = trap.recv(&mut datagram).await.unwrap();
+        // By the connection's id, behind type, version and its own length.
+        caught.entry(datagram[6..14].to_vec()).or_insert_with(|| datagram[..len].to_vec());
+    }
+    // Somebody sends them as if from here, and hears nothing of the answers.
+    let liar = tokio::net::UdpSocket::bind(LOOPBACK).await.unwrap();
+    for first in caught.values() {
+        liar.send_to(first, address(&listening)).await.unwrap();
+    }
+    let edge = dialler(&west, &credentials(&west, Role::Client, "n1"));
+    let name = region("west");
+    let dial = edge.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
+    let (server, caller) = tokio::join!(dial, tokio::time::timeout(DEADLINE, accept_peer(&listening)));
+    server.unwrap();
+    caller.unwrap();
+}
+
 /// Servers that slept past the end of their certificates: each has its keys and makes itself a new one before it dials.
 #[tokio::test]
 async fn servers_come_back_after_their_certificates_have_ended() {

@@ -133,15 +133,16 @@ async fn set_ups_that_are_mixed_are_refused_with_what_helps() {
 #[tokio::test]
 async fn a_role_without_its_node_is_not_let_in() {
     let authority = own_authority();
+    let (patient, _) = own_server(&authority, "server.west.drover");
     let options =
-        EndpointOptions { handshake_time_max: Some(Duration::from_millis(200)), ..EndpointOptions::listen(LOOPBACK) };
-    let listening = Endpoint::bind(options).unwrap();
-    show_own(&listening, &authority, &own_certificate(&authority, "server.west.drover"));
+        EndpointOptions { handshake_time_max: Some(Duration::from_secs(1)), ..EndpointOptions::listen(LOOPBACK) };
+    let impatient = Endpoint::bind(options).unwrap();
+    show_own(&impatient, &authority, &own_certificate(&authority, "server.west.drover"));
     let caller = bare();
     show_own(&caller, &authority, &own_certificate(&authority, "client.west.drover"));
     let trust = caller.0.shared.trust.current().unwrap();
     let provider = &caller.0.shared.provider;
-    let connect = async || {
+    let connect = async |listening: &Endpoint| {
         let judge = RegionServer::new(
             Some(&region("west")),
             Believed::Roots(trust.roots.clone()),
@@ -150,17 +151,17 @@ async fn a_role_without_its_node_is_not_let_in() {
         );
         let shown = trust.as_caller().shown;
         let config = tls::dialler(Protocol::Edge, judge, shown, Clock::system(), provider).unwrap();
-        caller.0.quinn.connect_with(config, address(&listening), "server.west.drover").unwrap().await.unwrap()
+        caller.0.quinn.connect_with(config, address(listening), "server.west.drover").unwrap().await.unwrap()
     };
     // It says nothing, and is told why it is sent away.
-    let silent = connect().await;
+    let silent = connect(&impatient).await;
     match Closed::from(silent.closed().await) {
         Closed::ByPeer { code: CloseCode::TOO_SLOW, reason } => assert!(reason.contains("rpc_handshake_timeout")),
         other => panic!("{other:?}"),
     }
     // It repeats what another has said on another connection.
     let overheard = trust.node_key.as_ref().unwrap().introduce(b"another connection").unwrap();
-    let liar = connect().await;
+    let liar = connect(&patient).await;
     let mut stream = liar.open_uni().await.unwrap();
     stream.write_all(&overheard).await.unwrap();
     match Closed::from(liar.closed().await) {
