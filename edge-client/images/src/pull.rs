@@ -148,9 +148,14 @@ impl Drop for Pull {
     fn drop(&mut self) {
         let mut state = self.flight.state();
         state.waiters.retain(|waiter| waiter.id != self.id);
-        // Under the lock, so that nobody joins a flight that is being given up.
-        if state.waiters.is_empty() && state.outcome.is_none() {
+        if state.waiters.is_empty() {
+            // Under the lock, so that nobody joins a flight that is over or being given up.
             self.flight.cancelled.set();
+            // Its thread may end a moment later: it shall not keep the image in use until then. The image itself goes
+            // without this lock, since that takes the store's.
+            let outcome = state.outcome.take();
+            drop(state);
+            drop(outcome);
         }
     }
 }

@@ -260,6 +260,11 @@ const CALLS: &[Case] = &[
     ("GET", "/v1/client/allocation/NOWHERE/exec", "", 500, "failed to marshal command into json"),
     ("PUT", "/v1/client/allocation/NOWHERE/restart", "", 404, "Unknown allocation"),
     ("PUT", "/v1/client/allocation/NOWHERE/signal", "{}", 404, "Unknown allocation"),
+    ("GET", "/v1/metrics", "", 200, "{\"Counters\":["),
+    ("GET", "/v1/metrics?format=prometheus", "", 415, "Prometheus is not enabled"),
+    ("PUT", "/v1/system/reconcile/summaries", "", 200, ""),
+    ("PUT", "/v1/system/gc", "", 200, ""),
+    ("GET", "/v1/system/gc", "", 405, "Invalid method"),
 ];
 
 /// The rows of the table that a call reaches: told by its path with ids put back to names.
