@@ -182,7 +182,7 @@ fn a_static_port_is_given_once() {
     let node = agent.get(&format!("/v1/node/{}", text(&nodes[0], "ID"))).unwrap();
     let networks = node["NodeResources"]["NodeNetworks"].as_array().unwrap().iter();
     let addresses: BTreeSet<&str> = networks
-        .flat_map(|network| network["Addresses"].as_array().unwrap())
+        .flat_map(|network| network["Addresses"].as_array().into_iter().flatten())
         .filter(|address| address["Alias"] == "default")
         .map(|address| text(address, "Address"))
         .collect();
