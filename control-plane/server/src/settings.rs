@@ -144,7 +144,7 @@ pub enum StartError {
         address: std::net::SocketAddr,
     },
     /// The region's keys can't be made, read or kept.
-    #[error("set up the region's authority")]
+    #[error("set up the region's authority from server/tls (root.pem, region.pem)")]
     Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The RPC port can't be had.
     #[error("open the RPC port")]
