@@ -1,6 +1,10 @@
 //! Network namespaces of a test's own, joined by a wire.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Tests of one process run at once: each has namespaces of its own.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// Two network namespaces with a wire between them; gone when this is dropped. Needs root and `ip`.
 pub struct TwoNetworks {
@@ -11,27 +15,30 @@ pub struct TwoNetworks {
 }
 
 impl TwoNetworks {
-    /// Makes them, or says why it can't.
+    /// Makes them; `None` for anyone but root, said aloud.
     ///
-    /// # Errors
-    /// Not root, or no `ip`.
-    pub fn new() -> Result<Self, String> {
+    /// # Panics
+    /// Root could not make them: that is a test that fails, not one that may be skipped.
+    #[must_use]
+    pub fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            return Err("network namespaces need root".to_owned());
+            println!("skipped: network namespaces need root");
+            return None;
         }
-        let id = std::process::id();
+        let id = format!("{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let names = [format!("drv-{id}-a"), format!("drv-{id}-b")];
+        for name in &names {
+            ip_or_panic(&["netns", "add", name]);
+        }
         let networks = Self { names, addresses: ["10.77.0.1".to_owned(), "10.77.0.2".to_owned()] };
         let [a, b] = &networks.names;
-        ip(&["netns", "add", a])?;
-        ip(&["netns", "add", b])?;
-        ip(&["link", "add", "wire", "netns", a, "type", "veth", "peer", "name", "wire", "netns", b])?;
+        ip_or_panic(&["link", "add", "wire", "netns", a, "type", "veth", "peer", "name", "wire", "netns", b]);
         for (name, address) in networks.names.iter().zip(&networks.addresses) {
-            ip(&["-n", name, "addr", "add", &format!("{address}/24"), "dev", "wire"])?;
-            ip(&["-n", name, "link", "set", "wire", "up"])?;
-            ip(&["-n", name, "link", "set", "lo", "up"])?;
+            ip_or_panic(&["-n", name, "addr", "add", &format!("{address}/24"), "dev", "wire"]);
+            ip_or_panic(&["-n", name, "link", "set", "wire", "up"]);
+            ip_or_panic(&["-n", name, "link", "set", "lo", "up"]);
         }
-        Ok(networks)
+        Some(networks)
     }
 
     /// A command that runs in one of them, as the process that is started.
@@ -49,6 +56,12 @@ impl Drop for TwoNetworks {
                 eprintln!("{error}");
             }
         }
+    }
+}
+
+fn ip_or_panic(args: &[&str]) {
+    if let Err(error) = ip(args) {
+        panic!("{error}");
     }
 }
 
