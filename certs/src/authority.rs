@@ -158,6 +158,35 @@ impl Authority {
         Authority::under(root, root_key, region, key, now, lifetimes.intermediate)
     }
 
+    /// The later certificate of another region under the same root, for the same key: what that region's servers ask for, who have
+    /// no root key. `certificate` is the PEM text of the one that they have, `proof` a request signed with its key.
+    pub fn renew_other(
+        &self,
+        region: &RegionName,
+        certificate: &str,
+        proof: &[u8],
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+    ) -> Result<String, AuthorityError> {
+        let root_key = self.root_key.as_ref().ok_or(AuthorityError::NoRootKey)?;
+        let held = one_certificate("region", certificate)?;
+        let (own, root) = (check_intermediate(&held, &self.root)?, &self.root);
+        if own.region != *region {
+            return Err(AuthorityError::OtherRegion { own: own.region, asked: region.clone() });
+        }
+        // Whoever has only seen the certificate has not its key.
+        if PublicKey::from_signing_request(proof)? != own.key {
+            return Err(AuthorityError::KeyMismatch("region's"));
+        }
+        let renewed = sign_intermediate(root, root_key, region, &own.key, now, lifetimes.intermediate)?;
+        Ok(certificates_to_pem(&[renewed]))
+    }
+
+    /// Proves to whoever renews this region's certificate that its key is here: a request for it, in DER.
+    pub fn prove_key(&self) -> Result<Vec<u8>, AuthorityError> {
+        Ok(self.key.signing_request()?)
+    }
+
     fn under(
         root: CertificateDer<'static>,
         root_key: KeyPair,
@@ -166,22 +195,7 @@ impl Authority {
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<Authority, AuthorityError> {
-        let window = der::parse(&root).as_ref().and_then(der::validity).ok_or(AuthorityError::Count("root"))?;
-        let mut params = params(now, lifetime, Some(window))?;
-        params.distinguished_name = name(&format!("drover region {region}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages =
-            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.use_authority_key_identifier_extension = true;
-        params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: permitted_names(&region).map(GeneralSubtree::DnsName).to_vec(),
-            excluded_subtrees: vec![
-                GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
-                GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
-            ],
-        });
-        let issuer = Issuer::from_ca_cert_der(&root, root_key.inner()).map_err(AuthorityError::Sign)?;
-        let intermediate = params.signed_by(key.inner(), &issuer).map_err(AuthorityError::Sign)?.der().clone();
+        let intermediate = sign_intermediate(&root, &root_key, &region, &key.public_key(), now, lifetime)?;
         Authority::assemble(root, Some(root_key), intermediate, key)
     }
 
@@ -201,19 +215,13 @@ impl Authority {
     ) -> Result<Authority, AuthorityError> {
         Anchors::new(vec![root.clone()])?;
         let root_read = der::parse(&root).ok_or(AuthorityError::Count("root"))?;
-        let read = der::parse(&intermediate).ok_or(AuthorityError::Intermediate("cannot be read"))?;
         if root_key.as_ref().is_some_and(|key| Some(key.public_key()) != PublicKey::of(&root_read)) {
             return Err(AuthorityError::KeyMismatch("root's"));
         }
-        if PublicKey::of(&read) != Some(key.public_key()) {
+        let Intermediate { region, key: certified, not_before, not_after } = check_intermediate(&intermediate, &root)?;
+        if certified != key.public_key() {
             return Err(AuthorityError::KeyMismatch("region's"));
         }
-        if read.verify_signature(Some(root_read.public_key())).is_err() {
-            return Err(AuthorityError::Intermediate("is not signed by the root"));
-        }
-        let region = constrained_region(&read).ok_or(AuthorityError::Intermediate("is not bound to one region"))?;
-        let (not_before, not_after) =
-            der::validity(&read).ok_or(AuthorityError::Intermediate("has dates that cannot be read"))?;
         Ok(Authority { region, root_key, key, not_before, not_after, root, intermediate })
     }
 
@@ -255,6 +263,12 @@ impl Authority {
     /// The last second at which the region's certificate counts; no machine's certificate outlives it.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// The time to sign at: `now`, or the first second of the region's certificate for a clock that is behind that. What was made
+    /// has been made, and a clock that was set back keeps nobody from a certificate.
+    pub fn floored(&self, now: SystemTime) -> SystemTime {
+        now.max(self.not_before)
     }
 
     /// When the region's certificate should be renewed: at two thirds of its life.
@@ -313,6 +327,57 @@ impl fmt::Debug for AuthorityPem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AuthorityPem(..)")
     }
+}
+
+/// What an intermediate says.
+struct Intermediate {
+    region: RegionName,
+    key: PublicKey,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+/// Reads a region's certificate and checks that the root has signed it.
+fn check_intermediate(
+    intermediate: &CertificateDer<'_>,
+    root: &CertificateDer<'_>,
+) -> Result<Intermediate, AuthorityError> {
+    let root = der::parse(root).ok_or(AuthorityError::Count("root"))?;
+    let read = der::parse(intermediate).ok_or(AuthorityError::Intermediate("cannot be read"))?;
+    let key = PublicKey::of(&read).ok_or(AuthorityError::KeyMismatch("region's"))?;
+    if read.verify_signature(Some(root.public_key())).is_err() {
+        return Err(AuthorityError::Intermediate("is not signed by the root"));
+    }
+    let region = constrained_region(&read).ok_or(AuthorityError::Intermediate("is not bound to one region"))?;
+    let (not_before, not_after) =
+        der::validity(&read).ok_or(AuthorityError::Intermediate("has dates that cannot be read"))?;
+    Ok(Intermediate { region, key, not_before, not_after })
+}
+
+fn sign_intermediate(
+    root: &CertificateDer<'static>,
+    root_key: &KeyPair,
+    region: &RegionName,
+    key: &PublicKey,
+    now: SystemTime,
+    lifetime: Duration,
+) -> Result<CertificateDer<'static>, AuthorityError> {
+    let window = der::parse(root).as_ref().and_then(der::validity).ok_or(AuthorityError::Count("root"))?;
+    let mut params = params(now, lifetime, Some(window))?;
+    params.distinguished_name = name(&format!("drover region {region}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages =
+        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: permitted_names(region).map(GeneralSubtree::DnsName).to_vec(),
+        excluded_subtrees: vec![
+            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
+        ],
+    });
+    let issuer = Issuer::from_ca_cert_der(root, root_key.inner()).map_err(AuthorityError::Sign)?;
+    Ok(params.signed_by(key, &issuer).map_err(AuthorityError::Sign)?.der().clone())
 }
 
 /// First and last second at which an issuer counts.

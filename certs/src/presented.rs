@@ -68,6 +68,11 @@ pub fn read_end(leaf_der: &[u8]) -> Option<SystemTime> {
     der::parse(leaf_der).as_ref().and_then(der::validity).map(|(_, not_after)| not_after)
 }
 
+/// The first second at which `certificate_der` counts, a machine's or an authority's; `None` where that cannot be read.
+pub fn read_begin(certificate_der: &[u8]) -> Option<SystemTime> {
+    der::parse(certificate_der).as_ref().and_then(der::validity).map(|(not_before, _)| not_before)
+}
+
 /// Role and region of a certificate that people made. Names that state no role are for other uses and are passed over; a name of
 /// each role is the server's, who may do what a client may.
 pub(crate) fn role_names_of(certificate: &X509Certificate<'_>) -> Result<(Role, RegionName), PresentedError> {

@@ -105,6 +105,44 @@ fn a_renewed_authority_keeps_what_it_signed() {
 }
 
 #[test]
+fn another_regions_certificate_is_renewed_for_its_own_key_alone() {
+    let west = west();
+    let east = west.create_region(region("east"), now(), &Lifetimes::default()).unwrap().without_root_key();
+    let (held, proof, later) = (east.to_pem().intermediate, east.prove_key().unwrap(), now() + 500 * DAY);
+    let renew = |by: &Authority, name: &str, held: &str, proof: &[u8]| {
+        by.renew_other(&region(name), held, proof, later, &Lifetimes::default())
+    };
+    let renewed = AuthorityPem { intermediate: renew(&west, "east", &held, &proof).unwrap(), ..east.to_pem() };
+    let renewed = Authority::from_pem(&renewed).unwrap();
+    assert_eq!((renewed.region(), renewed.not_after()), (&region("east"), later + 730 * DAY));
+    // What was signed before still counts under it.
+    let identity = Identity::new(region("east"), Role::Server, "n1").unwrap();
+    let old = east.issue_own(&identity, now(), HOUR).unwrap();
+    as_server(&renewed.anchors(), old.leaf(), "server.east.drover", now()).unwrap();
+
+    let refused = |answer: Result<String, AuthorityError>| answer.unwrap_err().to_string();
+    assert_eq!(refused(renew(&east, "east", &held, &proof)), "this needs the root's key, which is not kept here");
+    assert!(refused(renew(&west, "north", &held, &proof)).contains("region east cannot sign for region north"));
+    // With another key than the certificate's; with another root's certificate; with no certificate.
+    let stranger = Authority::create(region("east"), now(), &Lifetimes::default()).unwrap();
+    let text = refused(renew(&west, "east", &held, &stranger.prove_key().unwrap()));
+    assert_eq!(text, "the region's key belongs to another certificate");
+    let (theirs, proof) = (stranger.to_pem().intermediate, stranger.prove_key().unwrap());
+    assert_eq!(refused(renew(&west, "east", &theirs, &proof)), "the region's certificate is not signed by the root");
+    assert!(renew(&west, "east", "", &proof).is_err() && renew(&west, "east", &held, b"").is_err());
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_nobody_from_a_certificate() {
+    let authority = west();
+    let early = now() - 30 * DAY;
+    let sign = |at: SystemTime| authority.issue_own(&identity(Role::Server), at, HOUR);
+    assert!(matches!(sign(early), Err(AuthorityError::NotNow)));
+    assert!(sign(authority.floored(early)).is_ok());
+    assert_eq!(authority.floored(now()), now());
+}
+
+#[test]
 fn a_region_speaks_for_itself_alone() {
     let authority = west();
     let east = authority.create_region(region("east"), now(), &Lifetimes::default()).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use drover_hcl::{Problem, Source, Span, Value};
 
+use crate::client_devices::{self, NVIDIA_PLUGIN};
 use crate::convert;
 use crate::keys::{self, Kind};
 use crate::settings::{HostVolume, Settings};
@@ -153,6 +154,7 @@ impl<'a> Layer<'a> {
             match path {
                 "client.host_volume" => self.host_volume(span, name, &inside),
                 "client.host_network" => self.host_network(span, name, &inside),
+                "client.device" => self.device(span, name, &inside),
                 _ => self.plugin(&name, &inside),
             }
         }
@@ -184,6 +186,13 @@ impl<'a> Layer<'a> {
         }
     }
 
+    fn device(&mut self, span: Span, name: String, inside: &Value) {
+        match client_devices::device(&name, first_object(inside)) {
+            Ok(device) => drop(self.draft.settings.client.devices.insert(name, device)),
+            Err(e) => self.problems.push(Problem::new(span, "Unsuitable value", format!("device {name:?}: {e}."))),
+        }
+    }
+
     fn plugin(&mut self, name: &str, plugin: &Value) {
         let config = first_object(plugin).as_entries().and_then(|entries| entries.get("config")).map(first_object);
         if name == "raw_exec"
@@ -198,7 +207,7 @@ impl<'a> Layer<'a> {
         if let Some(config) = config {
             self.draft.settings.plugins.insert(name.to_owned(), config.to_json());
         }
-        if !matches!(name, "raw_exec" | "exec" | "container" | "docker" | "qemu") {
+        if !matches!(name, "raw_exec" | "exec" | "container" | "docker" | "qemu" | NVIDIA_PLUGIN) {
             self.unacted(&format!("plugin {name:?}"));
         }
     }

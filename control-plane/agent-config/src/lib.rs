@@ -7,6 +7,7 @@ pub mod settings;
 
 pub mod telemetry;
 
+pub mod client_devices;
 pub mod client_network;
 
 pub mod flags;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::client_devices::Devices;
 use crate::client_network::NetworkSettings;
 use crate::telemetry::TelemetrySettings;
 
@@ -335,6 +336,8 @@ pub struct ClientSettings {
     pub host_volumes: BTreeMap<String, HostVolume>,
     /// Its networks.
     pub network: NetworkSettings,
+    /// Devices that are not found by themselves.
+    pub devices: Devices,
     /// How long ended allocs are kept.
     pub gc: ClientGcSettings,
 }
@@ -362,6 +365,7 @@ impl Default for ClientSettings {
             network_interface: None,
             host_volumes: BTreeMap::new(),
             network: NetworkSettings::default(),
+            devices: Devices::new(),
             gc: ClientGcSettings::default(),
         }
     }

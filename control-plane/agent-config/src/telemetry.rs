@@ -10,6 +10,9 @@ use crate::convert;
 /// The shortest time between two readings.
 const COLLECTION_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// Leave out what is measured of hooks.
+const HOOKS: [&str; 2] = ["-nomad.client.alloc_hook", "-nomad.client.task_hook"];
+
 /// The `telemetry` block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetrySettings {
@@ -33,6 +36,8 @@ pub struct TelemetrySettings {
     pub allowed_metadata_keys: Vec<String>,
     /// Jobs that were dispatched get no summary of their own.
     pub disable_dispatched_job_summary: bool,
+    /// What is done around allocs and tasks is not measured.
+    pub disable_allocation_hook_metrics: bool,
     /// Rules by prefix, as written.
     pub prefix_filter: Vec<String>,
     /// What holds for names that no rule fits.
@@ -60,6 +65,7 @@ impl Default for TelemetrySettings {
             include_alloc_metadata: false,
             allowed_metadata_keys: Vec::new(),
             disable_dispatched_job_summary: false,
+            disable_allocation_hook_metrics: false,
             prefix_filter: Vec::new(),
             filter_default: true,
             statsd_address: None,
@@ -86,7 +92,8 @@ impl TelemetrySettings {
     /// # Errors
     /// A rule is none.
     pub fn filter(&self) -> Result<Filter, drover_metrics::FilterError> {
-        Filter::new(&self.prefix_filter, self.filter_default)
+        let of_hooks = HOOKS.iter().filter(|_| self.disable_allocation_hook_metrics).map(|rule| (*rule).to_owned());
+        Filter::new(&self.prefix_filter.iter().cloned().chain(of_hooks).collect::<Vec<_>>(), self.filter_default)
     }
 
     pub(crate) fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
@@ -107,6 +114,7 @@ impl TelemetrySettings {
             "include_alloc_metadata_in_metrics" => self.include_alloc_metadata = convert::flag(value)?,
             "allowed_metadata_keys_in_metrics" => self.allowed_metadata_keys = convert::list(value)?,
             "disable_dispatched_job_summary_metrics" => self.disable_dispatched_job_summary = convert::flag(value)?,
+            "disable_allocation_hook_metrics" => self.disable_allocation_hook_metrics = convert::flag(value)?,
             "prefix_filter" => self.prefix_filter = convert::list(value)?,
             "filter_default" => self.filter_default = convert::flag(value)?,
             "statsd_address" => self.statsd_address = place(value)?,

@@ -58,6 +58,45 @@ pub struct NodeResources {
     pub cpu: CpuShares,
     pub memory: Memory,
     pub disk: Disk,
+    pub devices: Vec<DeviceGroup>,
+}
+
+/// Equal devices.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DeviceGroup {
+    pub vendor: String,
+    #[serde(rename = "Type")]
+    pub kind: String,
+    pub name: String,
+    pub instances: Vec<DeviceInstance>,
+    pub attributes: BTreeMap<String, Attribute>,
+}
+
+impl DeviceGroup {
+    /// `<vendor>/<type>/<model>`
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}", self.vendor, self.kind, self.name)
+    }
+}
+
+/// A device.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DeviceInstance {
+    #[serde(rename = "ID")]
+    pub id: String,
+}
+
+/// What is known of devices; one of the four is there.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Attribute {
+    pub float: Option<f64>,
+    pub int: Option<i64>,
+    pub string: Option<String>,
+    pub bool: Option<bool>,
+    pub unit: String,
 }
 
 /// MiB.
@@ -117,9 +156,50 @@ pub struct HostStats {
     pub cpu: Vec<HostCpu>,
     pub disk_stats: Vec<HostDisk>,
     pub alloc_dir_stats: HostDisk,
+    pub device_stats: Vec<DeviceGroupStats>,
     pub uptime: u64,
     #[serde(rename = "CPUTicksConsumed")]
     pub cpu_ticks_consumed: f64,
+}
+
+/// Equal devices.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DeviceGroupStats {
+    pub vendor: String,
+    #[serde(rename = "Type")]
+    pub kind: String,
+    pub name: String,
+    pub instance_stats: BTreeMap<String, DeviceStats>,
+}
+
+/// How a device is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DeviceStats {
+    pub summary: Option<StatValue>,
+    pub stats: Option<StatObject>,
+}
+
+/// Values by name, and more of them below names.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct StatObject {
+    pub nested: BTreeMap<String, StatObject>,
+    pub attributes: BTreeMap<String, StatValue>,
+}
+
+/// A value: a number, mostly of how many, a text or a truth.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct StatValue {
+    pub float_numerator_val: Option<f64>,
+    pub float_denominator_val: Option<f64>,
+    pub int_numerator_val: Option<i64>,
+    pub int_denominator_val: Option<i64>,
+    pub string_val: Option<String>,
+    pub bool_val: Option<bool>,
+    pub unit: String,
 }
 
 /// Bytes.

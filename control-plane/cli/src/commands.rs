@@ -45,6 +45,7 @@ pub mod join_token;
 pub mod namespace_apply;
 pub mod namespaces;
 pub mod node_detail;
+mod node_devices;
 pub mod node_eligibility;
 pub mod node_meta;
 pub mod node_status;
@@ -125,6 +126,7 @@ pub const COMMANDS: &[&Command] = &[
     &operator_raft::REMOVE_PEER,
     &operator_raft::TRANSFER,
     &operator_scheduler::GET_CONFIG,
+    &operator_scheduler::SET_CONFIG,
     &operator_snapshot_inspect::INSPECT,
     &operator_snapshot::RESTORE,
     &operator_snapshot::SAVE,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drover_model::{AllocId, NodeId};
-use drover_server::edge_reads::{CpuStats, DiskStats, NodeMeta};
+use drover_server::edge_reads::{CpuStats, DeviceGroupStats, DeviceState, DiskStats, NodeMeta};
 use serde_json::{Value, json};
 
 use crate::allocs::LOOKED_UP;
@@ -92,11 +92,12 @@ fn asked_node(call: &Call) -> Result<NodeId, Problem> {
 pub(crate) async fn host_stats(call: Call) -> Result<Reply, Problem> {
     let node_id = asked_node(&call)?;
     let stats = call.api.server.node_stats(node_id).await?;
+    let devices: Vec<Value> = stats.devices.iter().map(|group| devices(group, &json!(stats.at))).collect();
     call.plain(&json!({
         "AllocDirStats": disk(&stats.alloc_dir),
         "CPU": stats.cpus.iter().map(cpu).collect::<Vec<_>>(),
         "CPUTicksConsumed": stats.cpu_ticks_mhz,
-        "DeviceStats": null,
+        "DeviceStats": if devices.is_empty() { Value::Null } else { devices.into() },
         "DiskStats": stats.disks.iter().map(disk).collect::<Vec<_>>(),
         "Memory": {
             "Available": stats.memory_available_bytes,
@@ -107,6 +108,22 @@ pub(crate) async fn host_stats(call: Call) -> Result<Reply, Problem> {
         "Timestamp": stats.at,
         "Uptime": stats.uptime_s,
     }))
+}
+
+/// Nothing is measured: what is said are words, each under its name.
+fn devices(group: &DeviceGroupStats, at: &Value) -> Value {
+    let instance = |(id, state): (&String, &DeviceState)| {
+        let word = |(name, text): (&String, &String)| (name.clone(), json!({ "Desc": name, "StringVal": text }));
+        let attributes: BTreeMap<String, Value> = state.stats.iter().map(word).collect();
+        let stats = json!({
+            "Stats": { "Attributes": attributes, "Nested": null },
+            "Summary": { "Desc": "State", "StringVal": state.summary },
+            "Timestamp": at,
+        });
+        (id.clone(), stats)
+    };
+    let instances: BTreeMap<String, Value> = group.instances.iter().map(instance).collect();
+    json!({ "InstanceStats": instances, "Name": group.name, "Type": group.kind, "Vendor": group.vendor })
 }
 
 fn cpu(cpu: &CpuStats) -> Value {

@@ -56,6 +56,7 @@ pub(crate) fn checked(job: Value, region: &str, snapshot: &Snapshot) -> Result<C
         node_pools: Some(&node_pools),
         // Vault can't be set up yet.
         vault_clusters: Some(&BTreeSet::new()),
+        has_memory_oversubscription: snapshot.scheduler_config().has_memory_oversubscription,
         is_time_zone: &|name| jiff::tz::TimeZone::get(name).is_ok(),
         ..Surroundings::of(region)
     };

@@ -54,6 +54,7 @@ mod nodes;
 mod operator;
 mod region;
 mod scaling_policies;
+mod scheduler_config;
 mod search;
 mod snapshot;
 mod stats;

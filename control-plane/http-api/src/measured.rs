@@ -66,11 +66,17 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("",       "client/fs/stat/:alloc_id",          "nomad.nomad.file_system.stat"),
     ("",       "client/fs/stream/:alloc_id",        "nomad.nomad.file_system.stream"),
     ("",       "client/allocation/:alloc_id/stats", "nomad.nomad.client_allocations.stats"),
+    ("",       "job/*job_id/versions/:tag_name/tag", "nomad.nomad.job.tag_version"),
+    ("",       "client/stats",                      "nomad.nomad.client_stats.stats"),
+    ("GET",    "client/metadata",                   "nomad.nomad.client_meta.read"),
+    ("",       "client/metadata",                   "nomad.nomad.client_meta.apply"),
     ("",       "client/gc",                         "nomad.nomad.client_allocations.garbage_collect_all"),
     ("",       "client/allocation/:alloc_id/gc",    "nomad.nomad.client_allocations.garbage_collect"),
     ("",       "client/allocation/:alloc_id/restart", "nomad.nomad.client_allocations.restart"),
     ("",       "client/allocation/:alloc_id/signal", "nomad.nomad.client_allocations.signal"),
     ("",       "client/allocation/:alloc_id/exec",  "nomad.nomad.alloc.exec"),
+    ("GET",    "operator/scheduler/configuration",  "nomad.nomad.operator.scheduler_get_configuration"),
+    ("",       "operator/scheduler/configuration",  "nomad.nomad.operator.scheduler_set_configuration"),
     ("",       "search",                            "nomad.nomad.search.prefix_search"),
 ];
 
@@ -78,6 +84,34 @@ fn name_of(method: &Method, pattern: &str) -> Option<&'static str> {
     let path = pattern.strip_prefix("/v1/")?;
     let row = NAMES.iter().find(|(of, known, _)| *known == path && (of.is_empty() || *of == method.as_str()));
     row.map(|(_, _, name)| *name)
+}
+
+/// What is asked for, by the first word of a path: the names of lists, reads and writes.
+#[rustfmt::skip]
+const CLASSES: &[(&[&str], [&str; 3])] = &[
+    (&["jobs", "job", "validate"],           ["nomad.nomad.rpc.job.list", "nomad.nomad.rpc.job.read", "nomad.nomad.rpc.job.write"]),
+    (&["nodes", "node"],                     ["nomad.nomad.rpc.node.list", "nomad.nomad.rpc.node.read", "nomad.nomad.rpc.node.write"]),
+    (&["allocations", "allocation"],         ["nomad.nomad.rpc.alloc.list", "nomad.nomad.rpc.alloc.read", "nomad.nomad.rpc.alloc.write"]),
+    (&["evaluations", "evaluation"],         ["nomad.nomad.rpc.eval.list", "nomad.nomad.rpc.eval.read", "nomad.nomad.rpc.eval.write"]),
+    (&["deployments", "deployment"],         ["nomad.nomad.rpc.deployment.list", "nomad.nomad.rpc.deployment.read", "nomad.nomad.rpc.deployment.write"]),
+    (&["namespaces", "namespace"],           ["nomad.nomad.rpc.namespace.list", "nomad.nomad.rpc.namespace.read", "nomad.nomad.rpc.namespace.write"]),
+    (&["scaling"],                           ["nomad.nomad.rpc.scaling.list", "nomad.nomad.rpc.scaling.read", "nomad.nomad.rpc.scaling.write"]),
+    (&["search"],                            ["nomad.nomad.rpc.search.list"; 3]),
+    (&["status", "regions"],                 ["nomad.nomad.rpc.status.read"; 3]),
+    (&["operator"],                          ["nomad.nomad.rpc.operator.list", "nomad.nomad.rpc.operator.read", "nomad.nomad.rpc.operator.write"]),
+    (&["system"],                            ["nomad.nomad.rpc.system.write"; 3]),
+];
+
+/// The counter of what a request asks for; what a list is stands in the plural, or ends in what there are many of.
+fn class_of(method: &Method, pattern: &str) -> Option<&'static str> {
+    let path = pattern.strip_prefix("/v1/")?;
+    let first = path.split('/').next()?;
+    let (_, [list, read, write]) = CLASSES.iter().find(|(words, _)| words.contains(&first))?;
+    Some(match (method == Method::GET, path.ends_with('s') && !path.contains(':')) {
+        (true, true) => list,
+        (true, false) => read,
+        (false, _) => write,
+    })
 }
 
 /// A request of that row was answered: counts it, and measures it where what it asks for has a name.
@@ -88,6 +122,9 @@ pub(crate) fn answered(method: &Method, pattern: &'static str, reply: &Reply, to
     }
     if reply.status().is_server_error() {
         drover_metrics::count("nomad.nomad.rpc.request_error", &[], 1.0);
+    }
+    if let Some(class) = class_of(method, pattern) {
+        drover_metrics::count(class, &[], 1.0);
     }
     if let Some(name) = name_of(method, pattern) {
         drover_metrics::duration(name, &[], took);
@@ -111,5 +148,9 @@ mod tests {
         assert_eq!(name_of(&Method::GET, "/v1/jobs"), Some("nomad.nomad.job.list"));
         assert_eq!(name_of(&Method::PUT, "/v1/jobs"), Some("nomad.nomad.job.register"));
         assert_eq!(name_of(&Method::GET, "/v1/metrics"), None);
+        assert_eq!(class_of(&Method::GET, "/v1/jobs"), Some("nomad.nomad.rpc.job.list"));
+        assert_eq!(class_of(&Method::GET, "/v1/job/*job_id"), Some("nomad.nomad.rpc.job.read"));
+        assert_eq!(class_of(&Method::PUT, "/v1/jobs"), Some("nomad.nomad.rpc.job.write"));
+        assert_eq!(class_of(&Method::GET, "/v1/client/stats"), None);
     }
 }

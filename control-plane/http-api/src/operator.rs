@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use drover_model::time::{format_duration, parse_duration};
 use drover_model::{NodeId, Timestamp};
-use drover_server::Watch;
 use drover_server::reconcile::Peer;
-use drover_state::Table;
 use drover_state::autopilot::AutopilotConfig;
 use serde_json::json;
 
-use crate::blocking::{Seen, read};
 use crate::body::Fields;
 use crate::call::Call;
 use crate::problem::{self, Problem};
@@ -185,33 +182,4 @@ pub(crate) async fn autopilot_health(call: Call) -> Result<Reply, Problem> {
     });
     let reply = call.plain(&body)?;
     Ok(if health.is_healthy { reply } else { problem::servers_unwell(reply) })
-}
-
-/// How the scheduler works. None of it can be set: it packs, preempts nothing and looks at every node.
-pub(crate) async fn scheduler_configuration(call: Call) -> Result<Reply, Problem> {
-    read(&call, &[Watch::Table(Table::Jobs)], |reading, _| {
-        let body = json!({
-            "Index": 1,
-            "KnownLeader": reading.known_leader,
-            "LastContact": u64::try_from(reading.last_contact.as_nanos()).unwrap_or(u64::MAX),
-            "NextToken": "",
-            "SchedulerConfig": {
-                "CreateIndex": 1,
-                "MemoryOversubscriptionEnabled": false,
-                "ModifyIndex": 1,
-                "NodeLimitForFeasibilityChecks": 0,
-                "PauseEvalBroker": false,
-                "PreemptionConfig": {
-                    "BatchSchedulerEnabled": false,
-                    "ServiceSchedulerEnabled": false,
-                    "SysBatchSchedulerEnabled": false,
-                    "SystemSchedulerEnabled": false,
-                },
-                "RejectJobRegistration": false,
-                "SchedulerAlgorithm": "binpack",
-            },
-        });
-        Seen::value(1, &body, &call)
-    })
-    .await
 }

@@ -11,7 +11,7 @@ use crate::reply::Reply;
 use crate::{
     agent, allocs, client_files, client_tasks, deployments, evals, events, exec, job_launch, job_plan, job_scale,
     job_statuses, job_tags, job_text, job_write, jobs, join_tokens, logs, metrics, namespaces, nodes, operator,
-    scaling_policies, search, snapshot, stats, system,
+    scaling_policies, scheduler_config, search, snapshot, stats, system,
 };
 
 /// What a handler gives.
@@ -185,7 +185,8 @@ pub static ROUTES: &[Route] = &[
     on(GET,       "/v1/operator/autopilot/configuration", to!(operator::autopilot_configuration)),
     on(PUT_ONLY,  "/v1/operator/autopilot/configuration", to!(operator::set_autopilot_configuration)),
     on(GET,       "/v1/operator/autopilot/health",      to!(operator::autopilot_health)),
-    on(GET,       "/v1/operator/scheduler/configuration", to!(operator::scheduler_configuration)),
+    on(GET,       "/v1/operator/scheduler/configuration", to!(scheduler_config::show)),
+    on(WRITE,     "/v1/operator/scheduler/configuration", to!(scheduler_config::set)),
     on(PUT_ONLY,  "/v1/system/gc",                      to!(system::collect_garbage)),
     on(PUT_ONLY,  "/v1/system/reconcile/summaries",     to!(system::reconcile_summaries)),
     on(GET,       "/v1/operator/snapshot",              to!(snapshot::save)),

@@ -113,7 +113,7 @@ impl Walk {
         if !problems.is_empty() {
             return Err(Refusal::Problems(problems));
         }
-        let warnings = self.warnings.end(&job);
+        let warnings = self.warnings.end(&job, surroundings);
         let job: Job =
             serde_json::from_value(Value::Object(job)).map_err(|e| Refusal::Problems(vec![e.to_string()]))?;
         Ok(Canonical { job: Job { task_groups: self.groups, ..job }, warnings })

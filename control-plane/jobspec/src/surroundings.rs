@@ -17,6 +17,8 @@ pub struct Surroundings<'a> {
     pub vault_clusters: Option<&'a BTreeSet<String>>,
     /// Whether a time zone of that name is known. Looking it up is I/O, so it comes as an argument.
     pub is_time_zone: &'a dyn Fn(&str) -> bool,
+    /// Tasks may have more memory than is kept for them.
+    pub has_memory_oversubscription: bool,
     /// Which constraints are added.
     pub implied: Implied,
 }
@@ -29,6 +31,7 @@ impl<'a> Surroundings<'a> {
             namespaces: None,
             node_pools: None,
             vault_clusters: None,
+            has_memory_oversubscription: false,
             is_time_zone: &|_| true,
             implied: Implied::ActedOn,
         }

@@ -2,6 +2,8 @@
 //!
 //! Everything follows from the state: the counts of a deployment, its deadlines, and which eval last looked at its job.
 
+use std::time::Duration;
+
 use drover_model::alloc::DesiredTransition;
 use drover_model::deployment::{Deployment, DeploymentState, DeploymentStatus};
 use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
@@ -10,6 +12,7 @@ use drover_model::plan::DeploymentUpdate;
 use drover_model::{AllocId, Timestamp};
 use drover_state::{ChangeDeployment, Command, Snapshot};
 
+use crate::moment::{Dated, Deadlines, Moment};
 use crate::new_eval::Ids;
 use crate::{replacement, rollback};
 
@@ -20,25 +23,36 @@ const NO_PROGRESS: &str = "Failed due to progress deadline";
 const NEWER_VERSION: &str = "Cancelled due to newer version of job";
 const STOPPED: &str = "Cancelled because job is stopped";
 
-/// What is to be done for the deployments that have not ended, at most one command each.
-pub fn step(snapshot: &Snapshot, now: Timestamp, seed: u64) -> Vec<Command> {
+/// What is to be done for the deployments that have not ended, at most one command each. `deadlines` are those of
+/// [`look`] at this snapshot.
+pub fn step(snapshot: &Snapshot, deadlines: &Deadlines, now: Moment, seed: u64) -> Vec<Command> {
     let mut ids = Ids::new(seed);
     let active = snapshot.active_deployments();
-    active.filter_map(|deployment| Watch { snapshot, deployment, now }.step(&mut ids)).collect()
+    active
+        .filter_map(|deployment| Watch { snapshot, deployment, deadlines, moment: now, now: now.wall }.step(&mut ids))
+        .collect()
 }
 
-/// When the next deployment fails unless it makes progress.
-pub fn next_deadline(snapshot: &Snapshot) -> Option<Timestamp> {
+/// Looks when deployments fail unless they make progress.
+pub fn look(snapshot: &Snapshot, deadlines: &mut Deadlines, now: Moment) {
+    deadlines.look(now, open_deadlines(snapshot));
+}
+
+/// The dates at which running deployments fail, and the time that was given until then.
+fn open_deadlines(snapshot: &Snapshot) -> impl Iterator<Item = (Dated, Duration)> {
     let running = snapshot.active_deployments().filter(|deployment| deployment.status == DeploymentStatus::Running);
     // One whose job has moved on is ended by the scheduler and has no deadline of its own.
     let running = running.filter(|deployment| current_job(snapshot, deployment).is_ok());
-    running.flat_map(|deployment| deployment.task_groups.values()).filter_map(deadline_of).min()
+    let groups = running.flat_map(|deployment| deployment.task_groups.values());
+    let groups = groups.filter(|group| !group.progress_deadline.is_zero());
+    groups.filter_map(|group| Some((deadline_of(group)?, group.progress_deadline)))
 }
 
-/// When this group fails its deployment; none while nothing is owed.
-fn deadline_of(group: &DeploymentState) -> Option<Timestamp> {
+/// When this group fails its deployment; none while nothing is owed. Each alloc that turns healthy sets it anew.
+fn deadline_of(group: &DeploymentState) -> Option<Dated> {
     let owed = if group.desired_canaries > 0 && !group.promoted { group.desired_canaries } else { group.desired_total };
-    (group.healthy_allocs < owed && !group.require_progress_by.is_never()).then_some(group.require_progress_by)
+    let is_open = group.healthy_allocs < owed && !group.require_progress_by.is_never();
+    is_open.then_some((group.require_progress_by, group.healthy_allocs))
 }
 
 /// The job whose current version the deployment rolls out, or why there is none.
@@ -55,6 +69,8 @@ fn current_job<'a>(snapshot: &'a Snapshot, deployment: &Deployment) -> Result<&'
 struct Watch<'a> {
     snapshot: &'a Snapshot,
     deployment: &'a Deployment,
+    deadlines: &'a Deadlines,
+    moment: Moment,
     now: Timestamp,
 }
 
@@ -116,7 +132,7 @@ impl Watch<'_> {
             }
         }
         for group in self.deployment.task_groups.values() {
-            if deadline_of(group).is_some_and(|deadline| deadline <= self.now) {
+            if deadline_of(group).is_some_and(|deadline| self.deadlines.is_over(deadline, self.moment)) {
                 add(NO_PROGRESS, group.auto_revert);
             }
         }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It holds only what the state holds as pending (and the blocked evals that are tried again by time): a new leader
-//! rebuilds it from a snapshot, and no queue of it can be longer than the state's.
+//! rebuilds it from a snapshot, and no queue of it can be longer than the state's. How long an eval waits is counted on a
+//! steady clock, from when it was first seen here: its date only says how long that is.
 
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
@@ -18,6 +19,8 @@ use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
 use drover_model::job::JobType;
 use drover_model::{EvalId, JobKey, Timestamp};
 use drover_state::{Change, Events, Snapshot};
+
+use crate::moment::Moment;
 
 /// How long an eval that used up its attempts rests before it is tried again.
 pub const MAX_ATTEMPTS_REST: Duration = Duration::from_secs(60);
@@ -42,6 +45,7 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub struct EvalBroker {
     ready: BTreeMap<Place, Arc<Eval>>,
+    /// By when they are due, on the steady clock.
     waiting: BTreeMap<(Timestamp, EvalId), Arc<Eval>>,
     /// When each known eval is due, to find it in the other two.
     due: BTreeMap<EvalId, (Place, Timestamp)>,
@@ -50,8 +54,8 @@ pub struct EvalBroker {
 
 impl EvalBroker {
     /// The broker of a leader that has just begun.
-    pub fn rebuild(snapshot: &Snapshot, now: Timestamp) -> Self {
-        let mut broker = Self::default();
+    pub fn rebuild(snapshot: &Snapshot, now: impl Into<Moment>) -> Self {
+        let (mut broker, now) = (Self::default(), now.into());
         for eval in snapshot.evals() {
             broker.add(eval, now);
         }
@@ -59,7 +63,8 @@ impl EvalBroker {
     }
 
     /// Takes over what changed; `snapshot` is of the events' index or later.
-    pub fn on_events(&mut self, snapshot: &Snapshot, events: &Events, now: Timestamp) {
+    pub fn on_events(&mut self, snapshot: &Snapshot, events: &Events, now: impl Into<Moment>) {
+        let now = now.into();
         for change in &events.changes {
             let Change::Eval { id, .. } = change else { continue };
             self.forget(*id);
@@ -94,13 +99,14 @@ impl EvalBroker {
         self.taken.retain(|_, taken| *taken != id);
     }
 
-    /// When the next waiting eval is due.
+    /// When the next waiting eval is due, on the steady clock.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.waiting.keys().next().map(|(due, _)| *due)
     }
 
     /// Makes ready what is due.
-    pub fn tick(&mut self, now: Timestamp) {
+    pub fn tick(&mut self, now: impl Into<Moment>) {
+        let now = now.into().steady;
         while let Some(entry) = self.waiting.first_entry() {
             if entry.key().0 > now {
                 break;
@@ -125,8 +131,8 @@ impl EvalBroker {
         counts
     }
 
-    fn add(&mut self, eval: &Arc<Eval>, now: Timestamp) {
-        let due = match eval.status {
+    fn add(&mut self, eval: &Arc<Eval>, now: Moment) {
+        let date = match eval.status {
             EvalStatus::Pending => eval.wait_until,
             EvalStatus::Blocked if eval.triggered_by == EvalTrigger::MaxPlanAttempts => {
                 eval.modify_time.plus(MAX_ATTEMPTS_REST)
@@ -136,8 +142,10 @@ impl EvalBroker {
         if self.taken.get(&eval.job_key()) == Some(&eval.id) {
             return;
         }
+        // No longer than was meant when it was made: the clock may have been set back since.
+        let due = now.until(date, date.since(eval.modify_time));
         self.due.insert(eval.id, (place(eval), due));
-        if due > now {
+        if due > now.steady {
             self.waiting.insert((due, eval.id), eval.clone());
         } else {
             self.ready.insert(place(eval), eval.clone());

@@ -4,6 +4,8 @@
 //! new leader can't rebuild at once, and a step that runs twice on one snapshot asks for the same again: what it decides
 //! follows from the state, so that no chain of commands keeps itself going.
 
+pub mod moment;
+
 pub mod eval_broker;
 pub mod plan_applier;
 pub mod worker;

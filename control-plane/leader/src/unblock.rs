@@ -32,7 +32,11 @@ pub fn step(snapshot: &Snapshot, events: &Events, now: Timestamp) -> Vec<Command
             Change::Eval { id, .. } => {
                 blocked.extend(snapshot.eval(*id).filter(|eval| eval.status == EvalStatus::Blocked));
             }
-            Change::Job(_) | Change::Deployment { .. } | Change::JoinTokens | Change::Namespace(_) => {}
+            Change::Job(_)
+            | Change::Deployment { .. }
+            | Change::JoinTokens
+            | Change::Namespace(_)
+            | Change::SchedulerConfig => {}
         }
     }
     let nodes = roomy.into_iter().filter_map(|id| snapshot.node(id)).filter(|node| node.is_ready());

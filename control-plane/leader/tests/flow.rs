@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use drover_leader::eval_broker::EvalBroker;
 use drover_leader::heartbeat::Heartbeats;
+use drover_leader::moment::Deadlines;
 use drover_leader::{alloc_report, deployments, node_evals, unblock, worker};
 use drover_model::alloc::{Alloc, AllocUpdate, ClientStatus, DesiredStatus};
 use drover_model::deployment::DeploymentStatus;
@@ -141,7 +142,9 @@ impl World {
         self.broker.tick(now);
         commands.extend(self.heartbeats.step(&snapshot, now, now));
         let seed = self.seed();
-        commands.extend(deployments::step(&snapshot, now, seed));
+        let mut deadlines = Deadlines::default();
+        deployments::look(&snapshot, &mut deadlines, now.into());
+        commands.extend(deployments::step(&snapshot, &deadlines, now.into(), seed));
         let mut busy = !commands.is_empty();
         for command in commands {
             self.run(command);

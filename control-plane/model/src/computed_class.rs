@@ -18,7 +18,13 @@ pub fn computed_class(node: &Node) -> String {
     }
     hash.text("devices");
     for device in &node.node_resources.devices {
-        hash.text(&device.to_string());
+        hash.text(&device.id());
+        // Ids differ between any two nodes; how many there are to give does not.
+        hash.text(&device.healthy().count().to_string());
+        for (key, value) in device.attributes.iter().filter(|(key, _)| !key.starts_with("unique.")) {
+            hash.text(key);
+            hash.text(&value.to_string());
+        }
     }
     for map in [&node.host_volumes, &node.host_networks] {
         hash.text("map");

@@ -9,6 +9,8 @@ pub mod time;
 pub mod wire;
 
 pub mod constraint;
+pub mod device;
+pub mod device_attribute;
 pub mod network;
 pub mod policy;
 pub mod ports;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::device::DeviceGroup;
 use crate::id::NodeId;
 use crate::network::Network;
 use crate::time::{Timestamp, rfc3339};
@@ -187,9 +188,9 @@ pub struct NodeResources {
     /// Interfaces with their addresses.
     #[serde(with = "nullable")]
     pub node_networks: Vec<NodeNetwork>,
-    /// Devices, carried only.
+    /// Devices, each kind once.
     #[serde(with = "nullable")]
-    pub devices: Vec<Value>,
+    pub devices: Vec<DeviceGroup>,
     /// First port that may be chosen.
     pub min_dynamic_port: u16,
     /// Last port that may be chosen.

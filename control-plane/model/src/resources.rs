@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::device::{AllocatedDevice, DeviceRequest};
 use crate::network::{Network, PortMapping};
 use crate::task::Lifecycle;
 use crate::wire::nullable;
@@ -37,9 +38,9 @@ pub struct Resources {
     /// Networks of the task itself; obsolete in favour of the group's.
     #[serde(rename = "Networks", with = "nullable")]
     pub networks: Vec<Network>,
-    /// Devices, carried only.
+    /// Devices.
     #[serde(rename = "Devices", with = "nullable")]
-    pub devices: Vec<Value>,
+    pub devices: Vec<DeviceRequest>,
     /// NUMA wishes, carried only.
     #[serde(rename = "NUMA")]
     pub numa: Option<Value>,
@@ -68,9 +69,9 @@ pub struct AllocatedTask {
     /// Networks of the task itself.
     #[serde(with = "nullable")]
     pub networks: Vec<Network>,
-    /// Devices, carried only.
+    /// Devices, in the order in which they were asked for.
     #[serde(with = "nullable")]
-    pub devices: Vec<Value>,
+    pub devices: Vec<AllocatedDevice>,
 }
 
 /// Processor of a task.

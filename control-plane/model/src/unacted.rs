@@ -81,7 +81,6 @@ pub const UNACTED: &[Unacted] = &[
         task.identity.iter().chain(&task.identities).any(is_handed_out)
     }),
     of_task("csi_plugin", Effect::FailsSetup, |task| task.csi_plugin_config.is_some()),
-    of_task("device", Effect::FailsSetup, |task| !task.resources.devices.is_empty()),
     of_task("resources network", Effect::FailsSetup, |task| !task.resources.networks.is_empty()),
 ];
 

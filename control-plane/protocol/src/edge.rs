@@ -35,7 +35,7 @@ pub enum ToServer {
         /// The node as it describes itself.
         node: Box<Node>,
     },
-    /// I live.
+    /// I live. The next heartbeats may follow on the same stream, in a shorter form: [`crate::heartbeat`].
     Heartbeat {
         /// Who.
         node_id: NodeId,

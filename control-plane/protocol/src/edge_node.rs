@@ -130,6 +130,32 @@ pub struct NodeStats {
     pub disks: Vec<DiskStats>,
     /// The one with the allocs' directories.
     pub alloc_dir: DiskStats,
+    /// Devices.
+    pub devices: Vec<DeviceGroupStats>,
+}
+
+/// Equal devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceGroupStats {
+    /// Who makes them.
+    pub vendor: String,
+    /// What they are.
+    pub kind: String,
+    /// The model.
+    pub name: String,
+    /// Each of them, by its id.
+    pub instances: BTreeMap<String, DeviceState>,
+}
+
+/// How one device is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceState {
+    /// `healthy`, or why it is not.
+    pub summary: String,
+    /// What else is known, by name.
+    pub stats: BTreeMap<String, String>,
 }
 
 /// One processor since the last reading, or since boot, in percent.

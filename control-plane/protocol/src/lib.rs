@@ -5,6 +5,7 @@ pub mod codec;
 pub mod edge;
 pub mod edge_node;
 pub mod enrol;
+pub mod heartbeat;
 pub mod host_file;
 pub mod server;
 

@@ -60,6 +60,16 @@ pub enum ToPeer {
     Health,
     /// The region's certificate as it is now, in PEM: who has the root's key has renewed it perhaps.
     RegionCertificate,
+    /// A later certificate for that region, whose own servers have not the root's key.
+    RenewRegion {
+        /// The region's name, which is the sender's.
+        region: String,
+        /// Its certificate as it is now, in PEM.
+        certificate: String,
+        /// A signing request in DER, signed with the region's key: proof that the key is there.
+        #[serde(with = "serde_bytes")]
+        proof: Vec<u8>,
+    },
     /// Put the state of a snapshot in the place of the region's: its bytes follow in frames. For the leader.
     Restore {
         /// How many bytes.
@@ -71,16 +81,29 @@ pub enum ToPeer {
 
 /// Who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Callers {
+pub enum Callers<'a> {
     /// Servers of the same region.
     OwnRegion,
     /// Servers of any region below the same root.
     AnyRegion,
+    /// Servers of the region that the request is about.
+    Region(&'a str),
+}
+
+impl Callers<'_> {
+    /// A server of `asking` may ask one of `asked`.
+    pub fn admit(&self, asking: &str, asked: &str) -> bool {
+        match self {
+            Callers::OwnRegion => asking == asked,
+            Callers::AnyRegion => true,
+            Callers::Region(region) => asking == *region,
+        }
+    }
 }
 
 impl ToPeer {
     /// Who may ask this. There is no request without a row here.
-    pub fn callers(&self) -> Callers {
+    pub fn callers(&self) -> Callers<'_> {
         match self {
             ToPeer::Propose { .. }
             | ToPeer::ReadIndex
@@ -93,6 +116,7 @@ impl ToPeer {
             | ToPeer::Health
             | ToPeer::Restore { .. }
             | ToPeer::RegionCertificate => Callers::OwnRegion,
+            ToPeer::RenewRegion { region, .. } => Callers::Region(region),
             // Whoever sent the request is judged by its token, as on the server's own HTTP address.
             ToPeer::Http(_) => Callers::AnyRegion,
         }

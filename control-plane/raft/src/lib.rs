@@ -16,6 +16,7 @@ pub mod restore;
 pub mod serve;
 
 mod codec;
+mod growth;
 mod log_store;
 mod machine;
 mod measured;
@@ -24,6 +25,7 @@ mod origin;
 mod snapshot_file;
 mod staged;
 mod store;
+mod threads;
 mod types;
 mod wire;
 
@@ -34,7 +36,9 @@ pub use pace::{MULTIPLIER_MAX, Pace};
 pub use peers::{Alone, FRAME_BYTES_MAX, FrameReceiver, FrameSender, Link, Peer, PeerError, Peers};
 pub use propose::ProposeError;
 pub use recovery::RecoveryError;
-pub use restore::{RestoreError, SnapshotInfo, copy_snapshot, file_digest, read_snapshot};
+pub use restore::{
+    RestoreError, SnapshotInfo, check_snapshot, copy_snapshot, file_digest, read_snapshot, write_snapshot,
+};
 pub use serve::ServeError;
 pub use snapshot_file::{SNAPSHOT_BYTES_MAX, SnapshotError};
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use drover_state::image::in_turn;
 use drover_state::{Answer, Events, Refusal, Snapshot, State, apply, command};
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot as RaftSnapshot};
@@ -13,10 +14,12 @@ use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::{broadcast, watch};
 
 use crate::codec::{self, SnapshotRecord};
+use crate::growth::Growth;
 use crate::measured;
 use crate::snapshot_file::{self, SnapshotError, SnapshotFile};
 use crate::staged::{self, Complete, Staged};
-use crate::types::{LogId, Outcome, Proposal, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::threads::{aside, on_all};
+use crate::types::{Digest, LogId, Outcome, Proposal, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// What openraft hands about as a snapshot.
 #[derive(Clone, Debug)]
@@ -66,7 +69,7 @@ impl Applied {
         let (index_offset, staged) = (record.index_offset, record.staged.map(|record| Staged::read(record, staged)));
         let (last, membership) =
             codec::snapshot_head(record).map_err(|e| SnapshotError::Head { reason: e.to_string() })?;
-        let state = State::decode(&state).map_err(SnapshotError::State)?;
+        let state = State::decode_with(&state, &on_all).map_err(SnapshotError::State)?;
         Ok(Self { state, last, membership, index_offset, staged })
     }
 
@@ -80,6 +83,9 @@ impl Applied {
 pub struct Machine {
     applied: Arc<Mutex<Applied>>,
     published: Arc<Published>,
+    growth: Arc<Growth>,
+    /// A state that this server has read already to restore it, and the digest of its image.
+    read_before: Arc<Mutex<Option<(Digest, State)>>>,
     dir: Arc<Path>,
 }
 
@@ -87,7 +93,9 @@ impl Machine {
     /// Starts from the newest snapshot in `dir`, or from nothing.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
-        let applied = match snapshot_file::load(&dir)? {
+        let loaded = snapshot_file::load(&dir)?;
+        let growth = Arc::new(Growth::new(loaded.as_ref().map_or(0, SnapshotFile::file_len)));
+        let applied = match loaded {
             Some(file) => Applied::read(&file)?,
             None => Applied {
                 state: State::default(),
@@ -102,7 +110,23 @@ impl Machine {
             events: broadcast::Sender::new(EVENTS_KEPT),
             applied: watch::Sender::new(applied.index()),
         });
-        Ok(Self { applied: Arc::new(Mutex::new(applied)), published, dir: dir.into() })
+        let (applied, read_before) = (Arc::new(Mutex::new(applied)), Arc::default());
+        Ok(Self { applied, published, growth, read_before, dir: dir.into() })
+    }
+
+    /// What was applied since the last snapshot.
+    pub fn growth(&self) -> Arc<Growth> {
+        self.growth.clone()
+    }
+
+    /// Keeps a state that was read for a restore, so that its end need not read it again; none forgets it.
+    pub fn keep_read(&self, read: Option<(Digest, State)>) {
+        *self.read_before.lock().unwrap_or_else(PoisonError::into_inner) = read;
+    }
+
+    fn take_read(&self, digest: &Digest) -> Option<State> {
+        let mut read = self.read_before.lock().unwrap_or_else(PoisonError::into_inner);
+        read.take_if(|(of, _)| of == digest).map(|(_, state)| state)
     }
 
     pub fn published(&self) -> Arc<Published> {
@@ -150,6 +174,7 @@ impl Machine {
             }
             EntryPayload::Normal(Proposal::Command(bytes)) => match command::decode(&bytes) {
                 Ok(command) => {
+                    self.growth.add(bytes.len());
                     let (name, began) = (measured::apply_name(&command), Instant::now());
                     let (answer, events) = apply::apply(&mut applied.state, index, command);
                     measured::applied(name, began.elapsed());
@@ -171,17 +196,33 @@ impl Machine {
         (Outcome { index, answer }, events, complete)
     }
 
-    /// Puts a restored state in the place of this one.
-    async fn replace(&self, log_id: LogId, complete: Complete) -> io::Result<(Outcome, Events)> {
-        // Whoever proposed it has read this image: a server that can't is of another version, and must not go on with a
-        // state that the others do not have.
-        let mut state = on_blocking(move || Ok(State::decode(&complete.image).map_err(SnapshotError::State)?)).await?;
+    /// Puts a restored state in the place of this one, if it is the one that was said.
+    async fn replace(&self, log_id: LogId, complete: Complete) -> io::Result<(Outcome, Option<Events>)> {
+        let read = self.take_read(&complete.digest);
+        let index = complete.index;
+        let decoded = on_blocking(move || {
+            let image = match complete.image() {
+                Ok(image) => image,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            // Whoever proposed it has read this image: a server that can't is of another version, and must not go on with a
+            // state that the others do not have.
+            let decode = || State::decode_with(&image, &on_all).map_err(SnapshotError::State);
+            Ok(Ok(read.map_or_else(decode, Ok)?))
+        });
+        let mut state = match decoded.await? {
+            Ok(state) => state,
+            Err(reason) => {
+                let index = log_id.index + self.lock().index_offset;
+                return Ok((Outcome { index, answer: refused(reason) }, None));
+            }
+        };
         let mut applied = self.lock();
-        applied.index_offset = applied.index_offset.max((complete.index + 1).saturating_sub(log_id.index));
+        applied.index_offset = applied.index_offset.max((index + 1).saturating_sub(log_id.index));
         let index = log_id.index + applied.index_offset;
         state.mark_restored(index);
         applied.state = state;
-        Ok((Outcome { index, answer: Answer::Done }, Events { index, ..Events::default() }))
+        Ok((Outcome { index, answer: Answer::Done }, Some(Events { index, ..Events::default() })))
     }
 
     /// Publishes the state as it is now. Before anybody is answered: who reads after an answer reads its own write.
@@ -191,7 +232,11 @@ impl Machine {
             (applied.state.snapshot(), applied.index())
         };
         if let Some(events) = events {
-            self.published.snapshot.send_replace(snapshot);
+            let before = self.published.snapshot.send_replace(snapshot);
+            if all_changed {
+                // Nothing of it may be left in the new one: it takes as long to forget as it took to read.
+                tokio::task::spawn_blocking(move || drop(before));
+            }
             // An entry that changed nothing wakes nobody: without changes an event means that all may have changed.
             if all_changed || !events.changes.is_empty() {
                 // Nobody listens before the server has started; that is no failure.
@@ -214,7 +259,7 @@ pub struct Captured {
 impl Captured {
     /// Makes it the newest snapshot in `dir`.
     fn save(&self, dir: &Path) -> Result<SnapshotFile, SnapshotError> {
-        let state = self.state.encode();
+        let state = self.state.encode_with(&in_turn);
         snapshot_file::save(dir, &self.record, &state, self.staged.iter().flat_map(Staged::bytes))
     }
 
@@ -222,7 +267,7 @@ impl Captured {
     pub fn write(&self, file: &mut std::fs::File) -> io::Result<()> {
         let mut record = self.record.clone();
         record.staged = None;
-        snapshot_file::write(file, &record, &self.state.encode(), std::iter::empty())
+        snapshot_file::write(file, &record, &self.state.encode_with(&in_turn), std::iter::empty())
     }
 }
 
@@ -248,10 +293,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let (mut outcome, mut events, complete) = self.apply_entry(entry.log_id, entry.payload);
-            let is_restored = complete.is_some();
+            let mut is_restored = false;
             if let Some(complete) = complete {
-                let (replaced, all) = self.replace(entry.log_id, complete).await?;
-                (outcome, events) = (replaced, Some(all));
+                (outcome, events) = self.replace(entry.log_id, complete).await?;
+                is_restored = events.is_some();
             }
             self.publish(events, is_restored);
             if let Some(responder) = responder {
@@ -276,7 +321,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 SnapshotData::Received(_, path) => snapshot_file::adopt(&dir, path, fresh.index())?,
                 SnapshotData::Own(file) => {
                     let (state, staged) = file.body()?;
-                    snapshot_file::save(&dir, file.record(), &state, std::iter::once(staged.as_slice()))?
+                    snapshot_file::save(&dir, file.record(), &[state], std::iter::once(staged.as_slice()))?
                 }
             };
             Ok(fresh)
@@ -319,9 +364,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
         let (dir, captured) = (self.dir.clone(), self.capture());
+        self.growth.captured();
         let meta = captured.meta.clone();
         let began = Instant::now();
-        let file = on_blocking(move || captured.save(&dir).map_err(|e| snapshot_file::at(&dir, e))).await?;
+        // A frozen state, on a thread that stands back: nobody waits for it, and it may take seconds.
+        let file = aside(move || captured.save(&dir).map_err(|e| snapshot_file::at(&dir, e))).await?;
+        self.growth.saved(file.file_len());
         measured::persisted(began.elapsed());
         Ok(RaftSnapshot { meta, snapshot: SnapshotData::Own(file) })
     }

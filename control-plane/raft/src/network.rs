@@ -43,6 +43,9 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// early is sent again whole, for ever: a follower that was away would never come back over a way that loses packets. Whether
 /// anybody is there at all is noticed by the connection.
 const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+/// However long a request is, an answer takes no longer than this: the longest command goes over 1 Mbit/s in it, and whoever is
+/// slower than that gets a snapshot, piece by piece.
+const LONG_ANSWER_WAIT_MAX: Duration = Duration::from_secs(300);
 /// Bytes of a snapshot that may be under way when its last piece is taken.
 const WINDOW_BYTES: usize = 8 << 20;
 /// How long a follower may take to install what it has received: it decodes the whole state.
@@ -50,7 +53,8 @@ const INSTALL_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// How long the answer to a request of that length may take.
 fn answer_wait(bytes: usize) -> Duration {
-    ANSWER_WAIT_MAX + Duration::from_millis(bytes as u64 * 1000 / BYTES_PER_SECOND_MIN)
+    let by_length = Duration::from_millis((bytes as u64).saturating_mul(1000) / BYTES_PER_SECOND_MIN);
+    (ANSWER_WAIT_MAX + by_length).min(LONG_ANSWER_WAIT_MAX)
 }
 
 type StreamAppend<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
@@ -355,5 +359,9 @@ mod tests {
         assert!(answer_wait(crate::node::COMMAND_BYTES_MAX) > slow);
         // A full batch at 64 kB/s, what a way of 150 ms that loses one packet in a hundred carries.
         assert!(answer_wait(1 << 20) > Duration::from_secs(16));
+        // And at 1 Mbit/s; not as long as the slowest way would need, which is half an hour.
+        let slow = Duration::from_secs(crate::node::COMMAND_BYTES_MAX as u64 * 8 / 1_000_000);
+        assert!((slow..=LONG_ANSWER_WAIT_MAX).contains(&answer_wait(crate::node::COMMAND_BYTES_MAX)));
+        assert_eq!(answer_wait(usize::MAX), LONG_ANSWER_WAIT_MAX);
     }
 }

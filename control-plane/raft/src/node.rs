@@ -13,6 +13,7 @@ use openraft::{Config, Instant as _, SnapshotPolicy};
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 
+use crate::growth;
 use crate::leadership::{self, Leadership};
 use crate::log_store::LogStore;
 use crate::machine::{Captured, Machine, Published};
@@ -143,6 +144,14 @@ struct Inner {
     store: Arc<Store>,
     settings: Settings,
     stopping: Arc<AtomicBool>,
+    /// Asks for snapshots.
+    asking: tokio::task::AbortHandle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.asking.abort();
+    }
 }
 
 impl RaftNode {
@@ -234,8 +243,21 @@ impl RaftNode {
             fatal,
         );
         let store = store.clone();
-        let inner =
-            Inner { raft, machine, published, leadership, members, served, network, origin, store, settings, stopping };
+        let asking = tokio::spawn(growth::ask_for_snapshots(raft.clone(), machine.growth())).abort_handle();
+        let inner = Inner {
+            raft,
+            machine,
+            published,
+            leadership,
+            members,
+            served,
+            network,
+            origin,
+            store,
+            settings,
+            stopping,
+            asking,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -270,6 +292,10 @@ impl RaftNode {
 
     pub(crate) fn capture(&self) -> Captured {
         self.inner.machine.capture()
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.inner.machine
     }
 
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
@@ -332,6 +358,7 @@ impl RaftNode {
     /// Stops taking part and closes the log.
     pub async fn shutdown(&self) {
         self.inner.stopping.store(true, Ordering::Relaxed);
+        self.inner.asking.abort();
         match timeout(STOP_WAIT_MAX, self.inner.raft.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "raft did not stop cleanly"),

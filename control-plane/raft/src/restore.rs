@@ -10,12 +10,14 @@ use std::os::unix::fs::FileExt;
 use drover_state::{Answer, State};
 use openraft::async_runtime::WatchReceiver;
 
-use crate::machine::on_blocking;
+use crate::codec;
 use crate::node::RaftNode;
 use crate::propose::ProposeError;
+use crate::snapshot_file;
 use crate::snapshot_file::{SnapshotError, SnapshotFile};
 use crate::staged;
-use crate::types::{Digest, Proposal, RestoreStep};
+use crate::threads::{aside, on_all};
+use crate::types::{Digest, LogId, Proposal, RestoreStep};
 
 /// How much of an image one entry carries.
 const PART_BYTES: usize = 1 << 20;
@@ -71,7 +73,30 @@ pub enum RestoreError {
 /// It is no snapshot, is cut short, damaged or of a newer drover.
 pub fn read_snapshot(file: File) -> Result<(SnapshotInfo, State), SnapshotError> {
     let (info, image) = read_image(file)?;
-    Ok((info, State::decode(&image).map_err(SnapshotError::State)?))
+    Ok((info, State::decode_with(&image, &on_all).map_err(SnapshotError::State)?))
+}
+
+/// Writes a state to an empty file as a snapshot that a region can restore, synced. `at_ms` is when, in milliseconds since
+/// 1970. Blocks.
+///
+/// # Errors
+/// The disk does not take it.
+pub fn write_snapshot(file: &mut File, state: &State, at_ms: u64) -> Result<SnapshotInfo, SnapshotError> {
+    let last = LogId::new_term_index(1, state.index());
+    let mut record = codec::snapshot_record(Some(&last), &Default::default());
+    record.at_ms = at_ms;
+    snapshot_file::write(file, &record, &state.encode_with(&on_all), std::iter::empty())?;
+    SnapshotInfo::of(&SnapshotFile::from_file(file.try_clone()?)?)
+}
+
+/// Reads a snapshot file whole and checks it, as [`read_snapshot`] does, but keeps nothing of its state. Blocks.
+///
+/// # Errors
+/// As [`read_snapshot`].
+pub fn check_snapshot(file: File) -> Result<SnapshotInfo, SnapshotError> {
+    let (info, image) = read_image(file)?;
+    State::check(&image, &on_all).map_err(SnapshotError::State)?;
+    Ok(info)
 }
 
 fn read_image(file: File) -> Result<(SnapshotInfo, Vec<u8>), SnapshotError> {
@@ -89,7 +114,7 @@ impl RaftNode {
     /// The disk does not take it.
     pub async fn snapshot_now(&self) -> Result<(SnapshotInfo, File), SnapshotError> {
         let (captured, dir) = (self.capture(), self.snapshot_dir());
-        let written = on_blocking(move || {
+        let written = aside(move || {
             let path = dir.join(format!("save-{:016x}.new", unique()));
             let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
             let written = captured.write(&mut file);
@@ -107,25 +132,31 @@ impl RaftNode {
     /// # Errors
     /// The file is not taken, this server does not lead, another restore began meanwhile, or raft has stopped.
     pub async fn restore(&self, file: File) -> Result<SnapshotInfo, RestoreError> {
-        let (info, image) = {
-            let checked = tokio::task::spawn_blocking(move || {
-                let (info, image) = read_image(file)?;
-                State::decode(&image).map_err(SnapshotError::State)?;
-                Ok::<_, SnapshotError>((info, image))
-            });
-            checked.await.map_err(|e| SnapshotError::Io(io::Error::other(e)))??
-        };
-        let begin = RestoreStep::Begin { len: image.len() as u64, digest: staged::digest(&image), index: info.index };
-        let begun = self.step(begin).await?;
-        for part in image.chunks(PART_BYTES) {
-            self.step(RestoreStep::Part { begun, bytes: part.into() }).await?;
-        }
-        self.step(RestoreStep::Finish { begun }).await?;
+        let checked = tokio::task::spawn_blocking(move || {
+            let (info, image) = read_image(file)?;
+            let state = State::decode_with(&image, &on_all).map_err(SnapshotError::State)?;
+            let digest = staged::digest(&image);
+            Ok::<_, SnapshotError>((info, image, digest, state))
+        });
+        let (info, image, digest, state) = checked.await.map_err(|e| SnapshotError::Io(io::Error::other(e)))??;
+        self.machine().keep_read(Some((digest, state)));
+        let restored = self.restore_image(&image, digest, info.index).await;
+        self.machine().keep_read(None);
+        restored?;
         // The parts need not stay in the log for long.
         if let Err(error) = self.raft().trigger().snapshot().await {
             tracing::warn!(%error, "no snapshot after a restore");
         }
         Ok(info)
+    }
+
+    async fn restore_image(&self, image: &[u8], digest: Digest, index: u64) -> Result<(), RestoreError> {
+        let begin = RestoreStep::Begin { len: image.len() as u64, digest, index };
+        let begun = self.step(begin).await?;
+        for part in image.chunks(PART_BYTES) {
+            self.step(RestoreStep::Part { begun, bytes: part.into() }).await?;
+        }
+        self.step(RestoreStep::Finish { begun }).await.map(drop)
     }
 
     async fn step(&self, step: RestoreStep) -> Result<u64, RestoreError> {

@@ -207,15 +207,15 @@ impl SnapshotFile {
     }
 }
 
-/// Writes a snapshot to an open file, synced.
+/// Writes a snapshot to an open file, synced. The encoded state comes in parts that follow each other.
 pub fn write<'a>(
     file: &mut File,
     record: &SnapshotRecord,
-    state: &'a [u8],
+    state: &[Vec<u8>],
     staged: impl Iterator<Item = &'a [u8]>,
 ) -> io::Result<()> {
     let head = codec::encode_snapshot_record(record);
-    let body_len = state.len() as u64 + record.staged_len();
+    let body_len = state.iter().map(|part| part.len() as u64).sum::<u64>() + record.staged_len();
     let mut context = Context::new(&SHA256);
     let mut put = |bytes: &[u8]| {
         context.update(bytes);
@@ -226,7 +226,9 @@ pub fn write<'a>(
     put(&(head.len() as u32).to_be_bytes())?;
     put(&head)?;
     put(&body_len.to_be_bytes())?;
-    put(state)?;
+    for part in state {
+        put(part)?;
+    }
     for part in staged {
         put(part)?;
     }
@@ -243,7 +245,7 @@ fn path_of(dir: &Path, index: u64) -> PathBuf {
 pub fn save<'a>(
     dir: &Path,
     record: &SnapshotRecord,
-    state: &'a [u8],
+    state: &[Vec<u8>],
     staged: impl Iterator<Item = &'a [u8]>,
 ) -> Result<SnapshotFile, SnapshotError> {
     fs::create_dir_all(dir)?;
@@ -327,7 +329,7 @@ mod tests {
     }
 
     fn save_one(dir: &Path, index: u64, state: &[u8]) -> SnapshotFile {
-        save(dir, &record(index), state, std::iter::empty()).unwrap()
+        save(dir, &record(index), &[state.to_vec()], std::iter::empty()).unwrap()
     }
 
     #[test]

@@ -22,15 +22,26 @@ pub struct Staged {
     parts: Vec<Arc<[u8]>>,
 }
 
-/// The image is whole: it takes the state's place.
+/// All that was said has come: if it is what was said, it takes the state's place.
 pub struct Complete {
-    /// The image.
-    pub image: Vec<u8>,
+    parts: Vec<Arc<[u8]>>,
+    /// The digest of the image, as it was said.
+    pub digest: Digest,
     /// The greatest index in it.
     pub index: u64,
 }
 
-/// Takes a step of a restore. Gives the image at the end, or why the step is refused.
+impl Complete {
+    /// The image, or why it is refused. Takes a while.
+    pub fn image(&self) -> Result<Vec<u8>, String> {
+        let image = self.parts.concat();
+        if digest(&image) == self.digest { Ok(image) } else { Err(NOT_WHAT_WAS_SAID.to_owned()) }
+    }
+}
+
+const NOT_WHAT_WAS_SAID: &str = "what came is not what the restore had said";
+
+/// Takes a step of a restore. Gives what has come at the end, or why the step is refused.
 pub fn step(staged: &mut Option<Staged>, at: u64, step: RestoreStep) -> Result<Option<Complete>, String> {
     match step {
         RestoreStep::Begin { len, .. } if len > SNAPSHOT_BYTES_MAX => {
@@ -54,11 +65,10 @@ pub fn step(staged: &mut Option<Staged>, at: u64, step: RestoreStep) -> Result<O
         RestoreStep::Finish { begun } => {
             current(staged, begun)?;
             let Some(Staged { record, parts }) = staged.take() else { return Ok(None) };
-            let image = parts.concat();
-            if image.len() as u64 != record.len || digest(&image) != record.digest {
-                return Err("what came is not what the restore had said".to_owned());
+            if record.have != record.len {
+                return Err(NOT_WHAT_WAS_SAID.to_owned());
             }
-            Ok(Some(Complete { image, index: record.index }))
+            Ok(Some(Complete { parts, digest: record.digest, index: record.index }))
         }
     }
 }

@@ -81,8 +81,11 @@ impl Condition {
 
     /// True when the node meets it.
     pub fn holds(&self, node: &Node) -> bool {
-        let left = side(node, &self.left);
-        let right = side(node, &self.right);
+        self.compares(side(node, &self.left), side(node, &self.right))
+    }
+
+    /// True when these two meet the operator; none is what is not there.
+    pub(crate) fn compares(&self, left: Option<Cow<'_, str>>, right: Option<Cow<'_, str>>) -> bool {
         match &self.operator {
             Operator::IsSet => return left.is_some(),
             Operator::IsNotSet => return left.is_none(),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use drover_model::constraint::Constraint;
+use drover_model::device::DeviceRequest;
 use drover_model::group::Group;
 use drover_model::job::Job;
 use drover_model::node::Node;
@@ -11,7 +12,7 @@ use drover_model::volume::HostVolumeRequest;
 use drover_state::Snapshot;
 
 use crate::constraint::{Condition, side};
-use crate::network;
+use crate::{device, network};
 
 /// The pool that holds every node.
 const ALL_POOLS: &str = "all";
@@ -69,6 +70,7 @@ pub struct Rules {
     job: Vec<Condition>,
     drivers: Vec<String>,
     group: Vec<Condition>,
+    devices: Vec<DeviceRequest>,
     /// Host networks with the label of the first port that asks for each.
     host_networks: Vec<(String, String)>,
     volumes: Vec<HostVolumeRequest>,
@@ -123,6 +125,7 @@ impl Rules {
             job: job.constraints.iter().filter_map(Condition::new).collect(),
             drivers,
             group: all_of_group().filter_map(Condition::new).collect(),
+            devices: device::asked(group).cloned().collect(),
             host_networks,
             volumes: HostVolumeRequest::all(group),
             alloc_name: String::new(),
@@ -158,6 +161,7 @@ impl Rules {
                 self.drivers.iter().any(|driver| !has_driver(node, driver)).then(|| "missing drivers".to_owned())
             })
             .or_else(|| unmet(&self.group))
+            .or_else(|| (!device::has_devices(node, &self.devices)).then(|| "missing devices".to_owned()))
             .or_else(|| self.missing_host_network(node))
             .or_else(|| (!self.has_volumes(node, alloc_name)).then(|| "missing compatible host volumes".to_owned()))
     }
@@ -174,7 +178,7 @@ impl Rules {
 
     /// True when the answer can differ between nodes of one class.
     pub fn escapes_class(&self) -> bool {
-        self.job.iter().chain(&self.group).any(Condition::is_unique)
+        self.job.iter().chain(&self.group).any(Condition::is_unique) || self.devices.iter().any(device::is_unique)
     }
 }
 

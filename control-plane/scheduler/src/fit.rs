@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use drover_model::alloc::Alloc;
+use drover_model::device::{AllocatedDevice, DevicesInUse};
 use drover_model::group::Group;
 use drover_model::node::Node;
 use drover_model::resources::{
     AllocatedCpu, AllocatedMemory, AllocatedResources, AllocatedShared, AllocatedTask, Totals,
 };
+use drover_model::task::Task;
 
+use crate::device;
 use crate::network::{self, PortUse};
 use crate::seed::Seeds;
 
@@ -43,18 +46,23 @@ pub struct NodeUse {
     pub allocs: i64,
     /// Cores that tasks have for themselves.
     pub cores: BTreeSet<u16>,
+    /// Devices.
+    pub devices: DevicesInUse,
     /// Ports. None until somebody asks: most groups have none.
     pub ports: Option<PortUse>,
 }
 
 impl NodeUse {
-    /// Adds an alloc; false when a core or a port was taken already.
+    /// Adds an alloc; false when a core, a device or a port was taken already.
     pub fn add(&mut self, resources: &AllocatedResources) -> bool {
         self.totals.add(resources.totals());
         self.allocs += 1;
         let mut is_free = true;
         for core in cores_of(resources) {
             is_free &= self.cores.insert(core);
+        }
+        for given in devices_of(resources) {
+            is_free &= self.devices.take(given);
         }
         if let Some(ports) = &mut self.ports {
             is_free &= ports.take(resources);
@@ -69,12 +77,19 @@ impl NodeUse {
         for core in cores_of(resources) {
             self.cores.remove(&core);
         }
+        for given in devices_of(resources) {
+            self.devices.give_back(given);
+        }
         self.ports = None;
     }
 }
 
 fn cores_of(resources: &AllocatedResources) -> impl Iterator<Item = u16> {
     resources.tasks.values().flat_map(|task| task.cpu.reserved_cores.iter().copied())
+}
+
+fn devices_of(resources: &AllocatedResources) -> impl Iterator<Item = &AllocatedDevice> {
+    resources.tasks.values().flat_map(|task| &task.devices)
 }
 
 /// True when an alloc takes room on its node: it does until nothing of it runs, whatever is wanted of it.
@@ -88,12 +103,13 @@ pub fn give(
     capacity: &Totals,
     used: &NodeUse,
     group: &Group,
+    with_memory_max: bool,
     seeds: &mut Seeds,
 ) -> Result<AllocatedResources, String> {
     let mut resources = match &used.ports {
         Some(ports) => {
             let assigned = network::assign(node, ports, group, seeds).map_err(|error| format!("network: {error}"))?;
-            let mut resources = ask(group);
+            let mut resources = ask(group, with_memory_max);
             for (task, networks) in assigned.tasks {
                 if let Some(task) = resources.tasks.get_mut(&task) {
                     task.networks = networks;
@@ -103,9 +119,10 @@ pub fn give(
             resources.shared.ports = assigned.ports;
             resources
         }
-        None => ask(group),
+        None => ask(group, with_memory_max),
     };
     give_cores(node, used, group, &mut resources)?;
+    device::give(node, used, group, &mut resources)?;
     let mut totals = used.totals;
     totals.add(resources.totals());
     if let Some(dimension) = overrun(capacity, &totals) {
@@ -117,11 +134,13 @@ pub fn give(
     Ok(resources)
 }
 
-/// What the group asks for, before ports and cores are chosen.
-pub fn ask(group: &Group) -> AllocatedResources {
-    let task = |task: &drover_model::task::Task| AllocatedTask {
+/// What the group asks for, before ports, cores and devices are chosen. More memory than is guaranteed is given only where
+/// the region's settings say so.
+pub fn ask(group: &Group, with_memory_max: bool) -> AllocatedResources {
+    let max_mib = |task: &Task| if with_memory_max { task.resources.memory_max_mib } else { 0 };
+    let task = |task: &Task| AllocatedTask {
         cpu: AllocatedCpu { mhz: task.resources.cpu_mhz, reserved_cores: Vec::new() },
-        memory: AllocatedMemory { mib: task.resources.memory_mib, max_mib: 0 },
+        memory: AllocatedMemory { mib: task.resources.memory_mib, max_mib: max_mib(task) },
         ..AllocatedTask::default()
     };
     AllocatedResources {

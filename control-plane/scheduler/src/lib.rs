@@ -3,7 +3,7 @@
 //! Pure: a snapshot, an eval, the time and a seed give one outcome, bit by bit the same on every machine. All feasible
 //! nodes are scored, not a sample; equal scores are decided by a hash of the seed and the node's id.
 //!
-//! Left out: preemption, devices, volumes other than static ones of the host, drains, and what happens on nodes that are only cut off.
+//! Left out: preemption, volumes other than static ones of the host, drains, and what happens on nodes that are only cut off.
 
 pub mod schedule;
 
@@ -16,6 +16,7 @@ pub mod rollout;
 pub mod sort;
 
 pub mod constraint;
+pub mod device;
 pub mod feasible;
 pub mod version;
 

@@ -9,11 +9,10 @@ use drover_model::metric::{AllocMetric, NodeScore};
 use drover_model::resources::AllocatedResources;
 
 use crate::feasible::Rules;
-use crate::fit;
-use crate::network;
 use crate::score::{self, Affinities, Spreads};
 use crate::seed::Seeds;
 use crate::table::NodeTable;
+use crate::{device, fit, network};
 
 /// How many nodes an alloc's metric keeps.
 const SCORES_KEPT: usize = 5;
@@ -27,8 +26,17 @@ enum RowState {
     Filtered(String),
     /// No room, in this dimension.
     Exhausted(String),
-    /// It fits, with this binpack score.
-    Fits(f64),
+    /// It fits.
+    Fits(Fit),
+}
+
+/// What is known of a row on which there is room.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Fit {
+    /// How it would be filled.
+    binpack: f64,
+    /// How well its devices are what was asked for.
+    devices: Option<f64>,
 }
 
 /// A chosen node.
@@ -102,7 +110,7 @@ impl Ranking {
                 return Err(Box::new(self.base.clone()));
             };
             let row = *row;
-            match fit::give(table.node(row), table.capacity(row), table.used(row), &self.group, seeds) {
+            match self.give(table, row, seeds) {
                 Ok(resources) => {
                     let score_meta_data = best.into_iter().map(|(_, score)| score).collect();
                     return Ok(Pick { row, resources, metric: AllocMetric { score_meta_data, ..self.base.clone() } });
@@ -116,11 +124,11 @@ impl Ranking {
     /// Takes one certain node if it is feasible and has room.
     pub fn pick_on(&mut self, table: &mut NodeTable<'_>, row: usize, seeds: &mut Seeds) -> Option<Pick> {
         self.catch_up(table);
-        let RowState::Fits(binpack) = self.states[row] else {
+        let RowState::Fits(fit) = self.states[row] else {
             return None;
         };
-        let resources = fit::give(table.node(row), table.capacity(row), table.used(row), &self.group, seeds).ok()?;
-        let score = self.score(table, row, binpack, &BTreeSet::new());
+        let resources = self.give(table, row, seeds).ok()?;
+        let score = self.score(table, row, fit, &BTreeSet::new());
         let metric = AllocMetric { nodes_evaluated: 1, score_meta_data: vec![score], ..base_only(&self.base) };
         Some(Pick { row, resources, metric })
     }
@@ -185,14 +193,22 @@ impl Ranking {
         // The draw made here is not the one the alloc gets; only whether there is one counts.
         let mut seeds = Seeds::new(0, b"look");
         let node = table.node(row);
-        match fit::give(node, table.capacity(row), table.used(row), &self.group, &mut seeds) {
+        match self.give(table, row, &mut seeds) {
             Ok(resources) => {
                 let mut used = table.used(row).totals;
                 used.add(resources.totals());
-                RowState::Fits(score::binpack(table.capacity(row), &used))
+                RowState::Fits(Fit {
+                    binpack: score::fit(table.config().algorithm, table.capacity(row), &used),
+                    devices: device::affinity(node, &self.group, &resources),
+                })
             }
             Err(dimension) => RowState::Exhausted(dimension),
         }
+    }
+
+    fn give(&self, table: &NodeTable<'_>, row: usize, seeds: &mut Seeds) -> Result<AllocatedResources, String> {
+        let with_memory_max = table.config().has_memory_oversubscription;
+        fit::give(table.node(row), table.capacity(row), table.used(row), &self.group, with_memory_max, seeds)
     }
 
     fn used_up_property(&self, table: &NodeTable<'_>, row: usize) -> Option<String> {
@@ -224,31 +240,32 @@ impl Ranking {
 
     /// The best rows with their scores, best first.
     fn best(&self, table: &NodeTable<'_>, penalized: &BTreeSet<NodeId>) -> Vec<(usize, NodeScore)> {
-        let mut best: Vec<(usize, f64, f64)> = Vec::with_capacity(SCORES_KEPT + 1);
+        let mut best: Vec<(usize, f64, Fit)> = Vec::with_capacity(SCORES_KEPT + 1);
         for (row, state) in self.states.iter().enumerate() {
-            let RowState::Fits(binpack) = *state else { continue };
-            let norm = self.parts(table, row, binpack, penalized).norm();
+            let RowState::Fits(fit) = *state else { continue };
+            let norm = self.parts(table, row, fit, penalized).norm();
             let is_better =
-                |other: &(usize, f64, f64)| norm > other.1 || (norm == other.1 && table.tie(row) < table.tie(other.0));
+                |other: &(usize, f64, Fit)| norm > other.1 || (norm == other.1 && table.tie(row) < table.tie(other.0));
             let place = best.iter().position(is_better).unwrap_or(best.len());
             if place < SCORES_KEPT {
-                best.insert(place, (row, norm, binpack));
+                best.insert(place, (row, norm, fit));
                 best.truncate(SCORES_KEPT);
             }
         }
-        best.into_iter().map(|(row, _, binpack)| (row, self.score(table, row, binpack, penalized))).collect()
+        best.into_iter().map(|(row, _, fit)| (row, self.score(table, row, fit, penalized))).collect()
     }
 
-    fn score(&self, table: &NodeTable<'_>, row: usize, binpack: f64, penalized: &BTreeSet<NodeId>) -> NodeScore {
-        let parts = self.parts(table, row, binpack, penalized);
+    fn score(&self, table: &NodeTable<'_>, row: usize, fit: Fit, penalized: &BTreeSet<NodeId>) -> NodeScore {
+        let parts = self.parts(table, row, fit, penalized);
         NodeScore { node_id: table.node(row).id, norm_score: parts.norm(), scores: parts.by_name() }
     }
 
-    fn parts(&self, table: &NodeTable<'_>, row: usize, binpack: f64, penalized: &BTreeSet<NodeId>) -> Parts {
+    fn parts(&self, table: &NodeTable<'_>, row: usize, fit: Fit, penalized: &BTreeSet<NodeId>) -> Parts {
         let node = table.node(row);
         let allocs = table.count(row, &self.group.name);
         Parts {
-            binpack,
+            binpack: fit.binpack,
+            devices: fit.devices,
             anti_affinity: (allocs > 0).then(|| score::anti_affinity(allocs, self.group.count)),
             penalty: penalized.contains(&node.id).then_some(-1.0),
             affinity: self.affinities[row],
@@ -260,6 +277,7 @@ impl Ranking {
 /// The parts of a score; what is absent does not dilute the mean.
 struct Parts {
     binpack: f64,
+    devices: Option<f64>,
     anti_affinity: Option<f64>,
     penalty: Option<f64>,
     affinity: Option<f64>,
@@ -270,7 +288,8 @@ impl Parts {
     fn norm(&self) -> f64 {
         let mut sum = self.binpack;
         let mut count = 1.0;
-        for part in [self.anti_affinity, self.penalty, self.affinity, self.spread].into_iter().flatten() {
+        let parts = [self.devices, self.anti_affinity, self.penalty, self.affinity, self.spread];
+        for part in parts.into_iter().flatten() {
             sum += part;
             count += 1.0;
         }
@@ -284,9 +303,8 @@ impl Parts {
             ("node-reschedule-penalty".to_owned(), self.penalty.unwrap_or(0.0)),
             ("node-affinity".to_owned(), self.affinity.unwrap_or(0.0)),
         ]);
-        if let Some(spread) = self.spread {
-            scores.insert("allocation-spread".to_owned(), spread);
-        }
+        let others = [("devices", self.devices), ("allocation-spread", self.spread)];
+        scores.extend(others.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?))));
         scores
     }
 }

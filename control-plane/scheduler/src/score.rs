@@ -8,22 +8,28 @@ use drover_model::group::Group;
 use drover_model::job::Job;
 use drover_model::node::Node;
 use drover_model::resources::Totals;
+use drover_state::scheduler_config::SchedulerAlgorithm;
 
 use crate::constraint::{Condition, side};
 use crate::table::NodeTable;
 
-/// The best binpack sum that still counts, which scales the score to 0..1.
-const BINPACK_MAX: f64 = 18.0;
+/// The best sum that still counts, which scales the score to 0..1.
+const FIT_MAX: f64 = 18.0;
 
-/// How full the node would be: 1 is full, 0 is empty. Processor and memory only.
-pub fn binpack(capacity: &Totals, used: &Totals) -> f64 {
+/// How the node would be filled: 1 is full and 0 empty where nodes are to be packed, the other way round where allocs are to be
+/// spread. Processor and memory only.
+pub fn fit(algorithm: SchedulerAlgorithm, capacity: &Totals, used: &Totals) -> f64 {
     let free = |total: i64, used: i64| {
         if total <= 0 { 0.0 } else { 1.0 - used as f64 / total as f64 }
     };
     let free_cpu = free(capacity.cpu_mhz, used.cpu_mhz);
     let free_memory = free(capacity.memory_mib, used.memory_mib);
     let sum = libm::pow(10.0, free_cpu) + libm::pow(10.0, free_memory);
-    (20.0 - sum).clamp(0.0, BINPACK_MAX) / BINPACK_MAX
+    let score = match algorithm {
+        SchedulerAlgorithm::Binpack => 20.0 - sum,
+        SchedulerAlgorithm::Spread => sum - 2.0,
+    };
+    score.clamp(0.0, FIT_MAX) / FIT_MAX
 }
 
 /// What a node loses for allocs of the same group that it has already.
@@ -171,7 +177,10 @@ mod tests {
     #[test]
     fn binpack_is_as_recorded() {
         let check = |capacity: Totals, used: Totals, expected: f64| {
-            assert!((binpack(&capacity, &used) - expected).abs() < 1e-9, "{capacity:?} {used:?}");
+            assert!(
+                (fit(SchedulerAlgorithm::Binpack, &capacity, &used) - expected).abs() < 1e-9,
+                "{capacity:?} {used:?}"
+            );
         };
         check(totals(2000, 2048), totals(500, 512), 0.48628741645516765);
         check(totals(8000, 8192), totals(500, 512), 0.1489285295999273);

@@ -8,6 +8,7 @@ use drover_model::node::Node;
 use drover_model::resources::{AllocatedResources, Totals};
 use drover_model::{AllocId, JobKey, NodeId};
 use drover_state::Snapshot;
+use drover_state::scheduler_config::SchedulerConfig;
 
 use crate::fit::{self, NodeUse};
 use crate::network::PortUse;
@@ -83,6 +84,11 @@ impl<'a> NodeTable<'a> {
     /// The row of a node.
     pub fn row(&self, node: NodeId) -> Option<usize> {
         self.rows.get(&node).copied()
+    }
+
+    /// The settings of the scheduler.
+    pub fn config(&self) -> &SchedulerConfig {
+        self.snapshot.scheduler_config()
     }
 
     /// What the row's node offers.

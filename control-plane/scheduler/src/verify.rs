@@ -7,6 +7,7 @@ use drover_model::plan::Plan;
 use drover_model::{AllocId, NodeId};
 use drover_state::Snapshot;
 
+use crate::device;
 use crate::fit::{self, NodeUse};
 use crate::network::PortUse;
 use crate::reconcile::reason;
@@ -77,7 +78,7 @@ fn fits(newest: &Snapshot, node: NodeId, placements: &[&Alloc], stopped: &BTreeS
     }
     let mut is_free = true;
     for alloc in placements {
-        is_free &= used.add(&alloc.allocated_resources);
+        is_free &= used.add(&alloc.allocated_resources) && device::are_there(node, &alloc.allocated_resources);
     }
     let has_places = node.node_max_allocs <= 0 || used.allocs <= node.node_max_allocs;
     is_free && has_places && fit::overrun(&fit::capacity(node), &used.totals).is_none()

@@ -18,6 +18,7 @@ use drover_transport::Endpoint;
 use crate::links::number_of;
 use crate::server::Server;
 use crate::settings::StartError;
+use crate::{clock, region_renewal};
 
 const ID_FILE: &str = "node-id";
 const NODE_KEY_FILE: &str = "node-key.pem";
@@ -32,8 +33,10 @@ const OWN_LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
 
 /// The longest wait between two looks at the own certificate's age.
 const RENEW_CHECK_MAX: Duration = Duration::from_secs(600);
-/// The shortest wait between two renewals, also after one that failed.
+/// The shortest wait between two renewals.
 const RENEW_RETRY: Duration = Duration::from_secs(30);
+/// The wait after the first one that failed; it doubles up to the other: a server that has just started has no leader yet.
+const RENEW_RETRY_MIN: Duration = Duration::from_millis(500);
 
 /// Who a server is, for as long as its data directory lives.
 pub struct Home {
@@ -169,7 +172,6 @@ fn renew_region(dir: &Path, authority: &Authority, now: SystemTime) -> Result<Op
         return Ok(None);
     }
     if !authority.has_root_key() {
-        tracing::warn!("the region's certificate ends soon and the root's key, which renews it, is not here");
         return Ok(None);
     }
     let renewed = authority.renew(now, &Lifetimes::default()).map_err(|e| StartError::Authority(Box::new(e)))?;
@@ -186,7 +188,7 @@ pub fn renew_own(
     identity: &Identity,
 ) -> Result<Range<SystemTime>, StartError> {
     let credentials = authority
-        .issue_own(identity, SystemTime::now(), OWN_LEAF_LIFETIME)
+        .issue_own(identity, authority.floored(SystemTime::now()), OWN_LEAF_LIFETIME)
         .map_err(|e| StartError::Authority(Box::new(e)))?;
     let valid = credentials.leaf().not_before()..credentials.leaf().renew_at();
     for endpoint in endpoints {
@@ -198,46 +200,76 @@ pub fn renew_own(
 /// Renews the own certificate, and the region's, at two thirds of their lives, for as long as the server runs. `valid` is
 /// the time in which the own one needs no other.
 pub async fn keep_renewed(server: Server, mut valid: Range<SystemTime>) {
-    let tls = server.inner.data_dir.join(TLS_DIR);
+    // Certificates count by the date: when that is set all looks different.
+    let mut jumps = clock::Jumps::watch();
+    let (mut retry, mut said) = (RENEW_RETRY_MIN, String::new());
     loop {
-        // The wall clock may jump, also to before the certificate's beginning; a look now and then finds that out.
-        let left = valid.end.duration_since(SystemTime::now()).unwrap_or_default();
-        tokio::time::sleep(left.clamp(RENEW_RETRY, RENEW_CHECK_MAX)).await;
-        let now = SystemTime::now();
         let Some(authority) = server.authority() else { return };
-        match renew_region(&tls, &authority, now) {
-            Ok(Some(renewed)) => server.set_authority(renewed),
-            Ok(None) if now >= authority.renew_at() => take_renewed(&server, &authority).await,
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "the region's certificate was not renewed, trying again"),
+        let now = authority.floored(SystemTime::now());
+        let (mut is_settled, mut is_new) = (true, false);
+        if now >= authority.renew_at() {
+            match renewed_region(&server, &authority, now).await {
+                Ok(renewed) => {
+                    server.set_authority(renewed);
+                    is_new = true;
+                }
+                Err(error) => {
+                    if said != error {
+                        tracing::warn!(%error, "the region's certificate ends soon and was not renewed, trying again");
+                        said = error;
+                    }
+                    is_settled = false;
+                }
+            }
         }
-        if valid.contains(&now) {
-            continue;
+        if is_new || !valid.contains(&now) {
+            match server.renew_own() {
+                Ok(next) => valid = next,
+                Err(error) => {
+                    tracing::error!(%error, "own certificate not renewed, trying again");
+                    is_settled = false;
+                }
+            }
         }
-        match server.renew_own() {
-            Ok(next) => valid = next,
-            Err(error) => tracing::error!(%error, "own certificate not renewed, trying again"),
+        retry = if is_settled { RENEW_RETRY_MIN } else { (retry * 2).min(RENEW_RETRY) };
+        let left = valid.end.duration_since(now).unwrap_or_default();
+        let wait = if is_settled { left.clamp(RENEW_RETRY, RENEW_CHECK_MAX) } else { retry };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = jumps.next() => {}
         }
     }
 }
 
-/// Takes the region's certificate from a fellow that has a later one: who has the root's key has renewed it.
-async fn take_renewed(server: &Server, authority: &Authority) {
-    for pem in server.region_certificates().await {
-        let later = Authority::from_pem(&AuthorityPem { intermediate: pem, ..authority.to_pem() });
-        match later {
-            // The root and the key are one's own: a foreign certificate does not go with them.
-            Ok(later) if later.not_after() > authority.not_after() => match keep(&server.inner.data_dir, &later) {
-                Ok(()) => {
-                    server.set_authority(later);
-                    return;
-                }
-                Err(error) => tracing::error!(%error, "the region's new certificate was not kept"),
-            },
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "a fellow's certificate of the region is not ours"),
-        }
+/// A later certificate of the region: made here where the root's key is, else from a fellow that has got one, else asked for.
+async fn renewed_region(server: &Server, authority: &Authority, now: SystemTime) -> Result<Authority, String> {
+    let dir = &server.inner.data_dir;
+    if let Some(renewed) = renew_region(&dir.join(TLS_DIR), authority, now).map_err(|e| in_one_line(&e))? {
+        return Ok(renewed);
     }
+    let mut found = server.region_certificates().await;
+    let mut is_later = find_later(authority, &found);
+    if is_later.is_none() {
+        if !server.is_leader() {
+            return Err("the root's key is not here, and the leader has no later one yet".to_owned());
+        }
+        found = vec![region_renewal::ask(server, authority).await?];
+        is_later = find_later(authority, &found);
+    }
+    let later = is_later.ok_or("what was got is no later certificate of this region")?;
+    keep(dir, &later).map_err(|e| in_one_line(&e))?;
+    tracing::info!(region = %later.region(), "the region's certificate was renewed elsewhere");
+    Ok(later)
+}
+
+/// The authority with the first of these certificates that ends later. The root and the key are one's own: a foreign certificate
+/// does not go with them.
+fn find_later(authority: &Authority, found: &[String]) -> Option<Authority> {
+    found.iter().find_map(|pem| {
+        let later = Authority::from_pem(&AuthorityPem { intermediate: pem.clone(), ..authority.to_pem() });
+        let later = later.inspect_err(|error| tracing::warn!(%error, "a certificate of the region is not ours"));
+        later.ok().filter(|later| later.not_after() > authority.not_after())
+    })
 }
 
 /// Where others reach a socket bound to this address when nothing else was said: itself, or for "all addresses" the

@@ -27,8 +27,8 @@ const CHUNK_FRAME_BYTES_MAX: usize = CHUNK_BYTES_MAX + 4096;
 /// Connections of one edge at a time: one that renews its certificate opens the new one before it leaves the old one.
 const CONNECTIONS_PER_NODE: usize = 2;
 
-/// An edge that was heard here within this time is here: it sends heartbeats more often.
-const HEARD_LATELY: Duration = Duration::from_secs(15);
+/// An edge that was heard here within this time is here: in a region of some hundred nodes it sends heartbeats more often.
+const HEARD_LATELY: Duration = Duration::from_secs(20);
 
 /// The connections of the edges that are here, by node, the newest last.
 #[derive(Default)]

@@ -3,6 +3,8 @@
 pub use drover_protocol::edge::{AllocStats, HttpHead, HttpRequest, LogChunk, ReadLogs, RpcError, TaskStats};
 
 pub use drover_protocol::edge::{ExecInput, ExecOutput, ExecRequest, FileInfo, FilesRequest, FilesWanted};
-pub use drover_protocol::edge_node::{CpuStats, DiskStats, EXEC_BYTES_MAX, NodeMeta, NodeStats};
+pub use drover_protocol::edge_node::{
+    CpuStats, DeviceGroupStats, DeviceState, DiskStats, EXEC_BYTES_MAX, NodeMeta, NodeStats,
+};
 
 pub use crate::edge_calls::{ExecReceiver, ExecSender, LogStream};

@@ -1,5 +1,7 @@
 //! What an edge may ask: register, heartbeat, what it shall run, and to report.
 
+mod heartbeats;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,8 @@ use crate::{chance, clock, forward};
 
 /// Requests of one edge that are worked on at a time; it has no more streams than that.
 const REQUESTS_MAX: usize = 64;
+/// With so many under way an edge gets places for [`REQUESTS_MAX`] streams; an idle one has two and needs few.
+const REQUESTS_BUSY: usize = 5;
 /// Requests of one edge that are read at a time: together they are all that it can make this server hold.
 const READ_MAX: usize = 4;
 /// How long a request may take to arrive.
@@ -52,10 +56,15 @@ pub async fn serve(server: Server, peer: Peer) {
     server.inner.edges.insert(node_id, peer.connection.clone());
     let places = Arc::new(Semaphore::new(REQUESTS_MAX));
     let reads = Arc::new(Semaphore::new(READ_MAX));
+    let mut is_busy = false;
     while let Ok(stream) = peer.connection.accept_stream().await {
         let Ok(place) = places.clone().acquire_owned().await else {
             break;
         };
+        if !is_busy && REQUESTS_MAX - places.available_permits() >= REQUESTS_BUSY {
+            is_busy = true;
+            peer.connection.take_more_streams();
+        }
         let (server, reads, connection) = (server.clone(), reads.clone(), peer.connection.clone());
         tokio::spawn(async move {
             serve_stream(&server, node_id, &connection, stream, &reads).await;
@@ -90,20 +99,24 @@ async fn serve_stream(
             let message = format!("node of {len} bytes is over the limit of {NODE_BYTES_MAX}");
             Err(RpcError::Invalid { message })
         }
-        Ok(request @ ToServer::Register { .. })
-        | Ok(request @ ToServer::Heartbeat { .. })
-        | Ok(request @ ToServer::ReportAllocs { .. })
+        // Here and below: what takes a moment is in a box, so that the two streams that stay as long as the edge does, its
+        // heartbeats and its allocs, do not hold the room for it.
+        Ok(request @ (ToServer::Register { .. } | ToServer::ReportAllocs { .. }))
             if names(&request) == Some(node_id) =>
         {
             server.inner.edges.heard(node_id);
-            answer_anywhere(server, node_id, request).await
+            Box::pin(answer_anywhere(server, node_id, request)).await
+        }
+        Ok(ToServer::Heartbeat { node_id: named }) if named == node_id => {
+            heartbeats::serve(server, node_id, stream).await;
+            return;
         }
         Ok(ToServer::WatchAllocs { node_id: named }) if named == node_id => {
             push_allocs(server, node_id, connection, stream).await;
             return;
         }
         Ok(ToServer::Forward(request)) => {
-            forward::serve(server, request, stream).await;
+            Box::pin(forward::serve(server, request, stream)).await;
             return;
         }
         Ok(_) => Err(RpcError::Forbidden { message: "the certificate is another node's".to_owned() }),
@@ -246,7 +259,7 @@ async fn push_allocs(server: &Server, node_id: NodeId, connection: &Connection, 
     loop {
         let waiter = server.wait_for(&Watch::WantedOfNode(node_id));
         // An edge ends what the first frames don't name: they are never of an older state than was acknowledged.
-        let Ok(Reading { snapshot, .. }) = server.read(!whole).await else { return };
+        let Ok(Reading { snapshot, .. }) = Box::pin(server.read(!whole)).await else { return };
         for frame in changes(&snapshot, node_id, &mut sent, whole) {
             let bytes = codec::encode(&frame);
             if bytes.len() > NODE_ALLOCS_BYTES_MAX {

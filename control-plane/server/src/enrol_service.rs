@@ -12,12 +12,15 @@ use drover_transport::{Candidate, CloseCode};
 use serde_bytes::ByteBuf;
 
 use crate::clock;
+use crate::join_tokens::JOIN_TOKEN_TTL_MAX;
 use crate::server::Server;
 use drover_state::Command;
 use drover_state::join_token::JoinToken;
 
 /// How long a certificate lives.
 const LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
+/// How far apart the clocks of a region's servers may be for a token to count.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 /// The longest time for one enrolment.
 const ENROL_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -72,10 +75,11 @@ async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) ->
     let identity = Identity::new(region, role, &request.node).map_err(|e| e.to_string())?;
     let (mac, token) = check_proof(server, candidate, &request, &identity, &key).await?;
     let authority = match token {
-        Some(token) if founds => server.found_region(&own, &token)?,
+        Some(token) if founds => server.found_region(&own, &token, &request.node)?,
         _ => own,
     };
-    let leaf = authority.issue(&key, &identity, SystemTime::now(), LEAF_LIFETIME).map_err(|e| e.to_string())?;
+    let now = authority.floored(SystemTime::now());
+    let leaf = authority.issue(&key, &identity, now, LEAF_LIFETIME).map_err(|e| e.to_string())?;
     let chain = leaf.chain().iter().map(|der| ByteBuf::from(der.to_vec())).collect::<Vec<_>>();
     let keys = (role == Role::Server).then(|| {
         let texts = authority.without_root_key().to_pem();
@@ -181,12 +185,16 @@ fn admits(server: &Server, token: &JoinToken, request: &EnrolRequest, now: Times
         let end = token.expires_at.to_rfc3339().unwrap_or_default();
         return Err(format!("this join token ended at {end}: {help}"));
     }
+    if token.expires_at > now.plus(JOIN_TOKEN_TTL_MAX).plus(CLOCKS_APART_MAX) {
+        return Err(format!("this join token was made when a server's clock was far ahead: {help}"));
+    }
     if token.uses_left == Some(0) {
         return Err(format!("this join token is used up: {help}"));
     }
     if let Ok(region) = token.region.parse() {
         // Before it is spent: another token may have founded the region.
         server.check_new(&region)?;
+        server.check_not_founded(&region, token.id, &request.node)?;
     }
     if !token.node_pool.is_empty() && token.node_pool != request.node_pool {
         return Err(format!("this join token is for node pool {:?}", token.node_pool));

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use drover_protocol::host_file::{
     BYTES_MAX, HostFile as Content, NO_FINGERPRINT, directory, file_name, parse_file_name, parse_waiting_file_name,
@@ -16,6 +17,9 @@ use crate::authority::write_private;
 
 /// Most files looked at in the directory.
 const FILES_MAX: usize = 4096;
+/// How long the lock is waited for, and between two tries of it.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// The file of this server; none when it could not be written, then agents on this host need a token.
 #[derive(Default)]
@@ -133,6 +137,21 @@ pub fn try_lock(region: &str) -> io::Result<Option<HostLock>> {
         Ok(()) => Ok(Some(HostLock(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// As [`try_lock`], but waits while another server holds the lock: it looks round or makes the authority, some moments.
+///
+/// # Errors
+/// The directory can't be used.
+pub async fn lock(region: &str) -> io::Result<Option<HostLock>> {
+    let given_up = tokio::time::Instant::now() + LOCK_WAIT;
+    loop {
+        let lock = try_lock(region)?;
+        if lock.is_some() || tokio::time::Instant::now() >= given_up {
+            return Ok(lock);
+        }
+        tokio::time::sleep(LOCK_RETRY).await;
     }
 }
 

@@ -10,6 +10,7 @@ use drover_state::submission::Submission;
 use drover_state::{Answer, Command, RegisterJob, Snapshot};
 
 use crate::error::Error;
+use crate::scheduler_config::check_takes_jobs;
 use crate::server::Server;
 use crate::{chance, clock};
 
@@ -78,6 +79,7 @@ impl Server {
     /// The enforced index is another one, or the log can't be written.
     pub async fn register_job(&self, mut request: RegisterRequest) -> Result<JobWritten, Error> {
         let snapshot = self.read(false).await?.snapshot;
+        check_takes_jobs(&snapshot)?;
         check_change(snapshot.job(&request.job.key()).map(|job| &**job), &request.job)?;
         // Only a deployment makes a version stable, or who asks for just that.
         request.job.stable = false;

@@ -68,8 +68,8 @@ impl Server {
             return Err(Error::Invalid("join token uses must be at least 1".to_owned()));
         }
         let role = if request.is_for_server { Role::Server } else { Role::Client };
-        let founded = self.new_region(&request.region, request.is_for_server, request.uses)?;
-        let authority = self.authority_or_make()?;
+        let founded = self.new_region(&request.region, request.is_for_server, request.uses).await?;
+        let authority = self.authority_or_make().await?;
         let secret = Secret::generate()
             .map_err(|e| Error::Internal { public: "no randomness".to_owned(), private: e.to_string() })?;
         let now = clock::now();

@@ -35,7 +35,7 @@ impl Default for KeptSnapshots {
 }
 
 /// A snapshot that is kept.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
     /// When it was made.
     pub at: Timestamp,
@@ -55,7 +55,12 @@ impl Kept {
     }
 }
 
-/// Whether another is to be made. One from the future is no reason to wait: the clock was set back.
+/// The newest; one from the future is older than all others, because nobody knows when it was made: the clock was set back.
+pub fn newest(all: &[Kept], now: Timestamp) -> Option<&Kept> {
+    all.iter().max_by_key(|kept| (kept.at <= now, *kept))
+}
+
+/// Whether another is to be made. One from the future is no reason to wait.
 pub fn due(now: Timestamp, last: Option<&Kept>, index: u64, kept: KeptSnapshots) -> bool {
     if kept.interval.is_zero() || kept.count == 0 || index == 0 {
         return false;
@@ -69,9 +74,9 @@ pub fn due(now: Timestamp, last: Option<&Kept>, index: u64, kept: KeptSnapshots)
 }
 
 /// Those that are too many, the oldest first. Before one is written `count` says how many may stay beside it.
-pub fn too_many(all: &[Kept], count: usize) -> Vec<Kept> {
+pub fn too_many(all: &[Kept], count: usize, now: Timestamp) -> Vec<Kept> {
     let mut all = all.to_vec();
-    all.sort();
+    all.sort_by_key(|kept| (kept.at <= now, *kept));
     all.truncate(all.len().saturating_sub(count));
     all
 }
@@ -98,7 +103,7 @@ pub(crate) async fn run(server: Server) {
 async fn look(server: &Server, dir: &Path, kept: KeptSnapshots) -> io::Result<()> {
     let (found, now) = (list(dir.to_owned()).await?, clock::now());
     let index = server.reading().snapshot.index();
-    if !due(now, found.iter().max(), index, kept) {
+    if !due(now, newest(&found, now), index, kept) {
         return Ok(());
     }
     let saved = match server.save_snapshot(true).await {
@@ -114,8 +119,8 @@ async fn look(server: &Server, dir: &Path, kept: KeptSnapshots) -> io::Result<()
         snapshots::write_file(&file, &dir.join(this.name()))?;
         let mut all = found;
         all.push(this);
-        // What the clock says counts for the order only; the one just made stays in any case.
-        for old in too_many(&all, kept.count) {
+        // What the clock says counts for the order only; the one just made is the newest in any case.
+        for old in too_many(&all, kept.count, now) {
             std::fs::remove_file(dir.join(old.name()))?;
         }
         Ok(())

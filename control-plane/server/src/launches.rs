@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::jobs::eval_of;
+use crate::scheduler_config::check_takes_jobs;
 use crate::server::Server;
 use crate::{chance, clock};
 
@@ -91,6 +92,7 @@ impl Server {
     pub async fn dispatch_job(&self, key: JobKey, request: DispatchRequest) -> Result<Launched, Error> {
         let at = clock::now();
         let snapshot = self.read(false).await?.snapshot;
+        check_takes_jobs(&snapshot)?;
         let job = snapshot.job(&key).ok_or_else(|| Error::Conflict("parameterized job not found".to_owned()))?;
         check_dispatch(job, &request).map_err(Error::Conflict)?;
         if !request.idempotency_token.is_empty() {

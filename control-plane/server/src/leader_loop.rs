@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use drover_leader::eval_broker::EvalBroker;
 use drover_leader::heartbeat::Heartbeats;
+use drover_leader::moment::Deadlines;
 use drover_leader::periodic::Launches;
 use drover_leader::{deployments, gc, unblock, worker};
 use drover_model::eval::Eval;
@@ -91,34 +92,43 @@ pub async fn run(server: Server) {
 struct Duties {
     broker: EvalBroker,
     launches: Launches,
+    /// Of the deployments.
+    deadlines: Deadlines,
+    /// On the steady clock.
     next_gc: Timestamp,
+    jumps: clock::Jumps,
 }
 
 /// One reign. Returns when it can't go on; the caller begins anew if this server still leads.
 async fn lead(server: &Server) {
     let mut events = server.inner.raft.events();
+    let began = Instant::now();
     // A command of its own tells the new leader that everything before it is applied.
     if server.commit_here(&Command::Noop).await.is_err() {
         tokio::time::sleep(RETRY_WAIT).await;
         return;
     }
-    let now = clock::now();
+    metrics::led(began.elapsed());
+    let now = clock::moment();
     let snapshot = server.reading().snapshot;
     server.inner.heard.with(|heartbeats| {
-        heartbeats.get_or_insert_with(|| Heartbeats::new(&snapshot, clock::steady()));
+        heartbeats.get_or_insert_with(|| Heartbeats::new(&snapshot, now.steady));
     });
     let mut duties = Duties {
         broker: EvalBroker::rebuild(&snapshot, now),
         launches: Launches::default(),
-        next_gc: now.plus(GC_INTERVAL),
+        deadlines: Deadlines::default(),
+        next_gc: now.steady.plus(GC_INTERVAL),
+        jumps: clock::Jumps::watch(),
     };
-    for command in unblock::missed(&snapshot, now) {
+    for command in unblock::missed(&snapshot, now.wall) {
         if let Err(error) = server.commit_here(&command).await {
             tracing::warn!(%error, "blocked evals not woken, beginning anew");
             tokio::time::sleep(RETRY_WAIT).await;
             return;
         }
     }
+    metrics::established(began.elapsed());
     let mut pending: Vec<Arc<Events>> = Vec::new();
     loop {
         if pending.iter().any(|events| events.changes.is_empty()) {
@@ -130,7 +140,7 @@ async fn lead(server: &Server) {
             Ok(true) => pending.clear(),
             Ok(false) => {
                 pending.clear();
-                if !wait(server, &duties, &mut events, &mut pending).await {
+                if !wait(server, &mut duties, &mut events, &mut pending).await {
                     return;
                 }
             }
@@ -160,20 +170,20 @@ fn drain(events: &mut Receiver<Arc<Events>>, pending: &mut Vec<Arc<Events>>) -> 
 /// Waits for an event or the next deadline; false when events were missed.
 async fn wait(
     server: &Server,
-    duties: &Duties,
+    duties: &mut Duties,
     events: &mut Receiver<Arc<Events>>,
     pending: &mut Vec<Arc<Events>>,
 ) -> bool {
-    let snapshot = server.reading().snapshot;
     let heartbeats = server.inner.heard.with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
-    let deadline =
-        [duties.broker.next_deadline(), deployments::next_deadline(&snapshot), duties.launches.next_deadline()]
-            .into_iter()
-            .flatten()
-            .fold(duties.next_gc, Timestamp::min);
-    let mut left = deadline.since(clock::now()).min(GC_INTERVAL);
-    if let Some(due) = heartbeats {
-        left = left.min(due.since(clock::steady()));
+    let now = clock::moment();
+    let due = [duties.broker.next_deadline(), duties.deadlines.next(), heartbeats]
+        .into_iter()
+        .flatten()
+        .fold(duties.next_gc, Timestamp::min);
+    let mut left = due.since(now.steady);
+    // Launches alone are for a date, whatever the clock was before.
+    if let Some(date) = duties.launches.next_deadline() {
+        left = left.min(date.since(now.wall));
     }
     let began = clock::steady();
     let goes_on = tokio::select! {
@@ -185,6 +195,10 @@ async fn wait(
             Err(RecvError::Lagged(_) | RecvError::Closed) => false,
         },
         () = tokio::time::sleep(left) => true,
+        () = duties.jumps.next() => {
+            tracing::warn!("the clock was set");
+            true
+        }
     };
     let late = clock::steady().since(began).saturating_sub(left);
     if late >= STALL_MIN {
@@ -196,20 +210,21 @@ async fn wait(
 
 /// Does what is due; true when something was committed, so that there may be more to do.
 async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> Result<bool, crate::Error> {
-    let now = clock::now();
+    let moment = clock::moment();
+    let now = moment.wall;
     let snapshot = server.reading().snapshot;
     let mut commands = Vec::new();
     let events = merged(pending);
-    duties.broker.on_events(&snapshot, &events, now);
+    duties.broker.on_events(&snapshot, &events, moment);
     commands.extend(unblock::step(&snapshot, &events, now));
-    duties.broker.tick(now);
+    duties.broker.tick(moment);
     let missing = |heartbeats: &mut Heartbeats| heartbeats.step(&snapshot, clock::steady(), now);
     commands.extend(server.inner.heard.with(|heartbeats| heartbeats.as_mut().map(missing)).unwrap_or_default());
-    commands.extend(deployments::step(&snapshot, now, chance::seed()));
+    deployments::look(&snapshot, &mut duties.deadlines, moment);
+    commands.extend(deployments::step(&snapshot, &duties.deadlines, moment, chance::seed()));
     commands.extend(duties.launches.step(&snapshot, now, &crate::launches::zone));
-    // The second: the clock was set back by more than the interval.
-    if now >= duties.next_gc || duties.next_gc.since(now) > GC_INTERVAL {
-        duties.next_gc = now.plus(GC_INTERVAL);
+    if moment.steady >= duties.next_gc {
+        duties.next_gc = moment.steady.plus(GC_INTERVAL);
         commands.extend(gc::step(&snapshot, now));
     }
     let mut busy = false;
@@ -264,6 +279,9 @@ async fn commit_plans(server: &Server, command: Command) -> Result<(), crate::Er
 
 /// Schedules what is ready and commits it; true when there was something.
 async fn schedule(server: &Server, duties: &mut Duties) -> Result<bool, crate::Error> {
+    if server.reading().snapshot.scheduler_config().is_paused {
+        return Ok(false);
+    }
     let evals = duties.broker.take(EVALS_PER_BATCH);
     if evals.is_empty() {
         return Ok(false);

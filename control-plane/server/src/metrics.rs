@@ -3,7 +3,7 @@
 //! What happens is counted where it happens. Here is what has to be looked at: how many evals are where, how far the log
 //! is, how the jobs stand. Only the leader speaks for the region; each server speaks for its log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use drover_model::JobKey;
 use drover_model::eval::Eval;
 use drover_model::job::{Job, JobStatus, JobType};
 use drover_protocol::edge::ToServer;
-use drover_state::Snapshot;
+use drover_state::{Snapshot, Table};
 
 use crate::server::Server;
 
@@ -26,8 +26,9 @@ pub struct Publishing {
     pub leaves_dispatched_out: bool,
 }
 
-/// The most jobs that get a summary of their own: each group of one is seven series.
+/// The most jobs that get a summary of their own, and the most groups of all of them: each group is seven series.
 const JOB_SUMMARIES_MAX: usize = 1000;
+const GROUP_SUMMARIES_MAX: usize = 10_000;
 /// How often the open evals are counted anew at most.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -62,8 +63,7 @@ impl Counted {
 /// Says the figures of a server, for as long as it runs.
 pub async fn publish(server: Server, publishing: Publishing) {
     let mut was_leader = None;
-    // What was counted of the state at that index.
-    let mut counted: Option<(u64, Region)> = None;
+    let mut counted: Option<Region> = None;
     loop {
         let is_leader = server.is_leader();
         if was_leader.replace(is_leader) != Some(is_leader) {
@@ -74,10 +74,16 @@ pub async fn publish(server: Server, publishing: Publishing) {
         of_log(&server, &snapshot);
         if is_leader {
             of_leader(&server);
-            if counted.as_ref().is_none_or(|(index, _)| *index != snapshot.index()) {
-                counted = Some((snapshot.index(), Region::count(&snapshot, publishing.leaves_dispatched_out)));
-            }
-            counted.iter().for_each(|(_, region)| region.say());
+            let (before, leaves_dispatched_out) = (counted.take(), publishing.leaves_dispatched_out);
+            // Every job is looked at and every group spoken of: not on a thread that answers.
+            let said = tokio::task::spawn_blocking(move || {
+                let region = before.filter(|region| region.at == Region::indexes(&snapshot));
+                let region = region.unwrap_or_else(|| Region::count(&snapshot, leaves_dispatched_out));
+                region.say();
+                region
+            });
+            // It is lost with the runtime only.
+            counted = said.await.ok();
         } else {
             counted = None;
         }
@@ -127,10 +133,16 @@ fn of_leader(server: &Server) {
 /// How the jobs and evals of a region stand.
 #[derive(Debug, Default)]
 struct Region {
+    /// When that was, as far as it matters here.
+    at: (u64, u64),
     jobs: BTreeMap<&'static str, u64>,
     summaries: Vec<(Summarised, [u64; 7])>,
     blocked: u64,
     escaped: u64,
+    /// What blocked evals lack, in MHz and MiB, by job.
+    lacking: BTreeMap<JobKey, [i64; 2]>,
+    /// The same by datacenter, class and pool of the nodes that have too little.
+    lacking_on: BTreeMap<[String; 3], [i64; 2]>,
 }
 
 /// A group of a job, as its labels say it.
@@ -160,8 +172,13 @@ const SUMMARY: [&str; 7] = [
 ];
 
 impl Region {
+    /// When what is counted has last changed.
+    fn indexes(snapshot: &Snapshot) -> (u64, u64) {
+        (snapshot.table_index(Table::Jobs), snapshot.table_index(Table::Evals))
+    }
+
     fn count(snapshot: &Snapshot, leaves_dispatched_out: bool) -> Region {
-        let mut region = Region::default();
+        let mut region = Region { at: Self::indexes(snapshot), ..Region::default() };
         let mut summarised = 0;
         for job in snapshot.jobs() {
             let status = match job.status {
@@ -178,8 +195,42 @@ impl Region {
         for eval in snapshot.blocked_evals() {
             region.blocked += 1;
             region.escaped += u64::from(eval.escaped_computed_class);
+            region.add_lacking(eval);
         }
         region
+    }
+
+    fn add_lacking(&mut self, eval: &Eval) {
+        let mut lacking = [0_i64; 2];
+        let mut places: BTreeSet<[String; 3]> = BTreeSet::new();
+        for metric in eval.failed_group_allocs.values() {
+            for asked in metric.resources_exhausted.values() {
+                lacking[0] = lacking[0].saturating_add(asked.cpu_mhz);
+                lacking[1] = lacking[1].saturating_add(asked.memory_mib);
+            }
+            // Nodes without a class have none to be counted under.
+            let none = String::new();
+            let classes: Vec<&String> = match metric.class_exhausted.is_empty() {
+                true => vec![&none],
+                false => metric.class_exhausted.keys().collect(),
+            };
+            for datacenter in metric.nodes_available.keys() {
+                places.extend(
+                    classes.iter().map(|class| [datacenter.clone(), (*class).clone(), metric.node_pool.clone()]),
+                );
+            }
+        }
+        let add = |sum: &mut [i64; 2]| {
+            sum.iter_mut().zip(lacking).for_each(|(sum, more)| *sum = sum.saturating_add(more));
+        };
+        if self.lacking.len() < JOB_SUMMARIES_MAX {
+            add(self.lacking.entry(eval.job_key()).or_default());
+        }
+        for place in places.into_iter().take(JOB_SUMMARIES_MAX) {
+            if self.lacking_on.len() < JOB_SUMMARIES_MAX || self.lacking_on.contains_key(&place) {
+                add(self.lacking_on.entry(place).or_default());
+            }
+        }
     }
 
     fn summarise(&mut self, snapshot: &Snapshot, job: &Job) {
@@ -190,7 +241,8 @@ impl Region {
             rest.and_then(|rest| rest.strip_prefix(word)).unwrap_or_default().to_owned()
         };
         let (dispatched, periodic) = (part("/dispatch-"), part("/periodic-"));
-        for (group, summary) in snapshot.job_summary(&job.key()).groups {
+        let room = GROUP_SUMMARIES_MAX.saturating_sub(self.summaries.len());
+        for (group, summary) in snapshot.job_summary(&job.key()).groups.into_iter().take(room) {
             let labels = Summarised {
                 key: job.key(),
                 group,
@@ -217,6 +269,16 @@ impl Region {
         }
         gauge("nomad.nomad.blocked_evals.total_blocked", &[], self.blocked as f64);
         gauge("nomad.nomad.blocked_evals.total_escaped", &[], self.escaped as f64);
+        for (key, [cpu, memory]) in &self.lacking {
+            let labels = [("job", key.id.as_str()), ("namespace", key.namespace.as_str())];
+            gauge("nomad.nomad.blocked_evals.job.cpu", &labels, *cpu as f64);
+            gauge("nomad.nomad.blocked_evals.job.memory", &labels, *memory as f64);
+        }
+        for ([datacenter, class, pool], [cpu, memory]) in &self.lacking_on {
+            let labels = [("datacenter", datacenter.as_str()), ("node_class", class), ("node_pool", pool)];
+            gauge("nomad.nomad.blocked_evals.cpu", &labels, *cpu as f64);
+            gauge("nomad.nomad.blocked_evals.memory", &labels, *memory as f64);
+        }
         for (its, counts) in &self.summaries {
             let mut labels = vec![
                 ("job", its.key.id.as_str()),
@@ -251,6 +313,7 @@ pub(crate) fn scheduled(eval: &Eval, took: Duration, rejected: usize) {
 /// Plans were committed.
 pub(crate) fn submitted(took: Duration) {
     duration("nomad.nomad.plan.submit", &[], took);
+    duration("nomad.nomad.plan.apply", &[], took);
     duration("nomad.nomad.worker.submit_plan", &[], took);
 }
 
@@ -265,6 +328,16 @@ pub(crate) fn evaluated(eval: &Eval, waited: Duration, processed: Duration) {
     duration("nomad.nomad.broker.wait_time", &labels, waited);
     duration("nomad.nomad.broker.process_time", &labels, processed);
     duration("nomad.nomad.broker.response_time", &labels, waited + processed);
+}
+
+/// A new leader knows after that time that all before it is applied.
+pub(crate) fn led(took: Duration) {
+    duration("nomad.nomad.leader.barrier", &[], took);
+}
+
+/// A new leader has begun its duties after that time.
+pub(crate) fn established(took: Duration) {
+    duration("nomad.nomad.leader.establish_leadership", &[], took);
 }
 
 /// A node was found missing, and that was written down in that time.

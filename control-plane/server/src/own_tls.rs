@@ -72,6 +72,16 @@ pub enum OwnTlsError {
         /// This server's region.
         region: RegionName,
     },
+    /// It names a node, and that is another one.
+    #[error("{} is the certificate of {found}, this is server {own}: use it where it belongs, or one that names no node", path.display())]
+    OtherNode {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// This server's id.
+        own: String,
+    },
     /// The endpoints refuse it.
     #[error("use {}", path.display())]
     Trust {
@@ -117,6 +127,10 @@ impl OwnTls {
         if holder.role != Role::Server || holder.region != *region {
             let (path, found) = (self.cert.clone(), holder.to_string());
             return Err(OwnTlsError::Other { path, found, region: region.clone() });
+        }
+        if holder.node.as_ref().is_some_and(|node| *node != home.id) {
+            let (path, found) = (self.cert.clone(), holder.to_string());
+            return Err(OwnTlsError::OtherNode { path, found, own: home.id.clone() });
         }
         let anchors = Anchors::from_pem(&read(&self.ca)?)
             .map_err(|source| OwnTlsError::Authorities { path: self.ca.clone(), source })?;

@@ -24,16 +24,16 @@ const READ_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Serves one server until its connection ends.
 pub async fn serve(server: Server, peer: Peer) {
-    let is_own_region = peer.identity.region.as_str() == server.info().region;
+    let asking: Arc<str> = peer.identity.region.as_str().into();
     let reads = Arc::new(Semaphore::new(READ_MAX));
     // Streams that are open at a time are bounded by the transport.
     while let Ok(stream) = peer.connection.accept_stream().await {
-        let (server, reads) = (server.clone(), reads.clone());
-        tokio::spawn(async move { serve_stream(&server, is_own_region, stream, &reads).await });
+        let (server, asking, reads) = (server.clone(), asking.clone(), reads.clone());
+        tokio::spawn(async move { serve_stream(&server, &asking, stream, &reads).await });
     }
 }
 
-async fn serve_stream(server: &Server, is_own_region: bool, mut stream: Stream, reads: &Semaphore) {
+async fn serve_stream(server: &Server, asking: &str, mut stream: Stream, reads: &Semaphore) {
     let read = async {
         let _place = reads.acquire().await.ok()?;
         stream.recv_frame(SERVER_BYTES_MAX).await.ok()?
@@ -41,8 +41,12 @@ async fn serve_stream(server: &Server, is_own_region: bool, mut stream: Stream, 
     let Ok(Some(frame)) = tokio::time::timeout(READ_TIME_MAX, read).await else { return };
     let answer = match codec::decode::<ToPeer>(&frame) {
         Err(error) => Err(RpcError::Invalid { message: error.to_string() }),
-        Ok(request) if request.callers() == Callers::OwnRegion && !is_own_region => {
-            Err(RpcError::Forbidden { message: "this is for servers of the same region".to_owned() })
+        Ok(request) if !request.callers().admit(asking, &server.info().region) => {
+            let whom = match request.callers() {
+                Callers::Region(region) => format!("servers of region {region}"),
+                Callers::OwnRegion | Callers::AnyRegion => "servers of the same region".to_owned(),
+            };
+            Err(RpcError::Forbidden { message: format!("this is for {whom}") })
         }
         Ok(ToPeer::EdgeStream { node_id }) => {
             pass_to_edge(server, node_id, stream).await;
@@ -98,6 +102,9 @@ async fn answer(server: &Server, request: ToPeer) -> Result<FromPeer, RpcError> 
             Some(authority) => Ok(FromPeer::RegionCertificate { pem: authority.to_pem().intermediate }),
             None => Err(RpcError::Unavailable { message: "no certificate yet".to_owned() }),
         },
+        ToPeer::RenewRegion { region, certificate, proof } => {
+            server.renew_other_region(&region, &certificate, &proof)
+        }
         ToPeer::EdgeStream { .. } | ToPeer::Restore { .. } | ToPeer::Http(_) => {
             Err(RpcError::Invalid { message: "this takes the whole stream".to_owned() })
         }

@@ -469,7 +469,7 @@ impl Server {
     }
 
     /// The region's authority; made here when there is none, for a token that is asked of a server that waits.
-    pub(crate) fn authority_or_make(&self) -> Result<Authority, crate::Error> {
+    pub(crate) async fn authority_or_make(&self) -> Result<Authority, crate::Error> {
         if let Some(authority) = self.authority() {
             return Ok(authority);
         }
@@ -486,7 +486,8 @@ impl Server {
             public: "the region's authority can't be made".to_owned(),
             private: error,
         };
-        let _lock = host_file::try_lock(&self.info().region).map_err(|e| failed(e.to_string()))?.ok_or_else(|| {
+        let lock = host_file::lock(&self.info().region).await;
+        let _lock = lock.map_err(|e| failed(e.to_string()))?.ok_or_else(|| {
             crate::Error::Unavailable("another server of this host makes the authority just now: ask again".to_owned())
         })?;
         if let Some(authority) = self.authority() {

@@ -122,7 +122,7 @@ impl Server {
         Err(last)
     }
 
-    fn links_to(&self, region: &str, known: &[String]) -> Result<Links, String> {
+    pub(crate) fn links_to(&self, region: &str, known: &[String]) -> Result<Links, String> {
         let name = RegionName::new(region).map_err(|error| error.to_string())?;
         let mut links = self.inner.region_links.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|region, _| known.contains(region));
@@ -132,7 +132,7 @@ impl Server {
 }
 
 /// A blocking read may take minutes to its head: a server that dies meanwhile is noticed by the connection.
-async fn ask(stream: &mut Stream, request: &[u8]) -> Result<FromPeer, String> {
+pub(crate) async fn ask(stream: &mut Stream, request: &[u8]) -> Result<FromPeer, String> {
     stream.send_frame(request).await.map_err(|error| error.to_string())?;
     stream.finish();
     let frame = stream.recv_frame(SERVER_BYTES_MAX).await.map_err(|error| error.to_string())?;

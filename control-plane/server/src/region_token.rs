@@ -3,12 +3,15 @@
 //! Only who has the root's key can found regions, so such a token is made and spent at servers of the region whose first server
 //! made the authority, and spent at the one that made it.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use drover_certs::{Authority, Lifetimes, RegionName};
+use drover_model::JoinTokenId;
 use drover_state::join_token::JoinToken;
 
 use crate::error::Error;
+use crate::founded::Founded;
 use crate::server::Server;
 
 impl Server {
@@ -16,7 +19,7 @@ impl Server {
     ///
     /// # Errors
     /// It is no name of a region, it exists already, or this server can't found regions.
-    pub(crate) fn new_region(
+    pub(crate) async fn new_region(
         &self,
         name: &str,
         is_for_server: bool,
@@ -40,7 +43,7 @@ impl Server {
             );
             return Err(Error::Invalid(text));
         }
-        let has_root_key = self.authority_or_make()?.has_root_key();
+        let has_root_key = self.authority_or_make().await?.has_root_key();
         if !has_root_key {
             let text = "this server has not the root's key, with which regions are founded: ask the server that made the \
                         authority (its data_dir has server/tls/root-key.pem)";
@@ -58,11 +61,33 @@ impl Server {
         Ok(())
     }
 
-    /// The authority of the region that this token founds.
-    pub(crate) fn found_region(&self, authority: &Authority, token: &JoinToken) -> Result<Authority, String> {
+    /// Whether that server may found the region with that token: no other has with a token that was there at the same time.
+    pub(crate) fn check_not_founded(&self, region: &RegionName, token: JoinTokenId, node: &str) -> Result<(), String> {
+        let founded = Founded::read(&self.inner.data_dir)?;
+        if founded.admits(region.as_str(), token, node) {
+            return Ok(());
+        }
+        Err(format!(
+            "region {region} was founded with another token already; if that is gone for good, make a new one with `drover server \
+             join-token create -region {region}`"
+        ))
+    }
+
+    /// The authority of the region that this token founds. All other tokens for it that are there found it no more.
+    pub(crate) fn found_region(&self, authority: &Authority, token: &JoinToken, node: &str) -> Result<Authority, String> {
         let region: RegionName = token.region.parse().map_err(|e| format!("region {:?}: {e}", token.region))?;
         self.check_new(&region)?;
-        let founded = authority.create_region(region.clone(), SystemTime::now(), &Lifetimes::default());
+        // Who comes second sees what the first has written.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_not_founded(&region, token.id, node)?;
+        let snapshot = self.reading().snapshot;
+        let in_state = snapshot.join_tokens().filter(|other| other.region == token.region).map(|other| other.id);
+        let others = in_state.chain(self.inner.waiting_tokens.for_region(&token.region));
+        let others = others.filter(|other| *other != token.id).collect();
+        Founded::add(&self.inner.data_dir, region.as_str(), node, others)?;
+        let now = authority.floored(SystemTime::now());
+        let founded = authority.create_region(region.clone(), now, &Lifetimes::default());
         let founded = founded.map_err(|e| e.to_string())?;
         tracing::info!(%region, "region founded");
         Ok(founded)

@@ -10,6 +10,7 @@ use drover_state::{Answer, Command, ScaleJob};
 use crate::clock;
 use crate::error::Error;
 use crate::jobs::eval_of;
+use crate::scheduler_config::check_takes_jobs;
 use crate::server::Server;
 
 /// A change of a group's count, or a note about it.
@@ -42,6 +43,7 @@ impl Server {
     pub async fn scale_job(&self, key: JobKey, request: ScaleRequest) -> Result<Scaled, Error> {
         let at = clock::now();
         let snapshot = self.read(false).await?.snapshot;
+        check_takes_jobs(&snapshot)?;
         let missing = || Error::NotFound(format!("job {:?} not found", key.id.as_str()));
         let job = snapshot.job(&key).ok_or_else(missing)?;
         let group = job.group(&request.group).ok_or_else(|| {

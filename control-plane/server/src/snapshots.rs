@@ -11,7 +11,9 @@ use drover_protocol::codec;
 use drover_protocol::edge::RpcError;
 use drover_protocol::server::{FromPeer, SERVER_BYTES_MAX, ToPeer};
 use drover_raft::RestoreError;
-pub use drover_raft::{SNAPSHOT_BYTES_MAX, SnapshotError, SnapshotInfo, copy_snapshot, file_digest, read_snapshot};
+pub use drover_raft::{
+    SNAPSHOT_BYTES_MAX, SnapshotError, SnapshotInfo, check_snapshot, copy_snapshot, file_digest, read_snapshot,
+};
 pub use drover_state::State;
 use drover_transport::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -149,13 +151,13 @@ impl Server {
     /// # Errors
     /// It is no whole snapshot of a version that is read, or nobody leads.
     pub async fn restore_snapshot(&self, snapshot: IncomingSnapshot) -> Result<(), Error> {
-        // What is wrong with the file is found here already, without sending it to the leader.
-        let file = snapshot.file.try_clone().map_err(disk)?;
-        let checked = spawn_blocking(move || read_snapshot(file).map(drop));
-        checked.await.map_err(|error| disk(io::Error::other(error)))?.map_err(refused)?;
         if self.is_leader() {
             return self.restore_here(&snapshot).await;
         }
+        // What is wrong with the file is found here already, without sending it to the leader.
+        let file = snapshot.file.try_clone().map_err(disk)?;
+        let checked = spawn_blocking(move || check_snapshot(file));
+        checked.await.map_err(|error| disk(io::Error::other(error)))?.map_err(refused)?;
         self.restore_on_leader(&snapshot).await?;
         // It is restored; whoever asks this server next sees it.
         if let Err(error) = self.read(false).await {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use drover_model::Timestamp;
+use drover_model::{JoinTokenId, Timestamp};
 use drover_state::join_token::JoinToken;
 
 use crate::authority::write_private;
@@ -47,6 +47,11 @@ impl WaitingTokens {
     /// The token with that secret, whether or not it still admits somebody.
     pub fn find(&self, secret_hash: &[u8; 32]) -> Option<JoinToken> {
         self.lock().iter().find(|token| token.secret_hash == *secret_hash).cloned()
+    }
+
+    /// The tokens that found that region.
+    pub fn for_region(&self, region: &str) -> Vec<JoinTokenId> {
+        self.lock().iter().filter(|token| token.region == region).map(|token| token.id).collect()
     }
 
     /// Takes one use. False when there was none left.

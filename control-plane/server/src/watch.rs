@@ -140,6 +140,7 @@ fn keys(change: &Change) -> Vec<Watch> {
         }
         Change::JoinTokens => vec![Watch::Table(Table::JoinTokens)],
         Change::Namespace(_) => vec![Watch::Table(Table::Namespaces)],
+        Change::SchedulerConfig => vec![Watch::Table(Table::SchedulerConfig)],
     }
 }
 

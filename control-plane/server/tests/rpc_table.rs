@@ -72,6 +72,9 @@ fn server_name(request: &ToPeer) -> &'static str {
         ToPeer::TransferLeadership { .. } => "TransferLeadership",
         ToPeer::Health => "Health",
         ToPeer::RegionCertificate => "RegionCertificate",
+        // The same request is for others by what it names.
+        ToPeer::RenewRegion { region, .. } if region == "east" => "RenewRegion east",
+        ToPeer::RenewRegion { .. } => "RenewRegion west",
         ToPeer::Restore { .. } => "Restore",
         ToPeer::Http(_) => "Http",
     }
@@ -92,6 +95,12 @@ fn server_requests() -> Vec<ToPeer> {
     let other = node_id(99);
     let http =
         HttpRequest { method: "GET".to_owned(), target: "/v1/status/leader".to_owned(), ..HttpRequest::default() };
+    // Who may ask is settled before the proof is looked at.
+    let renew = |region: &str| ToPeer::RenewRegion {
+        region: region.to_owned(),
+        certificate: String::new(),
+        proof: Vec::new(),
+    };
     vec![
         ToPeer::Propose { command: vec![0xc1] },
         ToPeer::ReadIndex,
@@ -103,6 +112,8 @@ fn server_requests() -> Vec<ToPeer> {
         ToPeer::TransferLeadership { to: Some(other.to_string()) },
         ToPeer::Health,
         ToPeer::RegionCertificate,
+        renew("east"),
+        renew("west"),
         ToPeer::Restore { len: 0 },
         ToPeer::Http(Box::new(http)),
     ]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use drover_certs::own_authority::{OwnAuthority, OwnAuthorityOrder, OwnCertificateOrder};
+use drover_certs::{Authority, AuthorityPem, Identity, Lifetimes, Role};
 use drover_server::join_tokens::{JoinTokenMade, JoinTokenRequest};
 use drover_server::own_tls::OwnTls;
 use drover_server::{AutopilotConfig, Error, JoinSettings, Server, Settings, StartError};
@@ -174,6 +175,130 @@ async fn a_second_region_is_founded_by_a_token() {
     }
 }
 
+/// Gives the data directory of a founded region's server a certificate of that region whose time is nearly over; gives its end.
+fn age_region(root_dir: &Path, dir: &Path, left: Duration) -> SystemTime {
+    let read = |dir: &Path, name: &str| std::fs::read_to_string(dir.join("tls").join(name)).unwrap();
+    let texts = AuthorityPem {
+        root: read(root_dir, "root.pem"),
+        root_key: Some(read(root_dir, "root-key.pem")),
+        intermediate: read(dir, "region.pem"),
+        key: read(dir, "region-key.pem"),
+    };
+    let authority = Authority::from_pem(&texts).unwrap();
+    let lifetimes = Lifetimes { intermediate: 10 * left, ..Lifetimes::default() };
+    let old = authority.renew(SystemTime::now() - 9 * left, &lifetimes).unwrap();
+    std::fs::write(dir.join("tls/region.pem"), old.to_pem().intermediate).unwrap();
+    old.not_after()
+}
+
+/// When the region's certificate in a data directory ends.
+fn region_end(dir: &Path) -> SystemTime {
+    let read = |name: &str| std::fs::read_to_string(dir.join("tls").join(name)).unwrap();
+    let (root, intermediate, key) = (read("root.pem"), read("region.pem"), read("region-key.pem"));
+    Authority::from_pem(&AuthorityPem { root, root_key: None, intermediate, key }).unwrap().not_after()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    // The root's certificate was made long enough ago for the other one to be old.
+    let begin = SystemTime::now() - 100 * DAY;
+    let made = Authority::create("renew-east".parse().unwrap(), begin, &Lifetimes::default()).unwrap().to_pem();
+    let tls = dirs[0].path().join("tls");
+    std::fs::create_dir_all(&tls).unwrap();
+    let root_key = made.root_key.unwrap();
+    for (name, text) in
+        [("root.pem", &made.root), ("root-key.pem", &root_key), ("region.pem", &made.intermediate), ("region-key.pem", &made.key)]
+    {
+        std::fs::write(tls.join(name), text).unwrap();
+    }
+    let east_plan = settings("renew-east", "e1", dirs[0].path());
+    let east = start(&east_plan).await;
+    assert!(east.wait_for_leader(WAIT).await);
+    let made = token(&east, "renew-west").await.unwrap();
+    let mut plans: Vec<Settings> = (1..3)
+        .map(|number| Settings {
+            join_token: Some(made.text.clone()),
+            join: joining(&east),
+            ..settings("renew-west", &format!("w{number}"), dirs[number].path())
+        })
+        .collect();
+    let west = start(&plans[0]).await;
+    assert!(west.wait_for_leader(WAIT).await);
+    until("both regions", async || west.regions() == ["renew-east", "renew-west"]).await;
+    // A second server of the new region, which gets the keys as they are.
+    plans[1].join_token = Some(token(&west, "").await.unwrap().text);
+    plans[1].join = joining(&west);
+    plans[1].bootstrap_expect = 0;
+    let second = start(&plans[1]).await;
+    until("two voters", async || west.raft_peers().iter().filter(|peer| peer.is_voter).count() == 2).await;
+    second.shutdown().await;
+    west.shutdown().await;
+    east.shutdown().await;
+
+    // Two thirds of its life have passed, and who has the root's key is not there.
+    let ends: Vec<SystemTime> = (1..3).map(|number| age_region(dirs[0].path(), dirs[number].path(), 2 * DAY)).collect();
+    // Elsewhere: other tests may have taken the addresses meanwhile.
+    let moved = |plan: &Settings| Settings { rpc_bind: free_address(), gossip_bind: free_address(), ..plan.clone() };
+    let west = start(&moved(&plans[0])).await;
+    let second = start(&Settings { join: joining(&west), ..moved(&plans[1]) }).await;
+    until("a leader", async || west.wait_for_leader(WAIT).await && second.wait_for_leader(WAIT).await).await;
+    until("the reason", async || said().text().contains("the region's certificate ends soon and was not renewed")).await;
+    assert_eq!([region_end(dirs[1].path()), region_end(dirs[2].path())], ends[..]);
+
+    // It is, and both servers have the later one: the same, for the key that they had.
+    let key = std::fs::read(dirs[1].path().join("tls/region-key.pem")).unwrap();
+    let east = start(&Settings { join: joining(&west), ..moved(&east_plan) }).await;
+    until("a later certificate", async || {
+        (1..3).all(|number| region_end(dirs[number].path()) > SystemTime::now() + 700 * DAY)
+    })
+    .await;
+    let pem = |number: usize| std::fs::read(dirs[number].path().join("tls/region.pem")).unwrap();
+    assert_eq!(pem(1), pem(2));
+    assert_eq!(std::fs::read(dirs[1].path().join("tls/region-key.pem")).unwrap(), key);
+    assert!(said().text().contains("the certificate of another region was renewed"));
+    for server in [second, west, east] {
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tokens_for_one_new_region_make_one_authority() {
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let east = start(&settings("twice-east", "e1", dirs[0].path())).await;
+    assert!(east.wait_for_leader(WAIT).await);
+    let tokens = [token(&east, "twice-west").await.unwrap(), token(&east, "twice-west").await.unwrap()];
+    let plan = |number: usize, made: &JoinTokenMade| Settings {
+        join_token: Some(made.text.clone()),
+        join: joining(&east),
+        ..settings("twice-west", &format!("w{number}"), dirs[number].path())
+    };
+    let first = start(&plan(1, &tokens[0])).await;
+    until("the first one's keys", async || dirs[1].path().join("tls/region-key.pem").exists()).await;
+    // Nobody sees it any more, so that the list of members says nothing.
+    first.shutdown().await;
+    east.force_leave("w1.twice-west", true).await.unwrap();
+    until("nobody", async || east.regions() == ["twice-east"]).await;
+
+    let second = start(&plan(2, &tokens[1])).await;
+    let refused = || {
+        let text = said().text();
+        text.lines().any(|line| line.contains("enrolment refused") && line.contains("twice-west was founded with another token"))
+    };
+    until("the refusal", async || refused()).await;
+    assert!(!dirs[2].path().join("tls").exists());
+    let snapshot = east.reading().snapshot;
+    let kept = snapshot.join_tokens().find(|token| token.id == tokens[1].token.id).unwrap();
+    assert_eq!(kept.uses_left, Some(1), "it was not spent");
+    second.shutdown().await;
+
+    // One that is made now, because the region is gone, founds it anew.
+    let third = start(&plan(2, &token(&east, "twice-west").await.unwrap())).await;
+    until("keys", async || dirs[2].path().join("tls/region-key.pem").exists()).await;
+    third.shutdown().await;
+    east.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_do_not_count_are_refused_with_the_reason_once() {
     let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
@@ -294,8 +419,24 @@ async fn servers_with_certificates_of_their_own_form_a_region_and_a_federation()
     let why = std::error::Error::source(&refused).unwrap().to_string();
     assert!(why.contains("is a certificate for server.own-west, this is server.own-east"), "{why}");
     assert!(why.contains("drover tls cert create -server -region own-east"), "{why}");
-    let plan = Settings { own_tls: Some(of_east), ..settings("own-east", "e2", dirs[3].path()) };
+    let plan = Settings { own_tls: Some(of_east.clone()), ..settings("own-east", "e2", dirs[3].path()) };
     assert!(Server::start(plan, |_| ()).await.is_err(), "nothing is started with it either");
+    // One that names a node is for that node alone.
+    let issuer = Authority::create("own-east".parse().unwrap(), SystemTime::now(), &Lifetimes::default()).unwrap();
+    let issued = |id: &str| issuer.issue_own(&Identity::new(issuer.region().clone(), Role::Server, id).unwrap(), SystemTime::now(), DAY).unwrap();
+    let place = |id: &str| {
+        let credentials = issued(id);
+        std::fs::write(&of_east.cert, credentials.leaf().to_pem()).unwrap();
+        std::fs::write(&of_east.key, credentials.key().to_pem()).unwrap();
+        std::fs::write(&of_east.ca, issuer.to_pem().root).unwrap();
+    };
+    place("00000000-1111-4222-8333-444444444444");
+    let refused = east.reload_certificates().unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("is the certificate of drover://own-east/server/00000000-1111"), "{why}");
+    assert!(why.contains(&format!("this is server {}", east.info().id)), "{why}");
+    place(&east.info().id);
+    east.reload_certificates().unwrap();
     for server in servers.into_iter().chain([east]) {
         server.shutdown().await;
     }

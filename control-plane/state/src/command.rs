@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
 use crate::scaling::ScalingEvent;
+use crate::scheduler_config::SchedulerConfig;
 use crate::submission::Submission;
 
 /// One change of the state.
@@ -206,6 +207,13 @@ pub enum Command {
     },
     /// Count the allocs of every job anew.
     ReconcileSummaries,
+    /// New settings of the scheduler; refused when `cas` names another index than they have.
+    SetSchedulerConfig {
+        /// The settings.
+        config: Box<SchedulerConfig>,
+        /// The modify index that they must have (0: never set).
+        cas: Option<u64>,
+    },
 }
 
 /// The registration of a job.

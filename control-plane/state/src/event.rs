@@ -53,4 +53,6 @@ pub enum Change {
     JoinTokens,
     /// A namespace.
     Namespace(Namespace),
+    /// The settings of the scheduler.
+    SchedulerConfig,
 }

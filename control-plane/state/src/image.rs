@@ -1,7 +1,14 @@
 //! The image of the whole state: what a raft snapshot carries and what the digest is taken of.
 //!
-//! Eight bytes that say what it is, one byte for the form's version, then MessagePack with field names: a field added
-//! with a default still reads old images. Secondary indexes are not in it, they are built again.
+//! Eight bytes that say what it is, one byte for the form's version, four bytes for the number of sections, then per
+//! section eight bytes length and the section; numbers are big endian. A section is a part of the state in the packed form
+//! ([`crate::packed`]), readable alone: so a large image is written and read by several threads at once, and never lies in
+//! memory twice. Allocs stand by job, so that neighbours have much in common. Secondary indexes are not in it, they are
+//! built again.
+//!
+//! Version 1 was all of it as one MessagePack with field names, without the number and the length; it is still read.
+//!
+//! This crate has no threads: whoever has some gives [`Run`].
 
 use std::sync::Arc;
 
@@ -17,13 +24,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
+use crate::packed;
 use crate::scaling::JobScaling;
+use crate::scheduler_config::SchedulerConfig;
 use crate::state::{State, TableIndexes};
 use crate::submission::Submission;
 use crate::summary::JobSummary;
 
+mod assembly;
+#[cfg(test)]
+mod tests;
+
 const MAGIC: &[u8; 8] = b"drover\0S";
-const VERSION: u8 = 1;
+/// The version this code writes. It reads all versions up to it.
+const VERSION: u8 = 2;
+const FIRST_VERSION: u8 = 1;
+
+/// How many things of a kind one section holds: enough that what repeats is said seldom, few enough that there is work
+/// for several threads.
+const ALLOCS_PER_SECTION: usize = 8192;
+const EVALS_PER_SECTION: usize = 8192;
+const NODES_PER_SECTION: usize = 1024;
+/// Of everything that belongs to jobs; one may be as long as a thousand allocs.
+const OF_JOBS_PER_SECTION: usize = 512;
 
 /// Bytes that are no image of a state.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +55,31 @@ pub enum DecodeError {
     #[error("not an image of a drover state")]
     Header,
     /// A later drover wrote them.
-    #[error("image of a state has version {0}, this drover reads version {VERSION}")]
+    #[error("image of a state has version {0}, this drover reads versions up to {VERSION}")]
     Version(u8),
-    /// The rest does not read.
+    /// Its end is missing, or something follows it.
+    #[error("image of a state is damaged: it has another length than it says")]
+    Length,
+    /// A section does not read.
+    #[error("image of a state is damaged")]
+    Section(#[source] packed::Error),
+    /// An image of the first version does not read.
     #[error("image of a state is damaged")]
     Body(#[source] rmp_serde::decode::Error),
 }
 
+/// A piece of work that stands alone.
+pub type Task<'a> = Box<dyn FnOnce() + Send + 'a>;
+
+/// Does all of this work, in any order and on as many threads as it likes, and returns when all is done.
+pub type Run<'a> = &'a dyn Fn(Vec<Task<'_>>);
+
+/// Does it here, one after the other.
+pub fn in_turn(tasks: Vec<Task<'_>>) {
+    tasks.into_iter().for_each(|task| task());
+}
+
+/// A part of a state, or all of it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Image {
@@ -57,80 +98,76 @@ struct Image {
     join_tokens: Vec<Arc<JoinToken>>,
     autopilot: Option<Arc<AutopilotConfig>>,
     namespaces: Vec<Arc<NamespaceSpec>>,
+    scheduler_config: Option<Arc<SchedulerConfig>>,
 }
 
 impl State {
     /// The image of the whole state.
     pub fn encode(&self) -> Vec<u8> {
-        let image = Image {
-            index: self.index,
-            table_indexes: self.table_indexes,
-            jobs: self.jobs.keys().cloned().collect(),
-            versions: self.versions.values().flat_map(|versions| versions.values()).cloned().collect(),
-            submissions: self
-                .submissions
-                .iter()
-                .flat_map(|(key, texts)| texts.iter().map(|(version, text)| (key.clone(), *version, text.clone())))
-                .collect(),
-            summaries: self.summaries.iter().map(|(key, summary)| (key.clone(), summary.clone())).collect(),
-            scaling: self.scaling.iter().map(|(key, events)| (key.clone(), events.clone())).collect(),
-            launches: self.launches.iter().map(|(key, at)| (key.clone(), *at)).collect(),
-            nodes: self.nodes.values().cloned().collect(),
-            evals: self.evals.values().cloned().collect(),
-            allocs: self.allocs.values().cloned().collect(),
-            deployments: self.deployments.values().cloned().collect(),
-            join_tokens: self.join_tokens.values().cloned().collect(),
-            autopilot: self.autopilot.clone(),
-            namespaces: self.namespaces.all().cloned().collect(),
+        self.encode_with(&in_turn).concat()
+    }
+
+    /// The image of the whole state, in parts that follow each other.
+    pub fn encode_with(&self, run: Run<'_>) -> Vec<Vec<u8>> {
+        let sections = self.sections();
+        let mut head = MAGIC.to_vec();
+        head.push(VERSION);
+        head.extend((sections.len() as u32).to_be_bytes());
+        let mut written = vec![Vec::new(); sections.len()];
+        let write = |(section, bytes): (Image, &mut Vec<u8>)| {
+            *bytes = packed::to_bytes(&section)
+                .expect("the types of the state hold no numbers of 128 bits and no lists of unknown length");
         };
-        let mut bytes = MAGIC.to_vec();
-        bytes.push(VERSION);
-        rmp_serde::encode::write_named(&mut bytes, &image)
-            .expect("the types of the state hold nothing that MessagePack can't express, and memory takes every write");
-        bytes
+        run(sections.into_iter().zip(&mut written).map(|pair| -> Task<'_> { Box::new(move || write(pair)) }).collect());
+        let mut parts = Vec::with_capacity(written.len() * 2 + 1);
+        parts.push(head);
+        for section in written {
+            parts.push((section.len() as u64).to_be_bytes().to_vec());
+            parts.push(section);
+        }
+        parts
     }
 
     /// The state that these bytes are the image of.
     pub fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
+        Self::decode_with(bytes, &in_turn)
+    }
+
+    /// As [`State::decode`], with somebody who does the work.
+    pub fn decode_with(bytes: &[u8], run: Run<'_>) -> Result<State, DecodeError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Header)?;
         let (&version, body) = rest.split_first().ok_or(DecodeError::Header)?;
-        if version != VERSION {
-            return Err(DecodeError::Version(version));
-        }
-        let image: Image = rmp_serde::from_slice(body).map_err(DecodeError::Body)?;
-        let mut state = State { index: image.index, table_indexes: image.table_indexes, ..State::default() };
-        for job in &image.versions {
-            state.set_version(job);
-        }
-        for key in image.jobs {
-            // The newest version of the youngest job of that name is the job.
-            let newest = state.versions.get(&key).and_then(|versions| versions.get_max()).map(|(_, job)| job.clone());
-            if let Some(job) = newest {
-                state.set_current(&job);
+        match version {
+            FIRST_VERSION => {
+                let image = rmp_serde::from_slice(body).map_err(DecodeError::Body)?;
+                Ok(assembly::assemble(vec![image], run))
             }
+            VERSION => Ok(assembly::assemble(read_sections(&split(body)?, run)?, run)),
+            other => Err(DecodeError::Version(other)),
         }
-        for (key, version, submission) in image.submissions {
-            state.set_submission(key, version, submission);
+    }
+
+    /// Whether [`State::decode_with`] would read these bytes: no more than a few sections are in memory at a time.
+    ///
+    /// # Errors
+    /// It would not.
+    pub fn check(bytes: &[u8], run: Run<'_>) -> Result<(), DecodeError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Header)?;
+        let (&version, body) = rest.split_first().ok_or(DecodeError::Header)?;
+        match version {
+            FIRST_VERSION => rmp_serde::from_slice::<Image>(body).map(drop).map_err(DecodeError::Body),
+            VERSION => {
+                let sections = split(body)?;
+                let mut read: Vec<Result<(), packed::Error>> = sections.iter().map(|_| Ok(())).collect();
+                let task = |(bytes, into): (&[u8], &mut Result<(), packed::Error>)| {
+                    *into = packed::from_bytes::<Image>(bytes).map(drop);
+                };
+                let pairs = sections.into_iter().zip(&mut read);
+                run(pairs.map(|pair| -> Task<'_> { Box::new(move || task(pair)) }).collect());
+                read.into_iter().collect::<Result<(), _>>().map_err(DecodeError::Section)
+            }
+            other => Err(DecodeError::Version(other)),
         }
-        state.summaries = image.summaries.into_iter().collect();
-        state.scaling = image.scaling.into_iter().collect();
-        state.launches = image.launches.into_iter().collect();
-        state.nodes = image.nodes.into_iter().map(|node| (node.id, node)).collect();
-        state.join_tokens = image.join_tokens.into_iter().map(|token| (token.id, token)).collect();
-        state.autopilot = image.autopilot;
-        for namespace in image.namespaces {
-            state.namespaces.set(namespace);
-        }
-        for eval in image.evals {
-            state.set_eval(eval);
-        }
-        for alloc in image.allocs {
-            state.set_alloc(alloc);
-        }
-        for deployment in image.deployments {
-            state.set_deployment(deployment);
-        }
-        Ok(state)
     }
 
     /// A number that is equal for equal states: FNV-1a over the image. Against mistakes, not against forgery.
@@ -139,4 +176,77 @@ impl State {
             .iter()
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
     }
+
+    /// The state in parts. Each holds what the state holds and copies nothing.
+    fn sections(&self) -> Vec<Image> {
+        let mut sections = vec![Image {
+            index: self.index,
+            table_indexes: self.table_indexes,
+            autopilot: self.autopilot.clone(),
+            scheduler_config: self.scheduler_config.clone(),
+            join_tokens: self.join_tokens.values().cloned().collect(),
+            namespaces: self.namespaces.all().cloned().collect(),
+            launches: self.launches.iter().map(|(key, at)| (key.clone(), *at)).collect(),
+            ..Image::default()
+        }];
+        let mut add = |section: Image| sections.push(section);
+        let versions = self.versions.values().flat_map(|versions| versions.values()).cloned();
+        cut(versions, OF_JOBS_PER_SECTION, |versions| add(Image { versions, ..Image::default() }));
+        cut(self.jobs.keys().cloned(), NODES_PER_SECTION, |jobs| add(Image { jobs, ..Image::default() }));
+        let texts = |(key, texts): (&JobKey, &imbl::OrdMap<u64, Arc<Submission>>)| {
+            texts.iter().map(|(version, text)| (key.clone(), *version, text.clone())).collect::<Vec<_>>()
+        };
+        let submissions = self.submissions.iter().flat_map(texts);
+        cut(submissions, OF_JOBS_PER_SECTION, |submissions| add(Image { submissions, ..Image::default() }));
+        let summaries = self.summaries.iter().map(|(key, summary)| (key.clone(), summary.clone()));
+        cut(summaries, OF_JOBS_PER_SECTION, |summaries| add(Image { summaries, ..Image::default() }));
+        let scaling = self.scaling.iter().map(|(key, events)| (key.clone(), events.clone()));
+        cut(scaling, OF_JOBS_PER_SECTION, |scaling| add(Image { scaling, ..Image::default() }));
+        cut(self.nodes.values().cloned(), NODES_PER_SECTION, |nodes| add(Image { nodes, ..Image::default() }));
+        cut(self.evals.values().cloned(), EVALS_PER_SECTION, |evals| add(Image { evals, ..Image::default() }));
+        // Every alloc belongs to a job, by the name at least.
+        let of_jobs = self.of_job.values().flat_map(|of_job| &of_job.allocs);
+        let allocs = of_jobs.filter_map(|id| self.allocs.get(id)).cloned();
+        cut(allocs, ALLOCS_PER_SECTION, |allocs| add(Image { allocs, ..Image::default() }));
+        let deployments = self.deployments.values().cloned();
+        cut(deployments, OF_JOBS_PER_SECTION, |deployments| add(Image { deployments, ..Image::default() }));
+        sections
+    }
+}
+
+/// Hands things on, so many at a time.
+fn cut<T>(mut things: impl Iterator<Item = T>, count: usize, mut add: impl FnMut(Vec<T>)) {
+    loop {
+        let some: Vec<T> = things.by_ref().take(count).collect();
+        if some.is_empty() {
+            return;
+        }
+        add(some);
+    }
+}
+
+/// The sections behind the version's byte.
+fn split(body: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
+    let (count, mut rest) = body.split_first_chunk::<4>().ok_or(DecodeError::Length)?;
+    let mut sections = Vec::new();
+    for _ in 0..u32::from_be_bytes(*count) {
+        let (len, behind) = rest.split_first_chunk::<8>().ok_or(DecodeError::Length)?;
+        let len = usize::try_from(u64::from_be_bytes(*len)).map_err(|_| DecodeError::Length)?;
+        let (section, behind) = behind.split_at_checked(len).ok_or(DecodeError::Length)?;
+        sections.push(section);
+        rest = behind;
+    }
+    if rest.is_empty() { Ok(sections) } else { Err(DecodeError::Length) }
+}
+
+fn read_sections(sections: &[&[u8]], run: Run<'_>) -> Result<Vec<Image>, DecodeError> {
+    let mut read: Vec<Result<Image, packed::Error>> = sections.iter().map(|_| Ok(Image::default())).collect();
+    let task = |(bytes, into): (&&[u8], &mut Result<Image, packed::Error>)| {
+        *into = packed::from_bytes(bytes).map(|mut image: Image| {
+            assembly::share_names(&mut image.allocs);
+            image
+        });
+    };
+    run(sections.iter().zip(&mut read).map(|pair| -> Task<'_> { Box::new(move || task(pair)) }).collect());
+    read.into_iter().collect::<Result<_, _>>().map_err(DecodeError::Section)
 }

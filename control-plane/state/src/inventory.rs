@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::packed;
 use crate::state::State;
 
 /// All of one kind.
@@ -32,6 +33,7 @@ impl State {
             kind("Deployment", self.deployments.values()),
             kind("JoinToken", self.join_tokens.values()),
             kind("AutopilotConfig", self.autopilot.iter()),
+            kind("SchedulerConfig", self.scheduler_config.iter()),
             kind("Namespace", self.namespaces.all()),
         ];
         kinds.retain(|kind| kind.count > 0);
@@ -42,13 +44,12 @@ impl State {
 
 fn kind(name: &'static str, items: impl Iterator<Item = impl Serialize>) -> Kind {
     let mut kind = Kind { name, count: 0, bytes: 0 };
-    let mut bytes = Vec::new();
+    // As in the image what repeats is said once, also from one item to the next.
+    let mut writer = packed::Writer::default();
     for item in items {
-        bytes.clear();
-        rmp_serde::encode::write_named(&mut bytes, &item)
-            .expect("the types of the state hold nothing that MessagePack can't express, and memory takes every write");
+        item.serialize(&mut writer).expect("the types of the state hold nothing that can't be packed");
         kind.count += 1;
-        kind.bytes += bytes.len();
+        kind.bytes += writer.drain();
     }
     kind
 }

@@ -10,6 +10,7 @@ pub mod join_token;
 mod namespaces;
 pub mod note;
 pub mod scaling;
+pub mod scheduler_config;
 pub mod submission;
 pub mod summary;
 
@@ -18,6 +19,7 @@ pub mod state;
 pub mod apply;
 pub mod image;
 pub mod inventory;
+pub mod packed;
 pub mod read;
 pub mod snapshot;
 

@@ -19,6 +19,7 @@ use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
 use crate::namespaces::Namespaces;
 use crate::scaling::JobScaling;
+use crate::scheduler_config::SchedulerConfig;
 use crate::submission::Submission;
 use crate::summary::JobSummary;
 
@@ -46,6 +47,8 @@ pub struct State {
     pub(crate) join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
     pub(crate) autopilot: Option<Arc<AutopilotConfig>>,
     pub(crate) namespaces: Namespaces,
+    /// None until somebody has set them.
+    pub(crate) scheduler_config: Option<Arc<SchedulerConfig>>,
 
     // Secondary indexes: derived, not part of the image.
     pub(crate) of_job: OrdMap<JobKey, Arc<OfJob>>,
@@ -105,6 +108,8 @@ pub enum Table {
     JoinTokens,
     /// Namespaces.
     Namespaces,
+    /// The settings of the scheduler.
+    SchedulerConfig,
 }
 
 /// Raft index of the last change of each table.
@@ -118,6 +123,7 @@ pub(crate) struct TableIndexes {
     deployments: u64,
     join_tokens: u64,
     namespaces: u64,
+    scheduler_config: u64,
 }
 
 impl TableIndexes {
@@ -130,12 +136,13 @@ impl TableIndexes {
             Table::Deployments => self.deployments,
             Table::JoinTokens => self.join_tokens,
             Table::Namespaces => self.namespaces,
+            Table::SchedulerConfig => self.scheduler_config,
         }
     }
 
     pub(crate) fn set_all(&mut self, index: u64) {
-        let Self { jobs, nodes, evals, allocs, deployments, join_tokens, namespaces } = self;
-        for table in [jobs, nodes, evals, allocs, deployments, join_tokens, namespaces] {
+        let Self { jobs, nodes, evals, allocs, deployments, join_tokens, namespaces, scheduler_config } = self;
+        for table in [jobs, nodes, evals, allocs, deployments, join_tokens, namespaces, scheduler_config] {
             *table = index;
         }
     }
@@ -149,6 +156,7 @@ impl TableIndexes {
             Table::Deployments => &mut self.deployments,
             Table::JoinTokens => &mut self.join_tokens,
             Table::Namespaces => &mut self.namespaces,
+            Table::SchedulerConfig => &mut self.scheduler_config,
         } = index;
     }
 }
@@ -179,7 +187,7 @@ fn remove_from<K: Ord + Clone, V: Ord + Clone>(map: &mut OrdMap<K, OrdSet<V>>, k
 }
 
 impl State {
-    fn with_job(&mut self, key: JobKey, change: impl FnOnce(&mut OfJob)) {
+    pub(crate) fn with_job(&mut self, key: JobKey, change: impl FnOnce(&mut OfJob)) {
         let entry = self.of_job.entry(key.clone()).or_default();
         let of_job = Arc::make_mut(entry);
         change(of_job);

@@ -22,15 +22,18 @@ use drover_transport::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::audit::Auditor;
 use crate::config::EdgeConfig;
 use crate::connection::{Heard, Link, LinkStatus};
 use crate::figures::{AllocFigures, Publisher};
 use crate::gc::Collector;
 use crate::meta::Metadata;
 use crate::outbox::Outbox;
+use crate::own_node::OwnNode;
+use crate::refresh::Refresh;
 use crate::requests::{Allocs, Requests};
 use crate::store::Store;
-use crate::{audit, fingerprint, meta, networks, node_id};
+use crate::{devices, fingerprint, meta, networks, node_id};
 
 /// Reports of runners that wait for the loop; runners with one more wait too.
 const REPORTS_MAX: usize = 256;
@@ -68,6 +71,8 @@ pub struct EdgeHandle {
     store: Store,
     config: Arc<EdgeConfig>,
     renewed: Arc<Notify>,
+    /// The machine is to be looked at.
+    asked: Arc<Notify>,
 }
 
 /// An HTTP answer on its way through the edge's connection: its head, and its body in parts.
@@ -99,9 +104,17 @@ impl EdgeAgent {
         let drivers = Drivers::on_supervisor(&supervised, &config.drivers)?;
         let dynamic_meta = meta::kept(&values);
         let mut node = fingerprint::node(node_id, &config, &drivers, clock::now().wall);
+        let found = devices::find(&config);
+        node.node_resources.devices = found.groups;
         node.meta = meta::merged(&config.meta, &dynamic_meta);
         let node = Arc::new(node);
-        let facts = EdgeFacts { node: node.clone(), region: config.region.clone(), host_env: host_env(&config) };
+        let facts = EdgeFacts {
+            node: node.clone(),
+            region: config.region.clone(),
+            host_env: host_env(&config),
+            devices: Arc::new(found.access),
+        };
+        let known_drivers = drivers.clone();
         let limits = Limits { kill_timeout_max: config.kill_timeout_max };
         let journal = Arc::new(StoreJournal(store.clone()));
         let edge = Edge::new(drivers, config.alloc_dir.clone(), limits, facts, journal);
@@ -125,7 +138,7 @@ impl EdgeAgent {
         let mut agent = Agent {
             collector: collector.clone(),
             edge: edge.clone(),
-            supervised: supervised.clone(),
+            auditor: Arc::new(Auditor::new(&config, edge.clone(), supervised.clone(), allocs.clone())),
             store: store.clone(),
             allocs: allocs.clone(),
             outbox: outbox.clone(),
@@ -134,11 +147,15 @@ impl EdgeAgent {
             reports_tx,
             held: BTreeMap::new(),
             pulled: BTreeSet::new(),
-            is_synced: false,
+            synced: watch::Sender::new(false),
         };
         let known_servers = agent.restore(&values);
         let (nodes_tx, nodes) = watch::channel(node.clone());
-        let metadata = Metadata::new(config.meta.clone(), dynamic_meta, store.clone(), edge.clone(), nodes_tx);
+        let own = Arc::new(OwnNode::new(edge.clone(), nodes_tx));
+        let asked = Arc::new(Notify::new());
+        let refresh =
+            Refresh { config: config.clone(), own: own.clone(), drivers: known_drivers, asked: asked.clone() };
+        let metadata = Metadata::new(config.meta.clone(), dynamic_meta, store.clone(), own);
         let requests = Arc::new(Requests::new(allocs.clone(), edge.clone(), collector, metadata));
         if let (Some(figures), Some(settings)) = (figures, config.figures.clone()) {
             let (node, allocs, requests, status) = (node.clone(), allocs.clone(), requests.clone(), status.clone());
@@ -150,7 +167,7 @@ impl EdgeAgent {
             node,
             nodes,
             outbox,
-            requests,
+            requests: Some(requests),
             heard: heard_tx,
             status: status_tx,
             connection: connection_tx,
@@ -158,8 +175,21 @@ impl EdgeAgent {
             renewed: renewed.clone(),
         };
         let link = tokio::spawn(link.run());
-        tokio::spawn(agent.run(heard, reports, stop_rx));
-        Ok(EdgeHandle { node_id, status, connection, allocs, stop, link, failure, supervised, store, config, renewed })
+        tokio::spawn(agent.run(refresh, heard, reports, stop_rx));
+        Ok(EdgeHandle {
+            node_id,
+            status,
+            connection,
+            allocs,
+            stop,
+            link,
+            failure,
+            supervised,
+            store,
+            config,
+            renewed,
+            asked,
+        })
     }
 }
 
@@ -196,8 +226,10 @@ impl EdgeHandle {
         })
     }
 
-    /// Reads the operator's certificates again: the connection is made anew with them, tasks do not notice.
+    /// Looks at the machine again, and reads the operator's certificates: the connection is made anew with them, tasks do not
+    /// notice.
     pub async fn reload(&self) {
+        self.asked.notify_one();
         if self.config.own_tls.is_some() {
             self.renewed.notify_one();
         }
@@ -345,7 +377,7 @@ const SERVERS_KEY: &str = "servers";
 /// What the loop works on.
 struct Agent {
     edge: Arc<Edge>,
-    supervised: Arc<Supervised>,
+    auditor: Arc<Auditor>,
     store: Store,
     allocs: Arc<Allocs>,
     outbox: Arc<Outbox>,
@@ -359,12 +391,13 @@ struct Agent {
     /// What the servers have named so far of a whole set that comes in several frames.
     pulled: BTreeSet<AllocId>,
     /// The servers' wishes are known at least once.
-    is_synced: bool,
+    synced: watch::Sender<bool>,
 }
 
 impl Agent {
     async fn run(
         mut self,
+        refresh: Refresh,
         mut heard: mpsc::Receiver<Heard>,
         mut reports: mpsc::Receiver<Report>,
         mut stop: mpsc::Receiver<oneshot::Sender<()>>,
@@ -372,6 +405,8 @@ impl Agent {
         // It ends with the loop.
         let mut beside = JoinSet::new();
         beside.spawn(self.collector.clone().run());
+        beside.spawn(refresh.run());
+        beside.spawn(self.auditor.clone().run(self.synced.subscribe()));
         loop {
             let event = tokio::select! {
                 Some(heard) = heard.recv() => AgentEvent::Heard(heard),
@@ -391,7 +426,8 @@ impl Agent {
                 }
                 AgentEvent::TaskChanged(Report::Changed(update)) => {
                     if let (Some(figures), Some(handle)) = (&self.figures, self.allocs.get(update.alloc_id)) {
-                        figures.changed(&update, &handle.wanted(), self.restored.contains(&update.alloc_id));
+                        let is_known = self.restored.contains(&update.alloc_id);
+                        handle.look(|wanted| figures.changed(&update, wanted, is_known));
                     }
                     self.outbox.put(*update);
                 }
@@ -479,10 +515,8 @@ impl Agent {
             known.extend(self.allocs.lock().keys().chain(self.held.keys()));
             known.into_iter().filter(|id| !named.contains(id)).for_each(|id| self.remove(id));
         }
-        if !std::mem::replace(&mut self.is_synced, true) {
+        if !self.synced.send_replace(true) {
             self.collector.synced();
-            let held = self.held.keys().copied().collect();
-            audit::end_unclaimed(self.edge.clone(), self.supervised.clone(), self.allocs.clone(), held);
         }
     }
 
@@ -497,7 +531,11 @@ impl Agent {
         if known.is_none() && held.is_none() && !is_new {
             return;
         }
-        drop(self.store.put(wanted_key(id), codec::encode(&wanted)));
+        match known.is_some() || held.is_some() {
+            true => drop(self.store.put(wanted_key(id), codec::encode(&wanted))),
+            // The first that a new runner does is to keep how its alloc stands.
+            false => self.store.put_with_next(wanted_key(id), codec::encode(&wanted)),
+        }
         match (known, held) {
             (Some(handle), _) => handle.update(wanted),
             (None, Some((_, actual))) => self.spawn(wanted, Some(actual)),

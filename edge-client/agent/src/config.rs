@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use drover_agent_config::Settings;
+use drover_agent_config::client_devices::{Devices, NVIDIA_PLUGIN};
 use drover_agent_config::client_network::NetworkSettings;
 use drover_agent_config::settings::HostVolume;
 use drover_runner::decide::gc::GcLimits;
 use drover_runner::drivers::DriverSettings;
 
+use crate::devices::NvidiaSettings;
 use crate::figures::FigureSettings;
 use crate::gc::GcSettings;
 
@@ -74,8 +76,14 @@ pub struct EdgeConfig {
     pub host_volumes: BTreeMap<String, HostVolume>,
     /// Its networks.
     pub network: NetworkSettings,
+    /// Devices that the operator declares.
+    pub devices: Devices,
+    /// Devices of NVIDIA.
+    pub nvidia: NvidiaSettings,
     /// When what is left of ended allocs goes.
     pub gc: GcSettings,
+    /// The longest time until what is there is held against what is wanted once more; half of it is the shortest.
+    pub audit_every: Duration,
 }
 
 /// Certificates that the operator made, as PEM files.
@@ -135,7 +143,10 @@ impl EdgeConfig {
             env_denylist: Vec::new(),
             host_volumes: BTreeMap::new(),
             network: NetworkSettings::default(),
+            devices: Devices::new(),
+            nvidia: NvidiaSettings::default(),
             gc: GcSettings::default(),
+            audit_every: Duration::from_secs(40),
         }
     }
 
@@ -182,6 +193,8 @@ impl EdgeConfig {
             env_denylist: list(client.options.get("env.denylist").map_or("", String::as_str)),
             host_volumes: client.host_volumes.clone(),
             network: client.network.clone(),
+            devices: client.devices.clone(),
+            nvidia: NvidiaSettings::read(settings.plugins.get(NVIDIA_PLUGIN)),
             gc: GcSettings {
                 interval: client.gc.interval,
                 limits: GcLimits {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
+use drover_certs::presented::read_begin;
 use drover_certs::{Fingerprint, JoinToken, RegionName};
 use drover_model::node::Node;
 use drover_protocol::codec;
 use drover_protocol::edge::{FromServer, NODE_ALLOCS_BYTES_MAX, NodeAllocs, REQUEST_BYTES_MAX, RpcError, ToServer};
+use drover_protocol::heartbeat::HeartbeatAnswer;
 use drover_protocol::host_file::{HostFile, OWN_CERTIFICATES, OWN_CERTIFICATES_HELP};
 use drover_transport::{Clock, CloseCode, Connection, Endpoint, EndpointOptions, Peer, Protocol};
 use tokio::sync::{Notify, mpsc, watch};
@@ -18,6 +20,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::config::{EdgeConfig, RPC_PORT};
 use crate::credentials::{Trust, TrustFile, load_own};
 use crate::enrol::{DIAL_TIME_MAX, Joiner};
+use crate::heartbeats::{self, Heartbeats};
 use crate::host_servers;
 use crate::outbox::Outbox;
 use crate::requests::Requests;
@@ -31,8 +34,6 @@ const SETTLED: Duration = Duration::from_secs(10);
 const RENEWABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The longest time for the answer to a request.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
-/// The shortest time between two heartbeats, whatever a server says.
-const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// The wait after reports that a server could not take.
 const REPORT_RETRY: Duration = Duration::from_millis(500);
 /// A wall clock may be set at any time, so the time of a renewal is looked at again at least this often.
@@ -66,8 +67,8 @@ pub struct Link {
     pub nodes: watch::Receiver<Arc<Node>>,
     /// Reports that wait.
     pub outbox: Arc<Outbox>,
-    /// Answers what servers ask.
-    pub requests: Arc<Requests>,
+    /// Answers what servers ask; without it they are told that nobody does.
+    pub requests: Option<Arc<Requests>>,
     /// Takes what is heard.
     pub heard: mpsc::Sender<Heard>,
     /// Shows how it stands.
@@ -169,7 +170,7 @@ impl Link {
         let joiner = Joiner { config: &self.config, node_id: self.node.id };
         if let Some(files) = &self.config.own_tls {
             let own = load_own(files, &region, &self.config.state_dir)?;
-            let endpoint = endpoints.of_family(server.address, own.certificate.not_before())?;
+            let endpoint = endpoints.of_family(server.address, Clock::with_floor(own.certificate.not_before()))?;
             endpoint.set_own_credentials(&own.certificate, &own.anchors, &own.key)?;
             let peer = endpoint.dial(server.address, &region, Protocol::Edge, DIAL_TIME_MAX).await?;
             return Ok((peer, None));
@@ -355,23 +356,26 @@ impl Link {
         mut ttl: Duration,
         servers_tx: mpsc::Sender<Vec<String>>,
     ) -> String {
+        let mut heartbeats = Heartbeats::new(self.node.id);
         loop {
-            tokio::time::sleep((ttl / 2).max(HEARTBEAT_MIN)).await;
-            match ask(connection, &ToServer::Heartbeat { node_id: self.node.id }).await {
-                Ok(FromServer::Alive { heartbeat_ttl, servers }) => {
+            tokio::time::sleep(heartbeats::wait(ttl)).await;
+            let answer = tokio::time::timeout(ANSWER_TIME_MAX, heartbeats.beat(connection)).await;
+            match answer.context("no answer from the server").flatten() {
+                Ok(HeartbeatAnswer::Due(time)) => ttl = time,
+                Ok(HeartbeatAnswer::Told(FromServer::Alive { heartbeat_ttl, servers })) => {
                     ttl = heartbeat_ttl;
                     // Only the latest list counts; the session reads it when it ends.
                     let _ = servers_tx.try_send(servers);
                 }
                 // Purged, or unknown to a server that has lost its state: the next session registers again.
-                Ok(FromServer::Refused(RpcError::NotFound { .. })) => {
+                Ok(HeartbeatAnswer::Told(FromServer::Refused(RpcError::NotFound { .. }))) => {
                     return "the servers do not know this node".to_owned();
                 }
-                Ok(FromServer::Refused(RpcError::NotLeader { .. } | RpcError::Unavailable { .. })) => {
-                    ttl = HEARTBEAT_MIN * 2
-                }
-                Ok(FromServer::Refused(error)) => return error.to_string(),
-                Ok(other) => return format!("unexpected answer {other:?}"),
+                Ok(HeartbeatAnswer::Told(FromServer::Refused(
+                    RpcError::NotLeader { .. } | RpcError::Unavailable { .. },
+                ))) => ttl = heartbeats::SOON,
+                Ok(HeartbeatAnswer::Told(FromServer::Refused(error))) => return error.to_string(),
+                Ok(HeartbeatAnswer::Told(other)) => return format!("unexpected answer {other:?}"),
                 Err(error) => return format!("{error:#}"),
             }
         }
@@ -425,9 +429,10 @@ impl Link {
 
     async fn serve(&self, connection: &Connection) -> String {
         loop {
-            match connection.accept_stream().await {
-                Ok(stream) => self.requests.clone().serve(stream),
-                Err(closed) => return closed.to_string(),
+            match (connection.accept_stream().await, &self.requests) {
+                (Ok(stream), Some(requests)) => requests.clone().serve(stream),
+                (Ok(mut stream), None) => stream.abort(CloseCode::BUSY),
+                (Err(closed), _) => return closed.to_string(),
             }
         }
     }
@@ -509,22 +514,26 @@ struct Endpoints(BTreeMap<bool, Endpoint>);
 impl Endpoints {
     /// The endpoint for that address; it shows `trust` from now on, where given.
     fn for_address(&mut self, address: SocketAddr, trust: Option<&Trust>) -> Result<Endpoint> {
-        // A device without a clock of its own knows at least that its certificate has begun.
-        let floor = trust.map_or(SystemTime::UNIX_EPOCH, |trust| trust.credentials.leaf().not_before());
-        let endpoint = self.of_family(address, floor)?;
+        // A device without a clock of its own knows at least that its certificate has begun. One whose clock is not before the
+        // region's certificate may have got its own while the clock was ahead.
+        let clock = trust.map_or_else(Clock::system, |trust| {
+            let leaf = trust.credentials.leaf();
+            let region = leaf.chain().get(1).and_then(|region| read_begin(region));
+            Clock::with_floor(leaf.not_before()).believed_from(region.unwrap_or(leaf.not_before()))
+        });
+        let endpoint = self.of_family(address, clock)?;
         if let Some(trust) = trust {
             endpoint.set_credentials(&trust.credentials, &trust.anchors)?;
         }
         Ok(endpoint)
     }
 
-    /// The endpoint for that kind of address; one that is made now has a clock that is never before `floor`.
-    fn of_family(&mut self, address: SocketAddr, floor: SystemTime) -> Result<Endpoint> {
+    /// The endpoint for that kind of address; one that is made now has this clock.
+    fn of_family(&mut self, address: SocketAddr, clock: Clock) -> Result<Endpoint> {
         if let Some(endpoint) = self.0.get(&address.is_ipv6()) {
             return Ok(endpoint.clone());
         }
         let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let clock = Clock::with_floor(floor);
         let endpoint =
             Endpoint::bind(EndpointOptions { clock, ..EndpointOptions::dial_only(SocketAddr::new(any, 0)) })?;
         self.0.insert(address.is_ipv6(), endpoint.clone());
@@ -533,7 +542,8 @@ impl Endpoints {
 }
 
 /// Between half of the time and all of it, so that many edges do not come back at once.
-fn with_jitter(time: Duration) -> Duration {
+/// Half of it to all of it.
+pub(crate) fn with_jitter(time: Duration) -> Duration {
     let mut bytes = [0; 8];
     // Without randomness the wait is only less well spread.
     let _ = getrandom::fill(&mut bytes);

@@ -403,6 +403,7 @@ mod tests {
             let task = |(id, bytes): &(&str, u64)| KnownTask {
                 id: (*id).to_owned(),
                 has_exited: false,
+                process: None,
                 log_bytes_dropped: *bytes,
             };
             let found = dropped.more(now.iter().map(task).collect());

@@ -40,7 +40,7 @@ const TRIES_MAX: u32 = 64;
 /// Answers on that stream.
 pub async fn serve(mut stream: Stream, dir: AllocDir, asked: FilesRequest) {
     let FilesRequest { path, wanted, .. } = asked;
-    let place = Place { root: dir.root().to_owned(), path };
+    let place = Place::new(dir.root().to_owned(), path);
     let (place, answer) = match tokio::task::spawn_blocking(move || {
         let answer = place.answer(wanted);
         (place, answer)
@@ -94,9 +94,21 @@ enum Answer {
 struct Place {
     root: PathBuf,
     path: String,
+    /// The kernel is not told to stay beneath the root: whether tests notice that.
+    #[cfg(test)]
+    is_unguarded: bool,
 }
 
 impl Place {
+    fn new(root: PathBuf, path: String) -> Place {
+        Place {
+            root,
+            path,
+            #[cfg(test)]
+            is_unguarded: false,
+        }
+    }
+
     fn answer(&self, wanted: FilesWanted) -> Result<Answer, RpcError> {
         match wanted {
             FilesWanted::List => self.list().map(Answer::Files),
@@ -129,6 +141,8 @@ impl Place {
         let root =
             held_dir::open(&self.root).map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        #[cfg(test)]
+        let resolve = if self.is_unguarded { ResolveFlags::empty() } else { resolve };
         // One that is only held takes no other flags.
         let others = if flags.contains(OFlags::PATH) { OFlags::CLOEXEC } else { OFlags::CLOEXEC | OFlags::NONBLOCK };
         let flags = flags | others;

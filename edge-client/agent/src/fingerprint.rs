@@ -14,18 +14,27 @@ use drover_runner::signal;
 use serde_json::json;
 
 use crate::config::EdgeConfig;
+use crate::machine::{self, Processors};
 use crate::networks;
 
 /// The version of the other orchestrator whose job files and constraints are understood.
 const COMPATIBLE_VERSION: &str = "2.0.6";
-/// MHz of a core whose kernel does not say.
-const GUESSED_MHZ: u64 = 1000;
 
-/// The node as it is registered.
+/// The node as it is registered, devices left out.
 pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) -> Node {
+    look(id, config, drivers, now, None)
+}
+
+/// The same once more. What is measured, and comes out a little different each time, stays as it was.
+pub fn again(known: &Node, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) -> Node {
+    look(known.id, config, drivers, now, Some(known))
+}
+
+fn look(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp, known: Option<&Node>) -> Node {
     let mut attributes = BTreeMap::new();
     host(&mut attributes);
-    let cpu = cpu(&mut attributes, config);
+    let known_mhz = known.and_then(|node| node.attributes.get("cpu.frequency")?.parse().ok());
+    let (cpu, processors) = cpu(&mut attributes, config, known_mhz);
     let memory = memory(&mut attributes, config);
     let disk = disk(&mut attributes, config);
     let offered = networks::offered(config, &mut attributes);
@@ -35,9 +44,10 @@ pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) 
     if !config.http_addr.is_empty() {
         attributes.insert("unique.advertise.address".to_owned(), config.http_addr.clone());
     }
+    for (limit, reason) in drivers.unenforced() {
+        set(&mut attributes, &format!("os.cgroups.unenforced.{limit}"), reason.as_str());
+    }
     let drivers = driver_infos(&mut attributes, drivers, now);
-    let cores = cpu.cores;
-    let frequency = attributes.get("cpu.frequency").and_then(|text| text.parse().ok()).unwrap_or(GUESSED_MHZ);
     Node {
         id,
         datacenter: config.datacenter.clone(),
@@ -54,7 +64,7 @@ pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) 
             devices: Vec::new(),
             min_dynamic_port: config.dynamic_ports.0,
             max_dynamic_port: config.dynamic_ports.1,
-            processors: processors(cores, frequency),
+            processors: topology(&processors),
         },
         reserved_resources: ReservedResources {
             cpu: ReservedCpu { mhz: config.reserved.cpu_mhz, cores: config.reserved.cores.clone() },
@@ -97,15 +107,18 @@ fn host(attributes: &mut BTreeMap<String, String>) {
         },
     );
     set(attributes, "kernel.arch", machine);
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    set(attributes, "os.name", os_release(&release, "ID").unwrap_or_else(|| "linux".to_owned()));
-    set(attributes, "os.version", os_release(&release, "VERSION_ID").unwrap_or_default());
+    let (name, version) = machine::distribution(Path::new("/"));
+    set(attributes, "os.name", name);
+    set(attributes, "os.version", version);
     let signals: Vec<&str> = signal::NAMES.iter().map(|(name, _)| *name).collect();
     set(attributes, "os.signals", signals.join(","));
     let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     set(attributes, "os.cgroups.version", if is_v2 { "2" } else { "1" });
-    if let Some(id) = host_id() {
+    if let Some(id) = machine::host_id(Path::new("/")) {
         set(attributes, "unique.host_id", id);
+    }
+    if let Some(version) = machine::landlock() {
+        set(attributes, "kernel.landlock", format!("v{version}"));
     }
     // Constraints of job files ask for these; what drover itself is stands beside them.
     set(attributes, "nomad.version", COMPATIBLE_VERSION);
@@ -113,59 +126,42 @@ fn host(attributes: &mut BTreeMap<String, String>) {
     set(attributes, "nomad.service_discovery", "false");
 }
 
-/// The machine's id in the form of a UUID.
-fn host_id() -> Option<String> {
-    let id = fs::read_to_string("/etc/machine-id").ok()?;
-    let id = id.trim();
-    if id.len() != 32 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    Some(format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]))
-}
-
-fn os_release(text: &str, key: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-    Some(value.trim_matches(['"', '\'']).to_owned())
-}
-
-fn cpu(attributes: &mut BTreeMap<String, String>, config: &EdgeConfig) -> NodeCpu {
+fn cpu(
+    attributes: &mut BTreeMap<String, String>,
+    config: &EdgeConfig,
+    known_mhz: Option<u64>,
+) -> (NodeCpu, Processors) {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        info.lines().find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            (key.trim() == name).then(|| value.trim().to_owned())
-        })
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let cores = u16::try_from(cores).unwrap_or(u16::MAX);
-    let khz = |file: &str| {
-        let text = fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cpufreq/{file}")).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    let from_info = || field("cpu MHz").and_then(|text| text.parse::<f64>().ok()).map(|mhz| mhz as u64);
-    let frequency = khz("base_frequency")
-        .or_else(|| khz("cpuinfo_max_freq"))
-        .map(|khz| khz / 1000)
-        .or_else(from_info)
-        .filter(|mhz| *mhz > 0)
-        .unwrap_or(GUESSED_MHZ);
+    let model = info.lines().find_map(|line| line.split_once(':').filter(|(key, _)| key.trim() == "model name"));
+    if let Some((_, model)) = model {
+        set(attributes, "cpu.modelname", model.trim());
+    }
+    let found = Processors::find(known_mhz);
     let total = match config.cpu_total_mhz {
-        0 => frequency * u64::from(cores),
+        0 => found.total_mhz(),
         given => given,
     };
     let total = i64::try_from(total).unwrap_or(i64::MAX);
-    let reservable: Vec<u16> = (0..cores).filter(|core| !config.reserved.cores.contains(core)).collect();
-    if let Some(name) = field("model name") {
-        set(attributes, "cpu.modelname", name);
-    }
+    let cores = u16::try_from(found.cores.len()).unwrap_or(u16::MAX);
+    let reservable: Vec<u16> =
+        found.cores.iter().filter(|core| !config.reserved.cores.contains(core)).copied().collect();
     set(attributes, "cpu.numcores", cores.to_string());
-    set(attributes, "cpu.frequency", frequency.to_string());
+    set(attributes, "cpu.frequency", found.mhz.to_string());
+    if !found.efficient.is_empty() {
+        let efficient = found.efficient.len();
+        set(attributes, "cpu.numcores.performance", (found.cores.len() - efficient).to_string());
+        set(attributes, "cpu.numcores.efficiency", efficient.to_string());
+        set(attributes, "cpu.frequency.performance", found.mhz.to_string());
+        set(attributes, "cpu.frequency.efficiency", found.efficient_mhz.to_string());
+    }
     set(attributes, "cpu.totalcompute", total.to_string());
     set(attributes, "cpu.usablecompute", (total - config.reserved.cpu_mhz).max(0).to_string());
     set(attributes, "cpu.reservablecores", reservable.len().to_string());
-    set(attributes, "numa.node.count", "1");
-    set(attributes, "numa.node0.cores", if cores > 1 { format!("0-{}", cores - 1) } else { "0".to_owned() });
-    NodeCpu { mhz: total, cores, reservable_cores: reservable }
+    set(attributes, "numa.node.count", found.nodes.len().to_string());
+    for (node, cores) in &found.nodes {
+        set(attributes, &format!("numa.node{node}.cores"), machine::ranges(cores));
+    }
+    (NodeCpu { mhz: total, cores, reservable_cores: reservable }, found)
 }
 
 fn memory(attributes: &mut BTreeMap<String, String>, config: &EdgeConfig) -> i64 {
@@ -186,13 +182,14 @@ fn disk(attributes: &mut BTreeMap<String, String>, config: &EdgeConfig) -> i64 {
     // The directory may not be there yet: the file system it will be on is that of the nearest one that is.
     let Some(dir) = config.alloc_dir.ancestors().find(|dir| dir.exists()) else { return 0 };
     let Ok(stat) = rustix::fs::statvfs(dir) else { return 0 };
-    set(attributes, "unique.storage.volume", dir.to_string_lossy());
-    set(attributes, "unique.storage.bytestotal", (stat.f_blocks.saturating_mul(stat.f_frsize)).to_string());
-    let free = match config.disk_total_mib {
-        0 => stat.f_bavail.saturating_mul(stat.f_frsize) >> 20,
-        mib => mib,
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let total = match config.disk_total_mib {
+        0 => stat.f_blocks.saturating_mul(stat.f_frsize),
+        mib => mib.saturating_mul(1 << 20),
     };
-    i64::try_from(free).unwrap_or(i64::MAX)
+    set(attributes, "unique.storage.volume", machine::volume_of(dir, &mounts));
+    set(attributes, "unique.storage.bytestotal", total.to_string());
+    i64::try_from(total >> 20).unwrap_or(i64::MAX)
 }
 
 fn driver_infos(
@@ -203,6 +200,7 @@ fn driver_infos(
     let mut infos = BTreeMap::new();
     for (name, found) in drivers.fingerprints() {
         if found.detected && found.healthy {
+            attributes.extend(found.attributes.clone());
             attributes.insert(format!("driver.{name}"), "1".to_owned());
         }
         infos.insert(
@@ -227,17 +225,17 @@ fn host_volumes(config: &EdgeConfig) -> BTreeMap<String, serde_json::Value> {
     offered.collect()
 }
 
-fn processors(cores: u16, mhz: u64) -> serde_json::Value {
-    let core = |id: u16| {
+fn topology(processors: &Processors) -> serde_json::Value {
+    let core = |id: &u16| {
         json!({
-            "BaseSpeed": mhz, "Disable": false, "Grade": true, "GuessSpeed": 0, "ID": id, "MaxSpeed": 0, "NodeID": 0,
-            "SocketID": 0,
+            "BaseSpeed": processors.mhz_of(*id), "Disable": false, "Grade": !processors.efficient.contains(id),
+            "GuessSpeed": 0, "ID": id, "MaxSpeed": 0, "NodeID": processors.node_of(*id), "SocketID": 0,
         })
     };
     json!({"Topology": {
-        "Cores": (0..cores).map(core).collect::<Vec<_>>(),
+        "Cores": processors.cores.iter().map(core).collect::<Vec<_>>(),
         "Distances": null,
-        "Nodes": [0],
+        "Nodes": processors.nodes.iter().map(|(node, _)| node).collect::<Vec<_>>(),
         "OverrideTotalCompute": 0,
         "OverrideWitholdCompute": 0,
     }})
@@ -268,10 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn os_release_is_read() {
-        let text = "NAME=\"Debian GNU/Linux\"\nID=debian\nVERSION_ID=\"12\"\n";
-        assert_eq!(os_release(text, "ID").as_deref(), Some("debian"));
-        assert_eq!(os_release(text, "VERSION_ID").as_deref(), Some("12"));
-        assert_eq!(os_release(text, "NOPE"), None);
+    fn a_second_look_finds_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = EdgeConfig::new(dir.path());
+        let first = node(NodeId::from_random([1; 16]), &config, &Drivers::default(), Timestamp(1));
+        let second = again(&first, &config, &Drivers::default(), Timestamp(9));
+        // What others on this machine may change meanwhile is not compared.
+        let steady = |node: &Node| {
+            let keys =
+                ["cpu.frequency", "cpu.totalcompute", "unique.host_id", "unique.storage.bytestotal", "os.version"];
+            keys.map(|key| node.attributes.get(key).cloned())
+        };
+        assert_eq!(steady(&first), steady(&second));
+        assert_eq!(first.node_resources.processors, second.node_resources.processors);
     }
 }

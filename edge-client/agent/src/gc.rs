@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drover_model::AllocId;
 use drover_model::alloc::Alloc;
@@ -21,6 +21,12 @@ use crate::store::Store;
 
 /// How long somebody who asks is kept waiting; what takes longer goes on afterwards. Less than a server waits for an answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(8);
+
+/// While allocs begin, those that have ended stay even where there are too many: to remove them would slow the others down. Not
+/// for longer than this.
+const HELD_MAX: Duration = Duration::from_secs(60);
+/// How soon it is looked again whether all have begun.
+const HELD_LOOK: Duration = Duration::from_secs(1);
 
 /// When ended allocs go.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +66,21 @@ struct State {
     /// The servers' wishes are known: before, an alloc may be needed by one that nobody has named yet.
     is_synced: bool,
     disk: DiskUse,
+    /// Since when allocs begin.
+    busy_since: Option<Instant>,
+}
+
+impl State {
+    /// Whether it is to be waited until the allocs that are there have begun.
+    fn is_held(&mut self, is_busy: bool) -> bool {
+        match is_busy {
+            true => self.busy_since.get_or_insert_with(Instant::now).elapsed() < HELD_MAX,
+            false => {
+                self.busy_since = None;
+                false
+            }
+        }
+    }
 }
 
 impl Collector {
@@ -85,8 +106,10 @@ impl Collector {
             let disk = tokio::task::spawn_blocking(move || node_stats::disk_use(&place)).await;
             self.lock().disk = disk.ok().flatten().unwrap_or_default();
             self.step(&[]);
+            let is_held = self.lock().busy_since.is_some_and(|since| since.elapsed() < HELD_MAX);
+            let pause = if is_held { HELD_LOOK.min(self.settings.interval) } else { self.settings.interval };
             tokio::select! {
-                () = tokio::time::sleep(self.settings.interval) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.wake.notified() => {}
             }
         }
@@ -163,7 +186,12 @@ impl Collector {
     fn step(&self, coming: &[&Alloc]) {
         let mut state = self.lock();
         let kept = self.kept(&state, coming);
-        for (id, reason) in collect(&kept, coming.len(), state.disk, self.settings.limits) {
+        let is_busy = kept.iter().any(|its| !its.is_over && !its.has_begun);
+        let mut limits = self.settings.limits;
+        if state.is_held(is_busy) {
+            limits.allocs_max = usize::MAX;
+        }
+        for (id, reason) in collect(&kept, coming.len(), state.disk, limits) {
             let Some(handle) = self.allocs.get(id) else { continue };
             tracing::info!(alloc = %id, "removing an ended alloc: {}", reason.text());
             state.collected.insert(id);
@@ -184,14 +212,17 @@ impl Collector {
         let mut needed: BTreeSet<AllocId> = coming.iter().filter_map(|alloc| alloc.previous_allocation).collect();
         let mut kept = Vec::with_capacity(handles.len());
         for (id, handle) in handles {
-            let (standing, alloc) = (handle.standing(), handle.wanted().alloc);
+            let standing = handle.standing();
+            let (previous, has_ended) =
+                handle.look(|wanted| (wanted.alloc.previous_allocation, wanted.alloc.client_status.is_terminal()));
             if !standing.is_over && !standing.is_prepared {
-                needed.extend(alloc.previous_allocation);
+                needed.extend(previous);
             }
             kept.push(Kept {
                 id,
                 is_over: standing.is_over,
-                is_end_known: state.is_synced && (acknowledged.contains(&id) || alloc.client_status.is_terminal()),
+                has_begun: standing.is_prepared,
+                is_end_known: state.is_synced && (acknowledged.contains(&id) || has_ended),
                 is_needed: false,
                 is_asked: state.asked.contains(&id),
                 is_going: state.collected.contains(&id),

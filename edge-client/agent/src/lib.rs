@@ -19,6 +19,7 @@ pub mod gc;
 pub mod connection;
 pub mod credentials;
 pub mod enrol;
+pub mod heartbeats;
 pub mod host_servers;
 pub mod outbox;
 pub mod requests;
@@ -37,15 +38,21 @@ pub mod node_id;
 pub mod store;
 
 mod cni_plugins;
+pub mod devices;
 pub mod fingerprint;
 pub mod interfaces;
+mod kernel_events;
+pub mod machine;
 pub mod meta;
 pub mod networks;
+mod own_node;
+mod refresh;
 
 pub use agent::{EdgeAgent, EdgeHandle, EdgeStatus, Forwarder};
 pub use config::{EdgeConfig, OwnTls, Reserved};
 pub use drover_runner::drivers::exec::ExecConfig;
 pub use drover_runner::drivers::raw_exec::RawExecConfig;
+pub use drover_runner::drivers::resident;
 
 /// Call this first in `main`: a process that was started for one of the edge's own errands never returns from it.
 pub fn main_if_supervisor() {

@@ -140,6 +140,44 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_logs_that_is_swapped_leads_nowhere() {
+        let base = tempfile::tempdir().unwrap();
+        let (alloc, outside) = (base.path().join("alloc"), base.path().join("outside"));
+        let (logs, kept, link) = (alloc.join("logs"), alloc.join("kept"), alloc.join("link"));
+        std::fs::create_dir_all(&logs).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(logs.join("t.stdout.0"), "inside").unwrap();
+        std::fs::write(outside.join("t.stdout.0"), "OUTSIDE").unwrap();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let swapping = scope.spawn(|| {
+                let mut swaps = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::rename(&logs, &kept).unwrap();
+                    std::fs::rename(&link, &logs).unwrap();
+                    std::fs::rename(&logs, &link).unwrap();
+                    std::fs::rename(&kept, &logs).unwrap();
+                    swaps += 1;
+                }
+                swaps
+            });
+            let files = LogFiles::new(&logs, "t", "stdout");
+            let mut seen = 0;
+            for _ in 0..10_000 {
+                assert!(files.list().iter().all(|file| *file == (0, 6)), "a file of another size was listed");
+                if let Ok(Some(piece)) = files.read(LogPlace::default(), 100) {
+                    assert_eq!(piece.data, b"inside");
+                    seen += 1;
+                }
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            let swaps: usize = swapping.join().unwrap();
+            assert!(swaps > 100 && seen > 0, "{swaps} swaps, seen {seen} times");
+        });
+    }
+
+    #[test]
     fn rotated_files_read_as_one_text() {
         let dir = tempfile::tempdir().unwrap();
         let files = LogFiles::new(dir.path(), "t", "stdout");

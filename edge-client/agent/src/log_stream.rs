@@ -15,8 +15,8 @@ use crate::log_files::{LogFiles, LogPlace, proc_path};
 
 /// The longest silence on a stream that follows a log.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-/// Bytes read at a time: less than a chunk may have, since it is framed with its file's name.
-const READ_MAX: usize = CHUNK_BYTES_MAX / 2;
+/// Bytes read at a time: as many as a chunk may have; what frames it is counted apart.
+const READ_MAX: usize = CHUNK_BYTES_MAX;
 
 /// Sends the log from the place that was asked for. Ends at the end of the log, or with its reader when it follows.
 pub async fn send(sender: &mut FrameSender, dir: &Path, asked: &ReadLogs) {
@@ -58,13 +58,18 @@ pub async fn send(sender: &mut FrameSender, dir: &Path, asked: &ReadLogs) {
 
 /// Sends what is there. An error means that nobody reads, or that the log can't be read.
 async fn send_rest(sender: &mut FrameSender, files: &LogFiles, place: &mut LogPlace) -> Result<(), ()> {
+    // Not on the agent's one thread: the disk may not answer.
+    let read_from = |from: LogPlace| {
+        let all = files.clone();
+        tokio::task::spawn_blocking(move || all.read(from, READ_MAX))
+    };
+    let mut next = read_from(*place);
     loop {
-        // Not on the agent's one thread: the disk may not answer.
-        let (all, from) = (files.clone(), *place);
-        let read = tokio::task::spawn_blocking(move || all.read(from, READ_MAX));
-        match read.await.map_err(|_| ())? {
+        match next.await.map_err(|_| ())? {
             Ok(Some(piece)) => {
                 *place = piece.end;
+                // While this one is sent.
+                next = read_from(*place);
                 let chunk = LogChunk {
                     data: piece.data,
                     file: format!("alloc/logs/{}", piece.file),

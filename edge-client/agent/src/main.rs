@@ -2,17 +2,21 @@
 
 mod arguments;
 
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use arguments::Command;
 use drover_agent_config::{Settings, Sources};
-use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle, logging, telemetry};
+use drover_edge_agent::{EdgeAgent, EdgeConfig, EdgeHandle, logging, resident, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads for calls that block; starts of tasks wait for one.
 const BLOCKING_THREADS_MAX: usize = 8;
 /// The stack of such a thread, in bytes.
 const STACK_BYTES: usize = 512 << 10;
+/// After this time the memory that only the start has used is given back.
+const STARTED_AFTER: Duration = Duration::from_secs(10);
 /// The HTTP port that is not used.
 const HTTP_PORT: u16 = 4646;
 
@@ -98,8 +102,14 @@ async fn run_until_told(settings: &Settings, sources: &Sources) -> anyhow::Resul
     let mut edge = EdgeAgent::start(config).await?;
     print_started(settings, &edge);
     logging::open();
+    let mut started = pin!(tokio::time::sleep(STARTED_AFTER));
+    let mut is_starting = true;
     let failure = loop {
         tokio::select! {
+            () = &mut started, if is_starting => {
+                is_starting = false;
+                resident::give_back();
+            }
             _ = interrupt.recv() => {
                 println!("==> Caught signal: interrupt");
                 break None;

@@ -7,10 +7,8 @@ use drover_model::node::Node;
 use drover_protocol::codec;
 use drover_protocol::edge::RpcError;
 use drover_protocol::edge_node::NodeMeta;
-use drover_runner::Edge;
-use drover_runner::task_env::EdgeFacts;
-use tokio::sync::watch;
 
+use crate::own_node::OwnNode;
 use crate::store::Store;
 
 /// Most keys that people can set.
@@ -28,8 +26,7 @@ pub struct Metadata {
     fixed: BTreeMap<String, String>,
     dynamic: Mutex<Dynamic>,
     store: Store,
-    edge: Arc<Edge>,
-    node: watch::Sender<Arc<Node>>,
+    own: Arc<OwnNode>,
 }
 
 /// What an earlier life of the agent was told.
@@ -58,15 +55,9 @@ fn is_name(key: &str) -> bool {
 }
 
 impl Metadata {
-    /// Of an edge whose settings say this. The node is told to whoever registers it when it changes.
-    pub fn new(
-        fixed: BTreeMap<String, String>,
-        dynamic: Dynamic,
-        store: Store,
-        edge: Arc<Edge>,
-        node: watch::Sender<Arc<Node>>,
-    ) -> Metadata {
-        Metadata { fixed, dynamic: Mutex::new(dynamic), store, edge, node }
+    /// Of an edge whose settings say this.
+    pub fn new(fixed: BTreeMap<String, String>, dynamic: Dynamic, store: Store, own: Arc<OwnNode>) -> Metadata {
+        Metadata { fixed, dynamic: Mutex::new(dynamic), store, own }
     }
 
     /// As it is.
@@ -101,13 +92,8 @@ impl Metadata {
                 let message = format!("a node has at most {KEYS_MAX} dynamic metadata keys, {BYTES_MAX} bytes in all");
                 return Err(RpcError::Invalid { message });
             }
-            let facts = self.edge.facts();
-            let node = Arc::new(Node { meta: merged(&self.fixed, &new), ..(*facts.node).clone() });
-            self.edge.set_facts(EdgeFacts { node: node.clone(), ..(*facts).clone() });
-            self.node.send_if_modified(|known| {
-                let has_changed = known.meta != node.meta;
-                *known = node;
-                has_changed
+            self.own.change(|facts| {
+                facts.node = Arc::new(Node { meta: merged(&self.fixed, &new), ..(*facts.node).clone() });
             });
             let on_disk = self.store.put(KEY.to_owned(), codec::encode(&new));
             *dynamic = new;

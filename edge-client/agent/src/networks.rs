@@ -72,7 +72,7 @@ pub fn of_allocs(config: &EdgeConfig, node_id: NodeId) -> EdgeNetworks {
         let settings = settings(&config.network, &config.state_dir, node_id).map_err(|error| format!("{error:#}"))?;
         Ok(Networks::new(settings))
     });
-    EdgeNetworks::new(networks, config.network.binds_wildcard)
+    EdgeNetworks::new(networks, config.network.binds_wildcard).of_node(node_id.to_string())
 }
 
 /// Refuses what can't be read.

@@ -8,6 +8,8 @@ use drover_protocol::edge_node::{CpuStats, DiskStats, NodeStats};
 use drover_runner::decide::gc::DiskUse;
 use drover_runner::{Edge, clock};
 
+use crate::devices;
+
 /// Most file systems that are told.
 const DISKS_MAX: usize = 32;
 
@@ -47,6 +49,7 @@ impl NodeReadings {
             memory_used_bytes: total.saturating_sub(free + get("Buffers") + get("Cached")),
             disks: disks(&text("/proc/self/mounts")),
             alloc_dir: disk(&edge.allocs_dir, "", "").unwrap_or_default(),
+            devices: devices::stats(&facts.node.node_resources.devices),
         }
     }
 

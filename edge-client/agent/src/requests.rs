@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use drover_model::AllocId;
 use drover_protocol::codec;
 use drover_protocol::edge::{AllocStats, FromEdge, REQUEST_BYTES_MAX, ReadLogs, RpcError, TaskStats, ToEdge};
+use drover_protocol::edge_node::FilesWanted;
 use drover_runner::alloc_dir::AllocDir;
 use drover_runner::drivers::driver::TaskUsage;
 use drover_runner::{AllocHandle, Edge, clock};
@@ -85,7 +87,9 @@ impl Requests {
 
     async fn answer(&self, mut stream: Stream) {
         let Ok(Some(frame)) = stream.recv_frame(REQUEST_BYTES_MAX).await else { return };
-        let answer = match codec::decode::<ToEdge>(&frame) {
+        let asked = codec::decode::<ToEdge>(&frame);
+        let _measured = Measured::begin(asked.as_ref().ok());
+        let answer = match asked {
             Err(error) => FromEdge::Refused(RpcError::Invalid { message: error.to_string() }),
             Ok(ToEdge::AllocStats { alloc_id }) => match self.stats(alloc_id).await {
                 Ok(stats) => FromEdge::AllocStats(Box::new(stats)),
@@ -126,6 +130,9 @@ impl Requests {
                 }
             },
         };
+        if matches!(answer, FromEdge::Refused(_)) {
+            drover_metrics::count("nomad.client.rpc.request_error", &[], 1.0);
+        }
         if stream.send_frame(&codec::encode(&answer)).await.is_ok() {
             stream.finish();
         }
@@ -199,6 +206,48 @@ impl Requests {
             }
             _ => 0.0,
         }
+    }
+}
+
+/// Measures a request from its begin to when it is dropped.
+struct Measured {
+    name: Option<&'static str>,
+    began: Instant,
+}
+
+impl Measured {
+    fn begin(asked: Option<&ToEdge>) -> Measured {
+        drover_metrics::count("nomad.client.rpc.request", &[], 1.0);
+        Measured { name: asked.map(name_of), began: Instant::now() }
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        if let Some(name) = self.name {
+            drover_metrics::duration(name, &[], self.began.elapsed());
+        }
+    }
+}
+
+/// The name under which a request is measured.
+fn name_of(asked: &ToEdge) -> &'static str {
+    match asked {
+        ToEdge::AllocStats { .. } => "nomad.client.allocations.stats",
+        ToEdge::Files(asked) => match asked.wanted {
+            FilesWanted::List => "nomad.client.file_system.list",
+            FilesWanted::Stat => "nomad.client.file_system.stat",
+            FilesWanted::Read { .. } => "nomad.client.file_system.stream",
+        },
+        ToEdge::Exec(_) => "nomad.client.allocations.exec",
+        ToEdge::RestartTasks { .. } => "nomad.client.allocations.restart",
+        ToEdge::SignalTasks { .. } => "nomad.client.allocations.signal",
+        ToEdge::NodeStats => "nomad.client.client_stats.stats",
+        ToEdge::ReadMeta => "nomad.client.node_meta.read",
+        ToEdge::ApplyMeta { .. } => "nomad.client.node_meta.apply",
+        ToEdge::CollectAllocs { alloc_id: None } => "nomad.client.allocations.garbage_collect_all",
+        ToEdge::CollectAllocs { .. } => "nomad.client.allocations.garbage_collect",
+        ToEdge::ReadLogs(_) => "nomad.client.file_system.logs",
     }
 }
 

@@ -5,7 +5,8 @@
 //! ```
 //! One thread writes: whatever has come while it was busy goes out with one fsync. A later value for a key takes the place
 //! of one that is still waiting, so what waits is bounded by the number of keys. After a crash the file ends with the
-//! last whole record.
+//! last whole record. Behind the last record stand zeros: a file that does not grow is synced without what else of the file
+//! system has changed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,6 +26,8 @@ const HEADER_LEN: usize = 11;
 const RECORD_MAX: usize = 16 << 20;
 /// A file below this size is never rewritten.
 const REWRITE_MIN: u64 = 1 << 20;
+/// Zeros that are written behind the records whenever these reach the end of the file, in bytes.
+const RESERVE: usize = 256 << 10;
 /// The wait after a write that failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// The stack of the writing thread, in bytes.
@@ -95,6 +98,14 @@ impl Store {
     /// Keeps a value. Resolves when it is on disk; with an error when a write failed (it is tried again all the same).
     pub fn put(&self, key: String, value: Vec<u8>) -> oneshot::Receiver<()> {
         self.change(key, Some(value))
+    }
+
+    /// Keeps a value together with what is put next, which is sure to come at once: the disk is waited for once.
+    pub fn put_with_next(&self, key: String, value: Vec<u8>) {
+        let mut pending = self.pending();
+        if !pending.is_closed {
+            pending.changes.insert(key, Some(value));
+        }
     }
 
     /// Forgets a value.
@@ -184,6 +195,8 @@ struct Log {
     path: PathBuf,
     file: File,
     len: u64,
+    /// The length of the file: from `len` on it holds zeros.
+    file_len: u64,
     /// Offset and length of values.
     live: BTreeMap<String, (u64, usize)>,
     /// A write has failed: what the kernel holds of this file is not to be trusted any more.
@@ -207,14 +220,14 @@ impl Log {
             .map_err(failed("open"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed("read"))?;
-        let mut log = Log { path: path.clone(), file, len: 0, live: BTreeMap::new(), is_suspect: false };
+        let mut log = Log { path: path.clone(), file, len: 0, file_len: 0, live: BTreeMap::new(), is_suspect: false };
         // A first start that was cut short has left a part of the beginning.
         if bytes.len() < MAGIC.len() && MAGIC.starts_with(&bytes) {
             log.file.set_len(0).map_err(failed("truncate"))?;
             log.file.write_all_at(MAGIC, 0).map_err(failed("write"))?;
             log.file.sync_all().map_err(failed("sync"))?;
             sync_dir(dir).map_err(failed("sync the directory of"))?;
-            log.len = MAGIC.len() as u64;
+            (log.len, log.file_len) = (MAGIC.len() as u64, MAGIC.len() as u64);
             return Ok((log, BTreeMap::new()));
         }
         if !bytes.starts_with(MAGIC) {
@@ -236,10 +249,11 @@ impl Log {
             }
             at += len;
         }
-        log.len = at as u64;
-        if at < bytes.len() {
+        (log.len, log.file_len) = (at as u64, bytes.len() as u64);
+        if bytes[at..].iter().any(|byte| *byte != 0) {
             tracing::warn!(path = %path.display(), bytes = bytes.len() - at, "edge state ends with an incomplete record");
             log.file.set_len(log.len).map_err(failed("truncate"))?;
+            log.file_len = log.len;
         }
         Ok((log, values))
     }
@@ -258,8 +272,7 @@ impl Log {
         if bytes.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all_at(&bytes, self.len).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
+        if let Err(error) = self.write(&bytes) {
             self.is_suspect = true;
             // Best effort: the next start would skip a torn record anyway.
             let _ = self.file.set_len(self.len);
@@ -275,15 +288,35 @@ impl Log {
             }
         }
         self.len += bytes.len() as u64;
-        let live: u64 = self.live.iter().map(|(key, (_, len))| (HEADER_LEN + key.len() + len) as u64).sum();
+        // Counted only where it matters: there may be thousands of values.
         if self.len > REWRITE_MIN
-            && self.len > live * 4
+            && self.len > self.live_bytes() * 4
             && let Err(error) = self.rewrite()
         {
             // The old file is whole; the next change tries again.
             tracing::warn!(path = %self.path.display(), %error, "edge state not compacted");
         }
         Ok(())
+    }
+
+    /// Writes behind the last record; on disk when it returns.
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all_at(bytes, self.len)?;
+        let end = self.len + bytes.len() as u64;
+        if end > self.file_len {
+            self.file_len = end + RESERVE as u64;
+            if self.file.write_all_at(&vec![0; RESERVE], end).is_err() {
+                // A disk that is nearly full may still take the record.
+                self.file_len = end;
+                self.file.set_len(end)?;
+            }
+        }
+        self.file.sync_data()
+    }
+
+    /// Bytes of the records that count.
+    fn live_bytes(&self) -> u64 {
+        self.live.iter().map(|(key, (_, len))| (HEADER_LEN + key.len() + len) as u64).sum()
     }
 
     /// Writes the present values to a new file and puts it in the place of the old one.
@@ -305,7 +338,7 @@ impl Log {
         new.sync_all()?;
         fs::rename(&new_path, &self.path)?;
         // From here on the old file has no name: what is written to it would be lost.
-        (self.file, self.len, self.live) = (new, len, live);
+        (self.file, self.len, self.file_len, self.live) = (new, len, len, live);
         match self.path.parent() {
             Some(dir) => sync_dir(dir).inspect_err(|_| self.is_suspect = true),
             None => Ok(()),
@@ -365,16 +398,26 @@ fn record_at(bytes: &[u8], at: usize) -> Option<(&str, Option<&[u8]>, usize)> {
     Some((key, value, 8 + len))
 }
 
-/// CRC-32 (IEEE), bit by bit: records are few and small.
+/// CRC-32 (IEEE), a byte at a time: each start of a task is some records of a few KiB.
 fn checksum(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
+    static TABLE: [u32; 256] = checksums_of_bytes();
+    let step = |crc: u32, byte: &u8| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)];
+    !bytes.iter().fold(u32::MAX, step)
+}
+
+const fn checksums_of_bytes() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte as u32, 0);
+        while bit < 8 {
             crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+            bit += 1;
         }
+        table[byte] = crc;
+        byte += 1;
     }
-    !crc
+    table
 }
 
 #[cfg(test)]
@@ -419,7 +462,10 @@ mod tests {
         first.append(&put("a", "one")).unwrap();
         let after_first = first.len as usize;
         first.append(&put("b", "two")).unwrap();
-        let whole = fs::read(dir.path().join(FILE)).unwrap();
+        let mut whole = fs::read(dir.path().join(FILE)).unwrap();
+        assert_eq!(whole.len() as u64, first.file_len);
+        assert_eq!(log(dir.path()).0.file_len, first.file_len, "zeros behind the last record stay");
+        whole.truncate(first.len as usize);
         for cut in MAGIC.len()..whole.len() {
             fs::write(dir.path().join(FILE), &whole[..cut]).unwrap();
             let (mut log, values) = log(dir.path());

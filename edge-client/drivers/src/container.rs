@@ -208,6 +208,10 @@ impl Driver for Container {
         true
     }
 
+    fn takes_devices(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, start: &TaskStart, progress: Progress) -> Option<Preparing> {
         let (id, prepared) = (start.id.clone(), self.prepared.clone());
         let name = start.config.get("image").and_then(|image| image.as_str()).unwrap_or_default().to_owned();

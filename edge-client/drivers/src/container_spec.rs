@@ -11,7 +11,7 @@ use drover_supervisor::{Bind, ContainerSpec, Device, HeldBind, ImageSpec, Isolat
 use crate::container_config::ContainerTask;
 use crate::container_plugin::ContainerConfig;
 use crate::driver::{StartError, TaskDns, TaskStart};
-use crate::exec::{bind_of, capabilities};
+use crate::exec::{bind_of, capabilities, device_of};
 use crate::resolv_conf;
 use crate::supervised::{logs_of, resources_of};
 
@@ -170,6 +170,8 @@ pub(crate) fn spec(
             ipc_mode,
             network_namespace: start.network_namespace,
             no_pivot_root: false,
+            // A privileged task has them all.
+            devices: start.devices.iter().filter(|_| !task.is_privileged).map(device_of).collect(),
             image: Some(Box::new(image_spec)),
         }),
     })

@@ -29,6 +29,11 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// Whether its tasks can be given devices of the host.
+    fn takes_devices(&self) -> bool {
+        false
+    }
+
     /// What takes long before the start, such as getting an image. Dropped when the task is not wanted any more; `progress`
     /// gets a sentence whenever there is something new to say. None when there is nothing to wait for.
     fn prepare(&self, start: &TaskStart, progress: Progress) -> Option<Preparing> {
@@ -152,6 +157,8 @@ pub struct TaskStart {
     pub ports: Vec<TaskPort>,
     /// Directories of the host that it sees; only where [`Driver::takes_mounts`].
     pub mounts: Vec<TaskMount>,
+    /// Devices that it was given; only where [`Driver::takes_devices`].
+    pub devices: Vec<TaskDevice>,
     /// How it finds names, where its job says so.
     pub dns: Option<TaskDns>,
     /// The network of its alloc, where that is not the host's: the file of a namespace.
@@ -171,6 +178,15 @@ pub struct TaskMount {
     pub is_read_only: bool,
     /// What is mounted below it on the host later on is seen too.
     pub follows_host: bool,
+}
+
+/// A file of a device that a task was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskDevice {
+    /// Its path, on the host and inside.
+    pub path: PathBuf,
+    /// What may be done with it: of `r`, `w` and `m`.
+    pub access: String,
 }
 
 /// How a task finds names. What is empty is as on the host.

@@ -6,13 +6,15 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use drover_supervisor::{Bind, ContainerSpec, Isolation, NamespaceMode, Session, TaskSpec, default_capabilities};
+use drover_supervisor::{
+    Bind, ContainerSpec, Device, Isolation, NamespaceMode, Session, TaskSpec, default_capabilities,
+};
 use tokio::sync::oneshot;
 
 use crate::denied_ids::DeniedIds;
 use crate::driver::{
-    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskError, TaskHandle, TaskMount, TaskStart,
-    TaskUsage, View,
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDevice, TaskError, TaskHandle, TaskMount,
+    TaskStart, TaskUsage, View,
 };
 use crate::registry::{Registered, Setup};
 use crate::resolv_conf;
@@ -141,6 +143,10 @@ impl Driver for Exec {
         true
     }
 
+    fn takes_devices(&self) -> bool {
+        true
+    }
+
     fn start(&self, start: TaskStart) -> Result<TaskHandle, StartError> {
         let spec = spec(&self.config, start)?;
         self.supervised.start(NAME, spec)
@@ -260,6 +266,7 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
             ipc_mode,
             network_namespace: start.network_namespace,
             no_pivot_root: plugin.no_pivot_root,
+            devices: start.devices.iter().map(device_of).collect(),
             image: None,
         }),
     })
@@ -274,6 +281,11 @@ pub(crate) fn bind_of(mount: &TaskMount) -> Bind {
         optional: false,
         follows_host: mount.follows_host,
     }
+}
+
+/// A device as the supervisor is told of it.
+pub(crate) fn device_of(device: &TaskDevice) -> Device {
+    Device { host_path: device.path.clone(), path: device.path.clone(), access: device.access.clone() }
 }
 
 fn full_name(name: &str) -> String {

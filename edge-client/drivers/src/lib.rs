@@ -26,10 +26,10 @@ pub mod registry;
 
 pub use denied_ids::DeniedIds;
 pub use driver::{
-    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDirs, TaskDns, TaskHandle, TaskLogs, TaskMount,
-    TaskPort, TaskStart, View,
+    Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDevice, TaskDirs, TaskDns, TaskHandle, TaskLogs,
+    TaskMount, TaskPort, TaskStart, View,
 };
-pub use drover_supervisor::{Session, StartOptions, held_dir, mounts};
+pub use drover_supervisor::{Audited, Session, StartOptions, held_dir, mounts, resident};
 pub use registry::{DriverSettings, Drivers, SettingsError};
 
 /// Call this first in `main`: when the process was started as a supervisor, or to unpack an image, it becomes that and never

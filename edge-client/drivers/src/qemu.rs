@@ -46,6 +46,52 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// What a disk may be connected by.
 const INTERFACES: &[&str] = &["ide", "scsi", "sd", "mtd", "floppy", "pflash", "virtio", "none"];
 
+/// Options that have no value: a word behind one is none.
+const VALUELESS: &[&str] = &[
+    "",
+    "S",
+    "alt-grab",
+    "audio-help",
+    "ctrl-grab",
+    "curses",
+    "daemonize",
+    "enable-fips",
+    "enable-kvm",
+    "enable-sync-profile",
+    "full-screen",
+    "h",
+    "help",
+    "localtime",
+    "mem-prealloc",
+    "no-acpi",
+    "no-fd-bootchk",
+    "no-frame",
+    "no-hpet",
+    "no-kvm",
+    "no-quit",
+    "no-reboot",
+    "no-shutdown",
+    "no-user-config",
+    "nodefaults",
+    "nographic",
+    "old-param",
+    "portrait",
+    "preconfig",
+    "rtc-td-hack",
+    "s",
+    "sdl",
+    "semihosting",
+    "show-cursor",
+    "singlestep",
+    "snapshot",
+    "tdf",
+    "usb",
+    "version",
+    "win2k-hack",
+    "xen-attach",
+    "xen-domid-restrict",
+];
+
 /// The plugin's settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuConfig {
@@ -216,6 +262,19 @@ fn plain_flag(flag: &str) -> &str {
     flag.strip_prefix('-').filter(|rest| rest.starts_with('-')).unwrap_or(flag)
 }
 
+/// A word that belongs to no option before it: the emulator would take it for the name of a disk image.
+fn stray_word(args: &[String]) -> Option<&String> {
+    let mut has_option = false;
+    for arg in args {
+        if arg.starts_with('-') {
+            has_option = !VALUELESS.contains(&arg.trim_start_matches('-'));
+        } else if !std::mem::take(&mut has_option) {
+            return Some(arg);
+        }
+    }
+    None
+}
+
 /// What the supervisor is asked to start.
 fn spec(plugin: &QemuConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
     let mut config = ConfigReader::new(&start.config);
@@ -244,6 +303,9 @@ fn spec(plugin: &QemuConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
         let is_listed = |arg: &str| plugin.args_allowlist.iter().any(|flag| flag == plain_flag(arg));
         if let Some(arg) = args.iter().find(|arg| arg.starts_with('-') && !is_listed(arg)) {
             return refused(format!("args: {arg:?} is not in the plugin's args_allowlist"));
+        }
+        if let Some(word) = stray_word(&args) {
+            return refused(format!("args: {word:?} is no value of an option, and so an image of its own"));
         }
     }
     let memory_mib = start.resources.memory.mib;
@@ -425,6 +487,14 @@ mod tests {
             bed.text(json!({"image_path": image, "args": ["-snapshot", "-drive", "file=/etc/shadow"]})),
             "args: \"-drive\" is not in the plugin's args_allowlist"
         );
+        bed.plugin.args_allowlist.push("-device".to_owned());
+        assert!(bed.spec(json!({"image_path": image, "args": ["-snapshot", "-device", "x"]}), 128).is_ok());
+        for args in
+            [json!(["/etc/shadow"]), json!(["-snapshot", "/etc/shadow"]), json!(["-device", "x", "/etc/shadow"])]
+        {
+            let text = bed.text(json!({"image_path": image, "args": args}));
+            assert_eq!(text, "args: \"/etc/shadow\" is no value of an option, and so an image of its own");
+        }
         for key in ["machine_type", "accelerator"] {
             let text = bed.text(json!({"image_path": image, key: "x,dumpdtb=/etc/x"}));
             assert_eq!(text, "\"x,dumpdtb=/etc/x\": its options are not in the plugin's args_allowlist");

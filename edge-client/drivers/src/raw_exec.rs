@@ -64,6 +64,11 @@ impl Driver for RawExec {
         View::Host
     }
 
+    fn takes_devices(&self) -> bool {
+        // They are where the task sees them.
+        true
+    }
+
     fn start(&self, start: TaskStart) -> Result<TaskHandle, StartError> {
         let spec = spec(&self.config, start)?;
         self.supervised.start(NAME, spec)

@@ -89,12 +89,14 @@ pub struct Drivers {
     by_name: BTreeMap<&'static str, Arc<dyn Driver>>,
     /// Those that are off, and why.
     off: BTreeMap<&'static str, String>,
+    /// Limits that their tasks don't get here, and why.
+    unenforced: BTreeMap<String, String>,
 }
 
 impl Drivers {
     /// The drivers that run their tasks through the supervisor, as far as the operator lets them.
     pub fn on_supervisor(supervised: &Arc<Supervised>, settings: &DriverSettings) -> Result<Drivers, SettingsError> {
-        let mut drivers = Drivers::default();
+        let mut drivers = Drivers { unenforced: supervised.unenforced(), ..Drivers::default() };
         let setup = Setup { supervised, settings, images: OnceCell::new() };
         for (name, register) in DRIVERS {
             if let Some(reason) = settings.why_off(name) {
@@ -127,12 +129,33 @@ impl Drivers {
         self.by_name.get(name)
     }
 
+    /// Limits that tasks don't get on this machine, or as this user, and why.
+    pub fn unenforced(&self) -> &BTreeMap<String, String> {
+        &self.unenforced
+    }
+
+    fn fingerprint(&self, driver: &dyn Driver) -> Fingerprint {
+        let found = driver.fingerprint();
+        match without_limits(&self.unenforced).filter(|_| found.healthy) {
+            Some(description) => Fingerprint { description, ..found },
+            None => found,
+        }
+    }
+
     /// What is to be said of each driver to the servers.
     pub fn fingerprints(&self) -> BTreeMap<String, Fingerprint> {
-        let known = self.by_name.iter().map(|(name, driver)| ((*name).to_owned(), driver.fingerprint()));
+        let known = self.by_name.iter().map(|(name, driver)| ((*name).to_owned(), self.fingerprint(driver.as_ref())));
         let off = self.off.iter().map(|(name, why)| ((*name).to_owned(), Fingerprint::undetected(why)));
         known.chain(off).collect()
     }
+}
+
+/// What is said of a driver that works, when its tasks don't get all limits.
+fn without_limits(unenforced: &BTreeMap<String, String>) -> Option<String> {
+    let first = unenforced.values().next()?;
+    // One reason for all as a rule: each of them stands in the node's attributes.
+    let limits: Vec<&str> = unenforced.keys().map(String::as_str).collect();
+    Some(format!("Healthy, without limits of {}: {first}", limits.join(", ")))
 }
 
 /// A plugin's `config` as a map, whether it was written as a block or in a list.
@@ -148,5 +171,18 @@ fn object(config: Option<&Value>) -> BTreeMap<String, Value> {
 impl std::fmt::Debug for Drivers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_tasks_do_not_get_are_named() {
+        let none = BTreeMap::new();
+        assert_eq!(without_limits(&none), None);
+        let some = ["cpu", "memory"].map(|limit| (limit.to_owned(), "not here".to_owned())).into();
+        assert_eq!(without_limits(&some).as_deref(), Some("Healthy, without limits of cpu, memory: not here"));
     }
 }

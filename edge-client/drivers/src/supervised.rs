@@ -10,8 +10,8 @@ use drover_model::Timestamp;
 use drover_model::resources::AllocatedTask;
 use drover_supervisor::client::EventStopper;
 use drover_supervisor::{
-    Client, ClientError, EventStream, Keeper, LogSpec, Refusal, Resources, Session, SessionSpec, StartOptions, Started,
-    TaskSpec, TaskState, TaskStatus,
+    Audited, Client, ClientError, EventStream, Keeper, LogSpec, Refusal, Resources, Session, SessionSpec, StartOptions,
+    Started, TaskSpec, TaskState, TaskStatus,
 };
 use tokio::sync::oneshot;
 
@@ -92,6 +92,8 @@ pub struct KnownTask {
     pub id: String,
     /// It has ended and nobody has acknowledged that yet.
     pub has_exited: bool,
+    /// Its main process and when the kernel started that; none while it is being started.
+    pub process: Option<(i32, u64)>,
     /// Bytes of its output that could not be written.
     pub log_bytes_dropped: u64,
 }
@@ -131,6 +133,11 @@ impl Supervised {
         self.shared.link().client.supervisor_pid()
     }
 
+    /// Limits of tasks that can't be enforced on this machine, or for this user, and why.
+    pub fn unenforced(&self) -> BTreeMap<String, String> {
+        self.shared.link().client.unenforced().clone()
+    }
+
     /// Leaves the supervisor and its tasks to a later agent; no other supervisor is started from here on.
     pub fn leave(&self) {
         let mut link = self.shared.link();
@@ -146,10 +153,16 @@ impl Supervised {
             .into_iter()
             .map(|task| KnownTask {
                 has_exited: matches!(task.state, TaskState::Exited(_)),
+                process: task.started.as_ref().map(|started| (started.pid, started.start_ticks)),
                 log_bytes_dropped: task.log_bytes_dropped,
                 id: task.task_id,
             })
             .collect())
+    }
+
+    /// Has the supervisor look whether what the kernel has is what it knows.
+    pub fn audit(&self) -> Result<Audited, ClientError> {
+        tried_again(|| self.shared.client()?.audit())
     }
 
     /// Ends a task that nobody wants and forgets it.
@@ -261,7 +274,8 @@ impl Supervised {
             _ => {}
         }
         let at = Instant::now();
-        let tasks = self.client()?.list().map_err(|err| task_error(&err))?;
+        // One that was just killed may still have taken the connection.
+        let tasks = tried_again(|| self.shared.client()?.list()).map_err(|err| task_error(&err))?;
         let tasks: BTreeMap<_, _> = tasks.into_iter().map(|task| (task.task_id.clone(), task)).collect();
         let task = tasks.get(id).cloned();
         *seen = Some(Seen { at, losses, tasks });

@@ -65,7 +65,8 @@ impl ImageStore {
                 }
             }
         }
-        remove_old_partials(&inner.dir.join("partial"), &state.busy.iter().map(|it| it.hex().to_owned()).collect());
+        let busy = state.busy.iter().map(|it| it.hex().to_owned()).collect();
+        remove_old_partials(&inner.dir.join("partial"), &busy, inner.settings.bounds.partial_bytes_max);
         drop(state);
         for place in gone {
             let _ = remove_tree(&place);
@@ -149,11 +150,21 @@ fn images_to_remove(inner: &Inner, layers: &BTreeMap<String, Layer>, in_use: &BT
     removed
 }
 
-fn remove_old_partials(dir: &Path, busy: &BTreeSet<String>) {
+/// Removes beginnings of layers that wait for too long, and the oldest ones until the others are few enough bytes.
+fn remove_old_partials(dir: &Path, busy: &BTreeSet<String>, bytes_max: u64) {
+    let mut partials: Vec<(Duration, u64, PathBuf)> = Vec::new();
     for entry in dir.read_dir().into_iter().flatten().flatten() {
-        let is_busy = entry.file_name().to_str().is_some_and(|name| busy.contains(name));
-        if !is_busy && age(&entry.path()) > PARTIAL_AGE_MAX {
-            let _ = std::fs::remove_file(entry.path());
+        if !entry.file_name().to_str().is_some_and(|name| busy.contains(name)) {
+            let bytes = entry.metadata().map_or(0, |meta| meta.len());
+            partials.push((age(&entry.path()), bytes, entry.path()));
+        }
+    }
+    partials.sort();
+    let mut kept: u64 = 0;
+    for (age, bytes, path) in partials {
+        kept = kept.saturating_add(bytes);
+        if age > PARTIAL_AGE_MAX || kept > bytes_max {
+            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -162,5 +173,29 @@ fn remove_old_partials(dir: &Path, busy: &BTreeSet<String>) {
 impl From<&Arc<Inner>> for ImageStore {
     fn from(inner: &Arc<Inner>) -> Self {
         Self { inner: Arc::clone(inner) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_of_layers_have_an_age_and_a_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = |name: &str, bytes: usize, secs: u64| {
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            std::io::Write::write_all(&mut &file, &vec![0; bytes]).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(secs)).unwrap();
+        };
+        old("busy", 1000, 9999);
+        old("new", 60, 1);
+        old("later", 40, 10);
+        old("too-much", 1, 20);
+        old("too-old", 0, 9999);
+        remove_old_partials(dir.path(), &BTreeSet::from(["busy".to_owned()]), 100);
+        let mut left: Vec<_> = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["busy", "later", "new"]);
     }
 }

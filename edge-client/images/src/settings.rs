@@ -78,6 +78,8 @@ pub struct Bounds {
     pub waiting_max: usize,
     /// Bytes on disk of images that nothing uses. 10 GiB.
     pub unused_bytes_max: u64,
+    /// Bytes on disk of layers whose pull has ended before they were whole. 4 GiB.
+    pub partial_bytes_max: u64,
     /// How long an image that nothing uses is kept. 3 min.
     pub unused_max: Duration,
 }
@@ -96,6 +98,7 @@ impl Default for Bounds {
             downloads_max: 3,
             waiting_max: 256,
             unused_bytes_max: 10 << 30,
+            partial_bytes_max: 4 << 30,
             unused_max: Duration::from_secs(180),
         }
     }

@@ -19,9 +19,11 @@ mod networks;
 mod rules;
 
 mod probe;
+mod published;
 mod taken_ports;
 
 pub use networks::{Connected, Forward, Mode, NetworkError, Networks, Request, Settings};
 pub use probe::probe;
+pub use published::{Published, published_elsewhere};
 pub use subnet::{DEFAULT_RANGE, InvalidSubnet, Subnet};
 pub use taken_ports::{Holder, Taken, holder};

@@ -275,6 +275,14 @@ impl Networks {
         self.drop_unused(&mut self.lock())
     }
 
+    /// Looks whether bridge and rules are there as they were made, and makes them anew where they are not: true when they were not.
+    ///
+    /// # Errors
+    /// The kernel does not say what there is, or does not take it.
+    pub fn put_right(&self) -> Result<bool, NetworkError> {
+        self.restore(&mut self.lock())
+    }
+
     /// Removes bridge and rules if nothing needs them.
     ///
     /// # Errors
@@ -405,27 +413,39 @@ impl Networks {
             Some(bridge) => bridge.clone(),
             None => bridge::ensure(&self.settings, &mut self.links()?)?,
         };
-        let way = |member: &Member, forward: &Forward| {
-            let member_ips = member.ips.clone();
-            let forward = *forward;
-            member_ips.into_iter().map(move |to| Way {
-                host_ip: forward.host_ip,
-                host_port: forward.host_port,
-                to,
-                port: forward.port,
-            })
-        };
-        let members = state.members.values().filter(|member| member.mode == Mode::Bridge);
-        let ways: Vec<Way> =
-            members.flat_map(|member| member.forwards.iter().flat_map(move |forward| way(member, forward))).collect();
         let failed = |source| NetworkError::Kernel { what: "write the rules of nf_tables", source };
-        rules::write(&self.table(), &bridge.name, &bridge.ranges, &ways).map_err(failed)?;
+        rules::write(&self.table(), &bridge.name, &bridge.ranges, &ways(state)).map_err(failed)?;
         state.bridge = Some(bridge);
         Ok(())
     }
 
+    /// Puts right what somebody else has taken away of bridge and rules: true when there was something.
+    fn restore(&self, state: &mut State) -> Result<bool, NetworkError> {
+        let failed = |what| move |source| NetworkError::Kernel { what, source };
+        if !state.members.values().any(|member| member.mode == Mode::Bridge) {
+            return Ok(false);
+        }
+        let mut links = self.links()?;
+        let is_there = bridge::find(&self.settings, &mut links)?.is_some();
+        if !is_there {
+            state.bridge = None;
+            let bridge = bridge::ensure(&self.settings, &mut links)?;
+            for (link, _) in &self.wires(&mut links)? {
+                links.set_master(link.index, bridge.index).map_err(failed("put a wire on the bridge"))?;
+            }
+            state.bridge = Some(bridge);
+        }
+        if let Some(bridge) = state.bridge.as_ref().filter(|_| is_there) {
+            let are_there = rules::are_there(&self.table(), &bridge.name, &bridge.ranges, &ways(state));
+            if are_there.map_err(failed("read the rules of nf_tables"))? {
+                return Ok(false);
+            }
+        }
+        self.write_rules(state).map(|()| true)
+    }
+
     fn table(&self) -> String {
-        format!("drover-{}", self.settings.node_id)
+        format!("{}{}", rules::TABLE_PREFIX, self.settings.node_id)
     }
 
     /// Takes namespace and wire of an alloc away.
@@ -486,6 +506,22 @@ fn start_inside(bridge: &Bridge, ips: &[IpAddr]) -> io::Result<()> {
     }
     links.set_up(inside.index)?;
     bridge.ranges.iter().try_for_each(|range| links.add_default_route(inside.index, range.gateway()))
+}
+
+/// Which port of the host leads where.
+fn ways(state: &State) -> Vec<Way> {
+    let way = |member: &Member, forward: &Forward| {
+        let member_ips = member.ips.clone();
+        let forward = *forward;
+        member_ips.into_iter().map(move |to| Way {
+            host_ip: forward.host_ip,
+            host_port: forward.host_port,
+            to,
+            port: forward.port,
+        })
+    };
+    let members = state.members.values().filter(|member| member.mode == Mode::Bridge);
+    members.flat_map(|member| member.forwards.iter().flat_map(move |forward| way(member, forward))).collect()
 }
 
 /// The host's end of an alloc's wire.

@@ -15,6 +15,7 @@ const NEW_TABLE: u16 = 0;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
 
 const JUMP: i32 = -3;
@@ -86,12 +87,13 @@ pub(crate) struct Transaction {
     family: Family,
     table: String,
     messages: Vec<Message>,
+    rules: usize,
 }
 
 impl Transaction {
     /// Makes the table if it is not there.
     pub(crate) fn new(family: Family, table: &str) -> Transaction {
-        let mut this = Transaction { family, table: table.to_owned(), messages: Vec::new() };
+        let mut this = Transaction { family, table: table.to_owned(), messages: Vec::new(), rules: 0 };
         this.push(NEW_TABLE, CREATE, |message| {
             message.text(1, table);
         });
@@ -127,6 +129,7 @@ impl Transaction {
     /// A rule behind those of the chain.
     pub(crate) fn rule(&mut self, chain: &str, rule: Rule) {
         let table = self.table.clone();
+        self.rules += 1;
         self.push(NEW_RULE, CREATE | APPEND, |message| {
             message.text(1, &table).text(2, chain).nest(4, |list| {
                 for expression in rule.0 {
@@ -136,6 +139,11 @@ impl Transaction {
                 }
             });
         });
+    }
+
+    /// How many rules it has.
+    pub(crate) fn rule_count(&self) -> usize {
+        self.rules
     }
 
     fn push(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Message)) {
@@ -319,6 +327,25 @@ fn link_name(name: &str) -> [u8; 16] {
         *to = from;
     }
     bytes
+}
+
+/// Gives each rule that there is of a table, or of all, to `each`: the body of its message.
+pub(crate) fn rules(family: Family, table: Option<&str>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut question = Message::new(SUBSYSTEM << 8 | GET_RULE, crate::netlink::DUMP, &[family.number(), 0, 0, 0]);
+    if let Some(table) = table {
+        question.text(1, table);
+    }
+    let listed = Socket::open(Some(NETFILTER))?.dump(question, |_, body| {
+        let its = crate::netlink::attributes(body, 4).find(|(kind, _)| *kind == 1);
+        let its = its.map(|(_, value)| crate::netlink::text_of(value));
+        if table.is_none_or(|table| its.as_deref() == Some(table)) {
+            each(body);
+        }
+    });
+    match listed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        listed => listed,
+    }
 }
 
 /// The tables that there are.

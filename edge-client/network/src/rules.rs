@@ -13,7 +13,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::nft::{Family, Hook, Rule, Transaction};
 use crate::subnet::Subnet;
 
-const PORTS: &str = "ports";
+/// How the name of each table begins; the node's id follows.
+pub(crate) const TABLE_PREFIX: &str = "drover-";
+/// The chain of published ports.
+pub(crate) const PORTS: &str = "ports";
 const PREROUTING: &str = "prerouting";
 const OUTPUT: &str = "output";
 const POSTROUTING: &str = "postrouting";
@@ -39,6 +42,20 @@ pub(crate) fn write(table: &str, bridge: &str, ranges: &[Subnet], ways: &[Way]) 
         transaction(family, table, bridge, range, ways).commit()?;
     }
     Ok(())
+}
+
+/// Whether as many rules are there as [`write`] would put there: who loads rules of his own may have taken them away.
+pub(crate) fn are_there(table: &str, bridge: &str, ranges: &[Subnet], ways: &[Way]) -> io::Result<bool> {
+    for range in ranges {
+        let family = family_of(&range.network());
+        let ways = ways.iter().filter(|way| family_of(&way.to) == family);
+        let mut found = 0;
+        crate::nft::rules(family, Some(table), |_| found += 1)?;
+        if found != transaction(family, table, bridge, range, ways).rule_count() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Takes them away; none there is no error.

@@ -7,12 +7,14 @@
 //! ```
 //! The runner ends when its alloc was removed, or when its handle is dropped: then tasks go on.
 
+mod recover;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use drover_drivers::{Driver, Drivers, Recovered, TaskHandle};
+use drover_drivers::{Driver, Drivers, TaskHandle};
 use drover_model::AllocId;
 use drover_model::alloc::{AllocUpdate, ClientStatus};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -30,12 +32,12 @@ use crate::start::task_id;
 use crate::starting::Starting;
 use crate::task_env::EdgeFacts;
 
+pub use recover::count_missing;
+
 /// Facts that wait for the loop; whoever has one more waits too.
 const FACTS_MAX: usize = 16;
 /// How long a new alloc keeps to itself that it has begun to start: mostly it runs by then, and one report says it all.
 const FIRST_REPORT_HELD: Duration = Duration::from_millis(50);
-/// How often it is asked what became of a task that ran before this agent.
-const RECOVER_TRIES_MAX: u32 = 5;
 /// Blocking steps (starts, removals) of all allocs that go on at a time.
 const STEPS_MAX: usize = 16;
 
@@ -109,6 +111,11 @@ impl Edge {
         *self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
+    /// Those that nobody has taken over so far.
+    pub fn unclaimed(&self) -> BTreeSet<String> {
+        self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Those that nobody took over; none any more after this.
     pub fn take_unclaimed(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner))
@@ -134,11 +141,19 @@ pub(crate) struct Intent {
     pub(crate) is_removed: bool,
 }
 
+/// The tasks of an alloc as their drivers are to know them.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    running: BTreeMap<String, TaskHandle>,
+    /// None before the runner knows.
+    busy: Option<BTreeSet<String>>,
+}
+
 /// A runner. Dropping it leaves the tasks running.
 #[derive(Debug)]
 pub struct AllocHandle {
     intent: watch::Sender<Intent>,
-    running: watch::Receiver<BTreeMap<String, TaskHandle>>,
+    known: watch::Receiver<Known>,
     standing: watch::Receiver<Standing>,
     facts: mpsc::Sender<Fact>,
 }
@@ -160,7 +175,13 @@ impl AllocHandle {
 
     /// Its tasks that the drivers know now, by name.
     pub fn running(&self) -> BTreeMap<String, TaskHandle> {
-        self.running.borrow().clone()
+        self.known.borrow().running.clone()
+    }
+
+    /// Its tasks that may have something at their drivers: they are being started, run, or have ended and are not forgotten.
+    /// None before the runner knows.
+    pub fn busy(&self) -> Option<BTreeSet<String>> {
+        self.known.borrow().busy.clone()
     }
 
     /// How far it is.
@@ -177,6 +198,11 @@ impl AllocHandle {
     /// What is wanted of it now.
     pub fn wanted(&self) -> Wanted {
         self.intent.borrow().wanted.clone()
+    }
+
+    /// Looks at what is wanted of it now, without a copy.
+    pub fn look<T>(&self, look: impl FnOnce(&Wanted) -> T) -> T {
+        look(&self.intent.borrow().wanted)
     }
 }
 
@@ -203,11 +229,11 @@ pub fn spawn(
     };
     let claimed = actual.tasks.iter().map(|task| task.name.clone()).filter(|name| has_driver(name));
     let claimed = claimed.filter(|name| edge.claim(&task_id(wanted.alloc.id, name))).collect();
-    let (running_tx, running) = watch::channel(BTreeMap::new());
+    let (known_tx, known) = watch::channel(Known::default());
     let (standing_tx, standing) = watch::channel(Standing::default());
     let (saved, told, report_due) = (None, None, None);
     let is_over = edge.lives.begin(wanted.alloc.id, wanted.alloc.previous_allocation);
-    let handle = AllocHandle { intent, running, standing, facts: facts_tx.clone() };
+    let handle = AllocHandle { intent, known, standing, facts: facts_tx.clone() };
     let runner = Runner {
         edge,
         dir,
@@ -217,7 +243,7 @@ pub fn spawn(
         told,
         report_due,
         claimed,
-        running_tx,
+        known_tx,
         standing_tx,
         is_over,
         heard,
@@ -242,7 +268,7 @@ struct Runner {
     report_due: Option<Duration>,
     /// Its tasks that ran before this agent.
     claimed: BTreeSet<String>,
-    running_tx: watch::Sender<BTreeMap<String, TaskHandle>>,
+    known_tx: watch::Sender<Known>,
     standing_tx: watch::Sender<Standing>,
     /// Tells the alloc that replaces it, which may want its ports, its addresses and its data.
     is_over: Arc<watch::Sender<bool>>,
@@ -308,8 +334,12 @@ impl Runner {
             return OnDisk::default();
         }
         self.saved = Some(self.actual.clone());
-        let known = self.actual.tasks.iter().filter_map(|task| Some((task.name.clone(), task.handle.clone()?)));
-        self.running_tx.send_replace(known.collect());
+        let tasks = &self.actual.tasks;
+        let is_busy = |stage: Stage| matches!(stage, Stage::Starting | Stage::Running | Stage::Ended);
+        self.known_tx.send_replace(Known {
+            running: tasks.iter().filter_map(|task| Some((task.name.clone(), task.handle.clone()?))).collect(),
+            busy: Some(tasks.iter().filter(|task| is_busy(task.stage)).map(|task| task.name.clone()).collect()),
+        });
         OnDisk::of(self.edge.journal.save(self.wanted.alloc.id, &self.actual))
     }
 
@@ -337,62 +367,6 @@ impl Runner {
         // Nobody listens: the agent is going.
         let _ = self.reports.send(Report::Changed(Box::new(update))).await;
         None
-    }
-
-    /// Finds out what became of tasks that an earlier agent had started.
-    async fn recover(&mut self) {
-        let tasks: Vec<(String, Stage, Option<TaskHandle>)> =
-            self.actual.tasks.iter().map(|task| (task.name.clone(), task.stage, task.handle.clone())).collect();
-        for (name, stage, handle) in tasks {
-            let id = task_id(self.wanted.alloc.id, &name);
-            let was_alive = matches!(stage, Stage::Starting | Stage::Running);
-            if !(was_alive || self.claimed.contains(&name)) {
-                continue;
-            }
-            let its = self.wanted.group().and_then(|group| group.task(&name));
-            let Some(driver) = its.and_then(|its| self.edge.drivers.get(&its.driver)).cloned() else {
-                let reason = "the driver that started the task is not there any more".to_owned();
-                self.actual.observe(&self.wanted, Fact::Lost { task: name, reason }, clock::now());
-                continue;
-            };
-            let asked =
-                handle.unwrap_or_else(|| TaskHandle { driver: driver.name().to_owned(), id, ..TaskHandle::default() });
-            let mut found = None;
-            for _ in 0..RECOVER_TRIES_MAX {
-                let asking = (driver.clone(), asked.clone());
-                found = self.blocking(move || asking.0.recover(&asking.1)).await;
-                // The supervisor may have gone in the middle of it: the next one knows.
-                if !matches!(found, Some(Err(_))) {
-                    break;
-                }
-            }
-            if let Some(Ok(Recovered::Exited(exit))) = &found
-                && self.actual.task(&name).is_some_and(|task| task.knows_end(exit))
-            {
-                // The agent went between taking note of it and acknowledging it: that is all that is left to do.
-                continue;
-            }
-            for fact in facts_of(&name, stage, asked.clone(), found) {
-                if stage == Stage::Running && self.wanted.shall_run() && matches!(fact, Fact::Lost { .. }) {
-                    count_missing(&self.wanted, &name);
-                }
-                if let Fact::Started { .. } = &fact {
-                    // A task that the journal had not seen start: its directories are there all the same.
-                    self.actual.prepare_begun = true;
-                    self.actual.is_prepared = true;
-                }
-                self.actual.observe(&self.wanted, fact, clock::now());
-            }
-            if self.actual.task(&name).is_some_and(|task| task.stage == Stage::Running) {
-                self.await_exit(&driver, name, &asked);
-            }
-        }
-        if self.actual.tasks.iter().any(|task| task.stage == Stage::Running) {
-            let (edge, wanted) = (self.edge.clone(), self.wanted.clone());
-            if let Some(Some(network)) = self.blocking(move || edge.networks.take_over(&wanted)).await {
-                self.actual.network = Some(network);
-            }
-        }
     }
 
     fn begin(&self, action: Action, on_disk: OnDisk) {
@@ -555,36 +529,4 @@ pub(crate) fn tell_exit(
             let _ = facts.send(Fact::Exited { task, exit }).await;
         }
     });
-}
-
-/// A task that shall run is not there: one way of the audit; the agent counts the other.
-fn count_missing(wanted: &Wanted, task: &str) {
-    let alloc = wanted.alloc.id.to_string();
-    let labels = [("alloc_id", alloc.as_str()), ("job", wanted.job.id.as_str()), ("task", task)];
-    drover_metrics::count("nomad.client.audit.missing", &labels, 1.0);
-}
-
-/// What finding a task in this state means for the alloc.
-fn facts_of(
-    task: &str,
-    stage: Stage,
-    asked: TaskHandle,
-    found: Option<Result<Recovered, drover_drivers::driver::TaskError>>,
-) -> Vec<Fact> {
-    let task = task.to_owned();
-    let started = |handle: TaskHandle| Fact::Started { task: task.clone(), handle };
-    match found {
-        Some(Ok(Recovered::Running(_))) if stage == Stage::Running => Vec::new(),
-        Some(Ok(Recovered::Running(handle))) => vec![started(handle)],
-        Some(Ok(Recovered::Exited(exit))) if stage == Stage::Running => vec![Fact::Exited { task, exit }],
-        Some(Ok(Recovered::Exited(exit))) => vec![started(asked), Fact::Exited { task: task.clone(), exit }],
-        Some(Ok(Recovered::Unknown)) => {
-            let reason = if stage == Stage::Running { "the task ended while nobody watched it" } else { "" };
-            vec![Fact::Lost { task, reason: reason.to_owned() }]
-        }
-        // Nobody can say, so it may well run: its end will be told.
-        Some(Err(_)) if stage == Stage::Running => Vec::new(),
-        Some(Err(error)) => vec![Fact::Lost { task, reason: error.to_string() }],
-        None => Vec::new(),
-    }
 }

@@ -24,6 +24,6 @@ mod starting;
 pub use drover_drivers as drivers;
 pub use drover_network as networks;
 
-pub use alloc_runner::{AllocHandle, Edge, Journal, Report, spawn};
+pub use alloc_runner::{AllocHandle, Edge, Journal, Report, count_missing, spawn};
 pub use decide::actual::AllocActual;
 pub use decide::wanted::Wanted;

@@ -12,7 +12,7 @@ use crate::alloc_dir::AllocDir;
 use crate::alloc_runner::Edge;
 use crate::decide::actual::StartFailure;
 use crate::decide::wanted::Wanted;
-use crate::hooks;
+use crate::hooks::{self, Measured};
 use crate::task_env::{EdgeFacts, TaskEnv};
 
 /// The id under which the supervisor knows a task.
@@ -44,18 +44,29 @@ pub fn ready(
     let dir = AllocDir::new(&edge.allocs_dir, wanted.alloc.id);
     let view = driver.view();
 
+    let (node, namespace) = (facts.node.clone(), wanted.alloc.namespace.to_string());
+    let measured = Measured { node: &node, namespace: &namespace };
     hooks::unacted::prestart(group, task)?;
-    let joined = edge.networks.prestart(wanted, group)?;
+    let joined = measured.of_alloc("network", || edge.networks.prestart(wanted, group))?;
     if let Some(status) = joined.status.clone() {
         tell_network(status);
     }
     let wanted = &wanted.clone().with_network(joined.status);
-    let env = TaskEnv::build(wanted, task, &facts, &dir.seen_by(name, view));
+    let mut env = TaskEnv::build(wanted, task, &facts, &dir.seen_by(name, view));
+    let given = wanted.alloc.allocated_resources.tasks.get(name);
+    let takes_devices = driver.takes_devices();
+    let devices =
+        measured.of_task("devices", || hooks::devices::prestart(&task.driver, takes_devices, &facts.devices, given))?;
+    env.vars.extend(devices.env);
     let user = env.text(&task.user);
     hooks::user::prestart(&task.driver, &user)?;
-    let mounts = hooks::volumes::prestart(driver.as_ref(), &facts.node, group, task, &wanted.alloc.name, &env)?;
-    hooks::dirs::prestart(&dir, task, view)?;
-    hooks::dispatch_payload::prestart(&dir.of_task(name).task_dir.join("local"), &wanted.job, task)?;
+    let mounts = measured.of_task("volumes", || {
+        hooks::volumes::prestart(driver.as_ref(), &facts.node, group, task, &wanted.alloc.name, &env)
+    })?;
+    measured.of_task("task_dir", || hooks::dirs::prestart(&dir, task, view))?;
+    measured.of_task("dispatch_payload", || {
+        hooks::dispatch_payload::prestart(&dir.of_task(name).task_dir.join("local"), &wanted.job, task)
+    })?;
     let config = env.config(&task.config).map_err(|problems| {
         let lines = std::iter::once("failed to parse config: ".to_owned()).chain(problems).collect();
         StartFailure::Validation(StartError::Config(lines).to_string())
@@ -75,9 +86,10 @@ pub fn ready(
         env: env.vars,
         dirs: dir.of_task(name),
         logs,
-        resources: wanted.alloc.allocated_resources.tasks.get(name).cloned().unwrap_or_default(),
+        resources: given.cloned().unwrap_or_default(),
         ports: ports(wanted, name),
         mounts,
+        devices: devices.files,
         dns,
         network_namespace: joined.namespace,
         hostname,

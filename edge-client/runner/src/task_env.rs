@@ -14,6 +14,7 @@ use drover_model::task::Task;
 use serde_json::Value;
 
 use crate::decide::wanted::Wanted;
+use crate::hooks::devices::DeviceAccess;
 use crate::task_config;
 
 /// Names of the agent's environment that no task gets unless the operator's `env.denylist` says otherwise.
@@ -47,6 +48,8 @@ pub struct EdgeFacts {
     pub region: String,
     /// The agent's own environment, without what no task may have.
     pub host_env: BTreeMap<String, String>,
+    /// What goes with its devices, by the ids of their groups.
+    pub devices: Arc<BTreeMap<String, DeviceAccess>>,
 }
 
 /// The task's directories as the task sees them.
@@ -248,6 +251,7 @@ mod tests {
             node: Arc::new(node),
             region: "global".to_owned(),
             host_env: map(&[("PATH", "/bin"), ("NOMAD_DC", "host"), ("HOME", "/root")]),
+            ..EdgeFacts::default()
         };
         let dirs = SeenDirs { alloc: "/alloc".into(), local: "/local".into(), secrets: "/secrets".into() };
         TaskEnv::build(&Wanted { alloc, job: Arc::new(job) }, &task, &facts, &dirs)

@@ -122,6 +122,7 @@ impl Host {
             node: Arc::new(Node { datacenter: "dc1".to_owned(), ..Node::default() }),
             region: "global".to_owned(),
             host_env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            ..EdgeFacts::default()
         };
         let edge = Arc::new(Edge::new(drivers, self.allocs(), Limits::default(), facts, journal));
         let (reports_tx, reports) = mpsc::channel(16);

@@ -1,7 +1,9 @@
-//! The cgroups of one edge: `/drover/<node>/<task>` in every hierarchy that is used, cgroup v1 and v2.
+//! The cgroups of one edge: `/drover/<node>/<task>` in every hierarchy that is used, cgroup v1 and v2; on v2 below what was
+//! handed to it (`cgroup_home`).
 //!
 //! A task's cgroup is ended as a whole: frozen where that is possible, every process killed, again until it is empty.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup_files::{Layout, directories, errno_text, number, processes, remove_tree, table, write};
+use crate::cgroup_home::Home;
 use crate::protocol::Stats;
 use crate::spawn::Entry;
 use crate::spec::Resources;
@@ -21,7 +24,8 @@ const OWN: &str = ".supervisor";
 #[derive(Debug)]
 pub(crate) struct NodeCgroups {
     layout: Layout,
-    /// Below each hierarchy's root: `drover/<node>`.
+    home: Home,
+    /// Below each hierarchy's root: `drover/<node>`, below the home.
     path: PathBuf,
 }
 
@@ -60,10 +64,52 @@ pub(crate) fn escape(name: &str) -> String {
 }
 
 impl NodeCgroups {
-    /// Finds the hierarchies; makes nothing yet. `parent` is a path such as `/drover`.
-    pub(crate) fn detect(parent: &str, node_id: &str) -> NodeCgroups {
+    /// Finds the hierarchies; makes nothing yet. `parent` is a path such as `/drover`, `home` what an earlier program of this
+    /// process has found, `remembered` the file in which the place of an earlier supervisor stands.
+    pub(crate) fn detect(parent: &str, node_id: &str, home: Option<Home>, remembered: &Path) -> NodeCgroups {
         let parent: PathBuf = parent.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
-        NodeCgroups { layout: Layout::detect(), path: parent.join(short_node(node_id)) }
+        let layout = Layout::detect();
+        let home = match &layout {
+            Layout::V2 { root } => home.unwrap_or_else(|| Home::find(root, &parent, node_id, remembered)),
+            _ => Home::default(),
+        };
+        let path = home.path.join(parent).join(short_node(node_id));
+        NodeCgroups { layout, home, path }
+    }
+
+    /// Where these cgroups stand, for the next program of this process.
+    pub(crate) fn home(&self) -> Home {
+        self.home.clone()
+    }
+
+    /// Which limits can't be had here, and why. To be asked when the own cgroup was joined.
+    pub(crate) fn unenforced(&self) -> BTreeMap<String, String> {
+        const LIMITS: [(&str, &str); 4] =
+            [("memory", "memory"), ("cpu", "cpu"), ("cores", "cpuset"), ("processes", "pids")];
+        let of = |controller: &str| match &self.layout {
+            Layout::None { reason } => Some(reason.clone()),
+            Layout::V2 { root } => {
+                let handed_down = std::fs::read_to_string(root.join(&self.path).join("cgroup.subtree_control"));
+                let has_it = |text: String| text.split_whitespace().any(|name| name == controller);
+                let offered = std::fs::read_to_string(root.join(&self.home.path).join("cgroup.controllers"));
+                match (handed_down.map(has_it), offered.map(has_it)) {
+                    (Ok(true), _) => None,
+                    (_, Ok(false)) => Some(format!("the {controller} controller is not available")),
+                    (Ok(false), _) => Some(format!("the {controller} controller was not handed down")),
+                    (Err(_), _) => Some("this user has no part of the cgroup tree".to_owned()),
+                }
+            }
+            Layout::V1 { controllers, all } => {
+                let cores = || all.iter().find(|root| root.join("cpuset.cpus").exists());
+                let root = if controller == "cpuset" { cores() } else { controllers.get(controller) };
+                let Some(root) = root else { return Some(format!("the {controller} controller is not available")) };
+                let made = root.join(&self.path);
+                let place = if controller == "cpuset" { root.clone() } else { made };
+                let is_ours = rustix::fs::access(&place, rustix::fs::Access::WRITE_OK).is_ok();
+                (!is_ours).then(|| "this user may not make cgroups".to_owned())
+            }
+        };
+        LIMITS.iter().filter_map(|(limit, controller)| Some(((*limit).to_owned(), of(controller)?))).collect()
     }
 
     /// The path of a task as libcontainer wants it: absolute below the hierarchies' roots. None without cgroups.
@@ -123,11 +169,12 @@ impl NodeCgroups {
     pub(crate) fn leave(&self) -> bool {
         let mut is_gone = true;
         for dir in self.node_dirs() {
-            let root_procs = dir.ancestors().nth(self.path.components().count()).map(|root| root.join("cgroup.procs"));
+            // A user may go back to where it came from, and nowhere else.
+            let origin = dir.ancestors().nth(self.path.components().count()).map(|root| root.join(&self.home.origin));
             if dir.join(OWN).exists()
-                && let Some(root_procs) = root_procs
+                && let Some(origin) = origin
             {
-                let _ = write(&root_procs, "0");
+                let _ = write(&origin.join("cgroup.procs"), "0");
             }
             is_gone &= remove_tree(&dir.join(OWN));
             let _ = std::fs::remove_dir(&dir);
@@ -232,11 +279,12 @@ impl NodeCgroups {
         Ok(())
     }
 
-    /// On v2 a controller must be handed down level by level, from the root to the node's directory.
+    /// On v2 a controller must be handed down level by level, from the home to the node's directory.
     fn hand_down(&self) {
         let Layout::V2 { root } = &self.layout else { return };
-        let mut level = root.clone();
-        for part in std::iter::once(None).chain(self.path.components().map(Some)) {
+        let mut level = root.join(&self.home.path);
+        let below = self.path.strip_prefix(&self.home.path).unwrap_or(&self.path);
+        for part in std::iter::once(None).chain(below.components().map(Some)) {
             if let Some(part) = part {
                 level.push(part);
             }

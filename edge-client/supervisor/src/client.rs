@@ -24,8 +24,8 @@ use crate::entry::{RunOptions, SUPERVISOR_ARG};
 use crate::keeper::{Keeper, open_files_of_tasks};
 use crate::pass_fds;
 use crate::protocol::{
-    Hello, Purpose, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, Reply, ReplyBody, Request, RequestBody, SessionNews,
-    SessionSpec, Started, Stats, TaskExited, TaskStatus, VERSION, Welcome, WireError, decode, encode,
+    Audited, Hello, Purpose, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, Reply, ReplyBody, Request, RequestBody,
+    SessionNews, SessionSpec, Started, Stats, TaskExited, TaskStatus, VERSION, Welcome, WireError, decode, encode,
 };
 use crate::socket;
 use crate::spec::TaskSpec;
@@ -116,6 +116,8 @@ pub enum ClientError {
 pub struct Client {
     options: StartOptions,
     supervisor_pid: i32,
+    unenforced: BTreeMap<String, String>,
+    audits: bool,
     shared: Arc<Shared>,
 }
 
@@ -142,7 +144,7 @@ impl Client {
                 Ok(greeted) => {
                     drop(lock);
                     keep(&options)?;
-                    return Client::over(options, greeted.stream, greeted.pid);
+                    return Client::over(options, greeted);
                 }
                 Err(ClientError::Io { source, .. }) if is_absent(&source) && !has_started => {
                     start(&options)?;
@@ -162,7 +164,8 @@ impl Client {
         }
     }
 
-    fn over(options: StartOptions, stream: UnixStream, supervisor_pid: i32) -> Result<Client, ClientError> {
+    fn over(options: StartOptions, greeted: Greeted) -> Result<Client, ClientError> {
+        let Greeted { stream, pid: supervisor_pid, unenforced, audits, .. } = greeted;
         let failed = |source| io("use", &options.socket, source);
         stream.set_read_timeout(None).map_err(failed)?;
         let reader = stream.try_clone().map_err(failed)?;
@@ -177,12 +180,17 @@ impl Client {
             .stack_size(128 << 10)
             .spawn(move || sort_answers(reader, &sorter))
             .map_err(failed)?;
-        Ok(Client { options, supervisor_pid, shared })
+        Ok(Client { options, supervisor_pid, unenforced, audits, shared })
     }
 
     /// The supervisor's process.
     pub fn supervisor_pid(&self) -> i32 {
         self.supervisor_pid
+    }
+
+    /// Limits of tasks that can't be enforced here (`memory`, `cpu`, `cores`, `processes`), and why.
+    pub fn unenforced(&self) -> &BTreeMap<String, String> {
+        &self.unenforced
     }
 
     /// Whether the connection still stands.
@@ -217,6 +225,17 @@ impl Client {
     pub fn list(&self) -> Result<Vec<TaskStatus>, ClientError> {
         match self.ask(RequestBody::List)? {
             ReplyBody::Tasks(tasks) => Ok(tasks),
+            _ => Err(ClientError::Lost),
+        }
+    }
+
+    /// Has the supervisor look whether what the kernel has is what it knows. One of an earlier version finds nothing.
+    pub fn audit(&self) -> Result<Audited, ClientError> {
+        if !self.audits {
+            return Ok(Audited::default());
+        }
+        match self.ask(RequestBody::Audit)? {
+            ReplyBody::Audited(audited) => Ok(audited),
             _ => Err(ClientError::Lost),
         }
     }
@@ -438,6 +457,8 @@ fn is_absent(err: &std::io::Error) -> bool {
 struct Greeted {
     stream: UnixStream,
     pid: i32,
+    unenforced: BTreeMap<String, String>,
+    audits: bool,
     /// What came right behind the greeting.
     buffer: Vec<u8>,
 }
@@ -451,7 +472,7 @@ fn greet(options: &StartOptions, purpose: Purpose) -> Result<Greeted, ClientErro
     send(&mut stream, &Hello { version: VERSION, node_id: options.node_id.clone(), purpose })?;
     let mut buffer = Vec::new();
     match receive(&mut stream, &mut buffer)? {
-        Some(Welcome::Accepted { pid }) => Ok(Greeted { stream, pid, buffer }),
+        Some(Welcome::Accepted { pid, unenforced, audits }) => Ok(Greeted { stream, pid, unenforced, audits, buffer }),
         Some(Welcome::Refused { reason }) => Err(ClientError::Start(reason)),
         None => Err(ClientError::Silent),
     }
@@ -509,6 +530,7 @@ fn start(options: &StartOptions) -> Result<(), ClientError> {
         remove_dir: options.remove_dir.clone(),
         at_end: options.at_end.clone(),
         cgroup_parent: options.cgroup_parent.clone(),
+        cgroup_home: None,
         takes_kept: options.keeper.is_some(),
         open_files: open_files_of_tasks(),
     };

@@ -208,7 +208,7 @@ fn config(
     let mut rlimit = json!({"type": "RLIMIT_NOFILE"});
     rlimit["soft"] = json!(plan.inherited.open_files.current.unwrap_or(u64::MAX));
     rlimit["hard"] = json!(plan.inherited.open_files.maximum.unwrap_or(u64::MAX));
-    Ok(json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "root": {"path": container.rootfs_dir, "readonly": false},
         "process": {
@@ -235,7 +235,9 @@ fn config(
                             "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"],
             "readonlyPaths": ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
-    }))
+    });
+    image_config::add_devices(&mut config, &container.devices, plan)?;
+    Ok(config)
 }
 
 fn base_mounts(container: &ContainerSpec) -> Vec<Value> {

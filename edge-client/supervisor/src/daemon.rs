@@ -1,5 +1,6 @@
 //! The supervisor's loop: one epoll, everything it owns in one place. Only the logs have a thread of their own.
 
+mod audit;
 mod keeping;
 mod replace;
 mod requests;
@@ -22,12 +23,12 @@ use crate::cgroup::{NodeCgroups, TaskCgroup};
 use crate::connection::Connection;
 use crate::entry::RunOptions;
 use crate::log_thread::LogThread;
-use crate::protocol::{Reply, ReplyBody, TASKS_MAX};
+use crate::protocol::{Reply, ReplyBody, Started, TASKS_MAX};
 use crate::session::Session;
 use crate::spare::Spare;
 use crate::spawn::Inherited;
 use crate::task::{Phase, Task};
-use crate::{mounts, record, socket, sys};
+use crate::{mounts, record, resident, socket, sys};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 128;
@@ -40,6 +41,8 @@ const CLOSING_MAX: Duration = Duration::from_secs(10);
 /// First and longest pause between attempts to clear what a failed start or a process that does not die has left.
 const GRAVE_PAUSE: Duration = Duration::from_millis(10);
 const GRAVE_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// After this time the memory that only the start has used is given back.
+const STARTED_AFTER: Duration = Duration::from_secs(10);
 /// One buffer for all reading.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Most lines the supervisor writes to its own log in its life.
@@ -72,6 +75,15 @@ impl Grave {
     }
 }
 
+/// A task runs, and who asked for it is not told so before its record is stored, or for long enough not.
+#[derive(Debug)]
+struct Answer {
+    /// Connection and request that wait for it.
+    asked_by: (u64, u64),
+    started: Started,
+    due: Instant,
+}
+
 /// The supervisor is ending.
 #[derive(Debug)]
 struct Closing {
@@ -90,6 +102,8 @@ struct Daemon {
     listener: OwnedFd,
     signals: OwnedFd,
     cgroups: NodeCgroups,
+    /// Limits that can't be had here, and why.
+    unenforced: BTreeMap<String, String>,
     inherited: Inherited,
     tasks_max: usize,
     containers_dir: PathBuf,
@@ -102,6 +116,10 @@ struct Daemon {
     /// Tasks in phase Starting and Ending: those with deadlines.
     starting: BTreeSet<u64>,
     ending: BTreeSet<u64>,
+    /// By task.
+    answers: BTreeMap<u64, Answer>,
+    /// Cgroups that belong to no task, and since when they are known.
+    strays: BTreeMap<String, Instant>,
     graves: Vec<Grave>,
     /// Commands inside tasks, by their connection.
     sessions: BTreeMap<u64, Session>,
@@ -110,6 +128,8 @@ struct Daemon {
     wants_spare: bool,
     spare_at: Instant,
     connections: BTreeMap<u64, Connection>,
+    /// When what the start has used is given back; none once it was.
+    give_back_at: Option<Instant>,
     /// Since when no connection is there.
     alone_since: Instant,
     closing: Option<Closing>,
@@ -135,7 +155,7 @@ impl Daemon {
     }
 
     /// A supervisor without tasks, in a process that was prepared for it.
-    fn new(options: RunOptions, listener: OwnedFd, inherited: Inherited) -> Result<Daemon, String> {
+    fn new(mut options: RunOptions, listener: OwnedFd, inherited: Inherited) -> Result<Daemon, String> {
         let text = |what: &'static str| move |err: rustix::io::Errno| format!("{what}: {err}");
         rustix::io::ioctl_fionbio(&listener, true).map_err(text("prepare the socket"))?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(text("become subreaper"))?;
@@ -143,11 +163,15 @@ impl Daemon {
         let _ = std::env::set_current_dir("/");
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
-        let cgroups = NodeCgroups::detect(&options.cgroup_parent, &options.node_id);
+        let remembered = options.socket.with_extension("home");
+        let home = options.cgroup_home.take();
+        let cgroups = NodeCgroups::detect(&options.cgroup_parent, &options.node_id, home, &remembered);
+        options.cgroup_home = Some(cgroups.home());
         if let Some(pid) = cgroups.other_supervisor() {
             return Err(format!("process {pid} is the supervisor of node {} already", options.node_id));
         }
         cgroups.join_own();
+        let unenforced = cgroups.unenforced();
         let signals = sys::signal_fd().map_err(|err| format!("take signals: {err}"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(text("create epoll"))?;
         let containers_dir = options.socket.with_file_name("containers");
@@ -174,17 +198,21 @@ impl Daemon {
             listener,
             signals,
             cgroups,
+            unenforced,
             tasks: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_pid: BTreeMap::new(),
             starting: BTreeSet::new(),
             ending: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            strays: BTreeMap::new(),
             graves: Vec::new(),
             sessions: BTreeMap::new(),
             spare: None,
             wants_spare,
             spare_at: now,
             connections: BTreeMap::new(),
+            give_back_at: Some(now + STARTED_AFTER),
             alone_since: now,
             closing: None,
             next_number: 1,
@@ -316,8 +344,10 @@ impl Daemon {
             .chain(greetings)
             .chain(closing)
             .chain(self.graves.iter().map(|grave| grave.next_try))
+            .chain(self.answers.values().map(|answer| answer.due))
             .chain(self.alone_deadline())
             .chain(self.spare_deadline())
+            .chain(self.give_back_at)
             .min()
             .map(|at| at.max(now))
     }
@@ -352,8 +382,16 @@ impl Daemon {
         for number in self.ending.clone() {
             self.step_ending(number, now);
         }
+        for number in self.answers.keys().copied().collect::<Vec<_>>() {
+            if self.answers.get(&number).is_some_and(|answer| answer.due <= now) {
+                self.answer_start(number);
+            }
+        }
         self.try_graves(now, false);
         self.step_spare(now);
+        if self.give_back_at.take_if(|at| *at <= now).is_some() {
+            resident::give_back();
+        }
         let silent: Vec<u64> = self
             .connections
             .iter()

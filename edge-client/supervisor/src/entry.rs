@@ -9,13 +9,15 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup_home::Home;
 use crate::daemon;
+use crate::own_program::OwnProgram;
 
 /// First argument of a process that is to be a supervisor.
 pub(crate) const SUPERVISOR_ARG: &str = "__supervisor";
@@ -31,6 +33,9 @@ pub(crate) struct RunOptions {
     #[serde(default)]
     pub(crate) at_end: Vec<String>,
     pub(crate) cgroup_parent: String,
+    /// Below which cgroup they stand, where an earlier program of this process has found that.
+    #[serde(default)]
+    pub(crate) cgroup_home: Option<Home>,
     /// Standard output is a socket on which the agent hands over what it kept of a dead supervisor.
     #[serde(default)]
     pub(crate) takes_kept: bool,
@@ -70,7 +75,11 @@ pub fn run_supervisor(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn detach(options: &str) -> Result<(), String> {
     // Fails only for a leader of a group, whose child is free of it anyway.
     let _ = rustix::process::setsid();
-    Command::new("/proc/self/exe")
+    let own = OwnProgram::of(Path::new("/proc/self/exe"));
+    if own.is_none() && rustix::process::geteuid().is_root() {
+        let _ = writeln!(std::io::stderr(), "supervisor: its program file can't be kept from what runs in containers");
+    }
+    Command::new(own.as_ref().map_or_else(|| PathBuf::from("/proc/self/exe"), OwnProgram::path))
         .arg0("drover-supervisor")
         .args([SUPERVISOR_ARG, "run", options])
         .stdin(Stdio::inherit())

@@ -96,27 +96,31 @@ pub(crate) fn add(
         config["linux"]["sysctl"] = json!(image.sysctl);
     }
     mounts(config, container, image, held);
-    for device in &image.devices {
-        add_device(config, device)?;
-    }
     if image.is_privileged {
+        // What is limited there is not limited here.
+        for device in &image.devices {
+            add_device(config, device)?;
+        }
         config["linux"]["maskedPaths"] = json!([]);
         config["linux"]["readonlyPaths"] = json!([]);
         config["linux"]["resources"]["devices"] = json!([{"allow": true, "access": "rwm"}]);
     } else {
         append(&mut config["linux"]["maskedPaths"], json!("/proc/asound"));
         append(&mut config["linux"]["maskedPaths"], json!("/sys/devices/virtual/powercap"));
-        if !plan.enforces_devices && !image.devices.is_empty() {
-            // Nothing but the mode of the file limits what is done with it: said by whoever asks for less.
-            let limited = image.devices.iter().find(|device| device.access != "rwm" && device.access != "rw");
-            if let Some(device) = limited {
-                return Err(format!(
-                    "device {}: access {:?} can't be enforced on cgroup v2",
-                    device.host_path.display(),
-                    device.access
-                ));
-            }
+        add_devices(config, &image.devices, plan)?;
+    }
+    Ok(())
+}
+
+/// Shows devices of the host inside, and lets the task use them.
+pub(crate) fn add_devices(config: &mut Value, devices: &[Device], plan: &ContainerPlan<'_>) -> Result<(), String> {
+    for device in devices {
+        // Nothing but the mode of the file limits what is done with it: said by whoever asks for less.
+        if !plan.enforces_devices && !matches!(device.access.as_str(), "rwm" | "rw") {
+            let (path, access) = (device.host_path.display(), &device.access);
+            return Err(format!("device {path}: access {access:?} can't be enforced on cgroup v2"));
         }
+        add_device(config, device)?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub mod held_dir;
 pub mod keeper;
 pub mod mounts;
 pub mod protocol;
+pub mod resident;
 pub mod users;
 
 mod daemon;
@@ -30,11 +31,13 @@ mod image_root;
 
 mod cgroup;
 mod cgroup_files;
+mod cgroup_home;
 mod connection;
 mod container;
 mod descendants;
 mod log_file;
 mod log_thread;
+mod own_program;
 mod pass_fds;
 mod record;
 mod report;
@@ -50,5 +53,5 @@ pub use client::{Client, ClientError, EventStream, Session, StartOptions};
 pub use entry::{main_if_supervisor, run_supervisor};
 pub use image_spec::{Device, HeldBind, ImageSpec, Tmpfs};
 pub use keeper::Keeper;
-pub use protocol::{Exit, Refusal, SessionSpec, Started, Stats, TaskExited, TaskState, TaskStatus};
+pub use protocol::{Audited, Exit, Refusal, SessionSpec, Started, Stats, TaskExited, TaskState, TaskStatus};
 pub use spec::{Bind, ContainerSpec, Isolation, LogSpec, NamespaceMode, Resources, TaskSpec, default_capabilities};

@@ -63,7 +63,7 @@ pub(crate) enum Done {
     /// At its end, or drained.
     Log(Box<LogPipe>),
     /// Stored, or not.
-    Record(#[expect(dead_code, reason = "it is only to be dropped here")] Box<RecordFile>),
+    Record(Box<RecordFile>),
 }
 
 /// The daemon's end.
@@ -316,7 +316,7 @@ mod tests {
         let mut logs = LogThread::start(dir.path(), 8).unwrap();
         let record = |n: usize| {
             let name = std::ffi::CString::new(format!("r{n}")).unwrap();
-            Job::Record(Box::new(RecordFile { name, data: Some(b"x".to_vec()) }))
+            Job::Record(Box::new(RecordFile { number: 1, name, data: Some(b"x".to_vec()) }))
         };
         for n in 0..100 {
             logs.ask(record(n));

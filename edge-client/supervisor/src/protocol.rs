@@ -49,8 +49,18 @@ pub(crate) enum Purpose {
 /// The answer to [`Hello`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Welcome {
-    Accepted { pid: i32 },
-    Refused { reason: String },
+    Accepted {
+        pid: i32,
+        /// Limits that can't be had here, and why.
+        #[serde(default)]
+        unenforced: BTreeMap<String, String>,
+        /// It can be asked for an audit.
+        #[serde(default)]
+        audits: bool,
+    },
+    Refused {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,13 +72,28 @@ pub(crate) struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum RequestBody {
     Start(Box<TaskSpec>),
-    Signal { task_id: String, signal: i32 },
-    KillAll { task_id: String },
-    Remove { task_id: String },
+    Signal {
+        task_id: String,
+        signal: i32,
+    },
+    KillAll {
+        task_id: String,
+    },
+    Remove {
+        task_id: String,
+    },
     List,
-    Stats { task_id: String },
-    Shutdown { end_tasks: bool },
-    Replace { program: PathBuf },
+    Stats {
+        task_id: String,
+    },
+    Shutdown {
+        end_tasks: bool,
+    },
+    Replace {
+        program: PathBuf,
+    },
+    /// Only where the greeting says that it can be asked.
+    Audit,
 }
 
 /// One command to be run inside a task, with the descriptors of its standard input, output and error.
@@ -111,6 +136,7 @@ pub(crate) enum ReplyBody {
     Done,
     Tasks(Vec<TaskStatus>),
     Stats(Stats),
+    Audited(Audited),
 }
 
 /// Why the supervisor did not do what it was asked.
@@ -203,6 +229,18 @@ pub struct TaskStatus {
     pub started: Option<Started>,
     /// Log bytes that could not be written (disk full) and were discarded, so that the task went on.
     pub log_bytes_dropped: u64,
+}
+
+/// What the supervisor has found that should not be, or is not and should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Audited {
+    /// Cgroups that belong to no task. They end if they are there at another look two seconds later.
+    pub strays: Vec<String>,
+    /// Such cgroups that were there before, and were ended.
+    pub ended: Vec<String>,
+    /// Tasks whose process was gone without a word. They have ended, and nobody knows how.
+    pub missing: Vec<String>,
 }
 
 /// A task has ended: its main process was reaped, all others of it are gone, its logs are complete.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{Exit, Started};
@@ -83,6 +83,8 @@ pub(crate) fn read_all(dir: &Path) -> Vec<Record> {
 /// A record on its way to the disk, done by the thread that may wait for one.
 #[derive(Debug)]
 pub(crate) struct RecordFile {
+    /// The task's number, by which it is told that this is stored.
+    pub(crate) number: u64,
     pub(crate) name: CString,
     /// None removes it.
     pub(crate) data: Option<Vec<u8>>,
@@ -100,7 +102,12 @@ impl RecordFile {
         if let Ok(file) = openat(dir, NEW, flags, Mode::from_raw_mode(0o600))
             && rustix::io::write(&file, data) == Ok(data.len())
         {
-            let _ = renameat(dir, NEW, dir, self.name.as_c_str());
+            // A file that takes the place of another one is sent to the disk at once; of two that change places neither is.
+            match renameat_with(dir, NEW, dir, self.name.as_c_str(), RenameFlags::EXCHANGE) {
+                Ok(()) => drop(unlinkat(dir, NEW, AtFlags::empty())),
+                // There is none yet, or the file system can't do it.
+                Err(_) => drop(renameat(dir, NEW, dir, self.name.as_c_str())),
+            }
         }
     }
 }
@@ -123,11 +130,11 @@ mod tests {
         let held = crate::held_dir::open(dir.path()).unwrap();
         let other_boot = Record { boot_id: "other".into(), task_id: "b.t".into(), ..record.clone() };
         for (name, of) in [(c"a", &record), (c"b", &other_boot)] {
-            RecordFile { name: name.into(), data: Some(of.encode()) }.store(&held);
+            RecordFile { number: 1, name: name.into(), data: Some(of.encode()) }.store(&held);
         }
         std::fs::write(dir.path().join("c"), "torn").unwrap();
         assert_eq!(read_all(dir.path()), vec![record]);
-        RecordFile { name: c"a".into(), data: None }.store(&held);
+        RecordFile { number: 1, name: c"a".into(), data: None }.store(&held);
         assert_eq!(read_all(dir.path()), vec![]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::image_spec::ImageSpec;
+use crate::image_spec::{Device, ImageSpec};
 
 /// Longest task id, in bytes (it becomes a directory name, escaped).
 pub const TASK_ID_BYTES_MAX: usize = 180;
@@ -98,6 +98,9 @@ pub struct ContainerSpec {
     /// The root is changed by chroot: where the host's root is in memory the usual way is refused.
     #[serde(default)]
     pub no_pivot_root: bool,
+    /// Devices of the host that it was given.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// The root is that of an image, mounted on `rootfs_dir`, which is empty otherwise. The user is the image's then.
     #[serde(default)]
     pub image: Option<Box<ImageSpec>>,
@@ -114,6 +117,7 @@ impl ContainerSpec {
             ipc_mode: NamespaceMode::Private,
             network_namespace: None,
             no_pivot_root: false,
+            devices: Vec::new(),
             image: None,
         }
     }
@@ -201,6 +205,10 @@ impl TaskSpec {
             check_path("root directory", &container.rootfs_dir)?;
             if let Some(image) = &container.image {
                 image.check()?;
+            }
+            for device in &container.devices {
+                check_path("device", &device.host_path)?;
+                check_path("device path", &device.path)?;
             }
             for bind in &container.binds {
                 check_path("bind source", &bind.source)?;

@@ -252,6 +252,25 @@ pub(crate) fn own_mounts() -> io::Result<()> {
     }
 }
 
+/// Makes a mount that stands nowhere, given by its descriptor, read-only.
+pub(crate) fn make_read_only(tree: &impl AsRawFd) -> io::Result<()> {
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    // struct mount_attr: attributes to set, to clear, propagation, user namespace.
+    let attributes: [u64; 4] = [MOUNT_ATTR_RDONLY, 0, 0, 0];
+    // SAFETY: the path is an empty string, and the structure has the size that is said and outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Joins a namespace by its file; `kind` is the flag of its kind.
 pub(crate) fn join_namespace(file: &impl AsRawFd, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: setns has no memory effects; the caller has one thread.
@@ -316,5 +335,23 @@ pub(crate) fn is_child(pid: i32) -> bool {
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         libc::waitid(libc::P_PID, id, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) == 0
+    }
+}
+
+/// Takes a range off the map. Only for what is as in its file, which it is read from again where it is needed.
+pub(crate) fn unmap_unchanged(range: std::ops::Range<usize>) {
+    let start = std::ptr::with_exposed_provenance_mut(range.start);
+    // SAFETY: nobody can write to the range and no page of it differs from the file, so that nothing is lost; addresses stay valid.
+    unsafe {
+        // A kernel that refuses leaves all as it is.
+        libc::madvise(start, range.len(), libc::MADV_DONTNEED);
+    }
+}
+
+/// Gives memory back to the kernel that was allocated and is free again.
+pub(crate) fn give_back_free_memory() {
+    // SAFETY: the allocator gives back only what nobody has.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

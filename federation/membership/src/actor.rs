@@ -183,7 +183,7 @@ impl Actor {
             MemberChange::Forgotten => tracing::info!(%name, "member forgotten"),
             MemberChange::Conflict => {
                 if self.may_complain() {
-                    tracing::error!(%name, %address, "two servers have this name");
+                    tracing::error!(%name, %address, id = member.id, "two servers have this name");
                 }
             }
         }

@@ -15,6 +15,7 @@ use crate::addresses::AddressSeat;
 use crate::clock::Clock;
 use crate::close::{CloseCode, Closed, reason_bytes};
 use crate::protocol::Protocol;
+use crate::settings;
 use crate::stream::{Stream, StreamError};
 
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-drover-proof/1";
@@ -54,6 +55,19 @@ pub(crate) enum End {
     Certificate { not_after: std::time::SystemTime, clock: Clock },
     /// After so long.
     After(Duration),
+}
+
+/// What a connection has carried so far, as UDP payload: handshake, acknowledgements and what was sent twice included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets sent.
+    pub sent: u64,
+    /// Bytes in them.
+    pub sent_bytes: u64,
+    /// Packets received.
+    pub received: u64,
+    /// Bytes in them.
+    pub received_bytes: u64,
 }
 
 /// TLS gave no keying material, or the connection is gone.
@@ -109,6 +123,26 @@ impl Connection {
     /// The present estimate of the time there and back.
     pub fn round_trip(&self) -> Duration {
         self.0.quinn.rtt()
+    }
+
+    /// What it has carried so far.
+    pub fn traffic(&self) -> Traffic {
+        let stats = self.0.quinn.stats();
+        let (sent, received) = (stats.udp_tx, stats.udp_rx);
+        Traffic {
+            sent: sent.datagrams,
+            sent_bytes: sent.bytes,
+            received: received.datagrams,
+            received_bytes: received.bytes,
+        }
+    }
+
+    /// Lets an edge that was accepted open as many streams at a time as its protocol allows at all. It begins with few, which is
+    /// all that an idle one needs: memory is set aside for each, used or not. To be called before those few are all in use.
+    pub fn take_more_streams(&self) {
+        if self.0.protocol == Protocol::Edge {
+            settings::widen_for_edge(&self.0.quinn);
+        }
     }
 
     /// One question, one answer, on a stream of their own. An answer of more than `answer_max` bytes is an error. The time that it

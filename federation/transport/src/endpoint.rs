@@ -20,6 +20,7 @@ use crate::introduction::{introduce, read_introduction};
 use crate::peer::{Accepted, Certificate, Enrolment, Judged, Peer, Refusal, Shown, Wanted, chain_of, judge};
 use crate::protocol::Protocol;
 use crate::settings;
+use crate::short_ids::ShortIds;
 use crate::tls::{self, TlsError};
 use crate::trust::{Caller, Shows, TrustCell, TrustError};
 use crate::verify::{Believed, RegionServer};
@@ -374,7 +375,12 @@ fn open(address: SocketAddr, config: Option<quinn::ServerConfig>) -> io::Result<
     // Bursts of handshakes overrun the usual 208 KiB. Where the system allows less, less it is.
     let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, settings::SOCKET_BUFFER);
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(&socket, settings::SOCKET_BUFFER);
-    quinn::Endpoint::new(quinn::EndpointConfig::default(), config, socket, Arc::new(quinn::TokioRuntime))
+    let mut endpoint = quinn::EndpointConfig::default();
+    // A listener keeps its ids of eight bytes, by which it tells strangers' packets from its callers' at no cost.
+    if config.is_none() {
+        endpoint.cid_generator(|| Box::new(ShortIds::new()));
+    }
+    quinn::Endpoint::new(endpoint, config, socket, Arc::new(quinn::TokioRuntime))
 }
 
 #[cfg(test)]

@@ -21,13 +21,14 @@ mod addresses;
 mod fixture;
 mod introduction;
 mod settings;
+mod short_ids;
 mod tls;
 mod trust;
 mod verify;
 
 pub use clock::Clock;
 pub use close::{CloseCode, Closed};
-pub use connection::{Connection, DatagramError};
+pub use connection::{Connection, DatagramError, Traffic};
 pub use endpoint::{DialError, Endpoint, EndpointOptions};
 pub use peer::{Accepted, Candidate, Enrolment, Peer, Presented};
 pub use protocol::Protocol;

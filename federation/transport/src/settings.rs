@@ -7,7 +7,8 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 
 use crate::protocol::Protocol;
 
-/// How often the dialling side sends something when nothing else is sent: often enough to keep a NAT's entry.
+/// How often the dialling side sends something when nothing else is sent: often enough to keep a NAT's entry. Whoever says something
+/// more often, as an edge does with its heartbeats, pays nothing for it.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A connection from which nothing is heard for so long is gone.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
@@ -21,8 +22,10 @@ const GOSSIP_KEEP_ALIVE: Duration = Duration::from_secs(3);
 const GOSSIP_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of datagrams that may wait for their reader, or to be sent. Beyond, the oldest are dropped.
 const DATAGRAMS_MAX: usize = 64 * 1024;
-/// Bidirectional streams that the other side may have open on an edge's connection. Memory is set aside for each of them.
+/// Bidirectional streams that the other side may have open on an edge's connection. Memory is set aside for each of them, used or not.
 const EDGE_STREAMS_MAX: u32 = 64;
+/// The same where an edge was accepted, until it needs more: an idle one has two open, and a server may have thousands of those.
+const IDLE_STREAMS_MAX: u32 = 8;
 /// The same between servers.
 const SERVER_STREAMS_MAX: u32 = 1024;
 /// Unidirectional streams; one is used, for the welcome.
@@ -33,6 +36,9 @@ const STREAM_WINDOW_MAX: u32 = 256 * 1024;
 const EDGE_WINDOW_MAX: u32 = 1024 * 1024;
 /// The same between servers.
 const SERVER_WINDOW_MAX: u32 = 8 * 1024 * 1024;
+/// Bytes of the ids by which packets find the connections of an endpoint that only dials. Each packet to it carries one, and there
+/// are few of those connections, so half of the usual eight bytes will do.
+pub(crate) const DIALLED_ID_BYTES: usize = 4;
 /// Wanted size of the socket's buffers; the system gives what it allows.
 pub(crate) const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -51,9 +57,19 @@ pub(crate) fn dialled(protocol: Protocol) -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
-/// Settings of an accepted connection until its protocol is known: those of gossip where that is taken, else those of an edge.
+/// Settings of an accepted connection until its protocol is known: those of gossip where that is taken, else those of an idle edge.
 pub(crate) fn accepted(protocols: &[Protocol]) -> Arc<TransportConfig> {
-    Arc::new(bounded(protocols.contains(&Protocol::Gossip)))
+    let is_gossip = protocols.contains(&Protocol::Gossip);
+    let mut config = bounded(is_gossip);
+    if !is_gossip {
+        config.max_concurrent_bidi_streams(IDLE_STREAMS_MAX.into());
+    }
+    Arc::new(config)
+}
+
+/// Raises the number of streams that a busy edge may have open.
+pub(crate) fn widen_for_edge(connection: &quinn::Connection) {
+    connection.set_max_concurrent_bi_streams(EDGE_STREAMS_MAX.into());
 }
 
 /// Raises an accepted connection's bounds once it has turned out to be a server's.

@@ -3,12 +3,16 @@
 //! A dialler wants a server of one region, below its own anchors or below a root known by fingerprint. A listener takes any chain
 //! below its anchors, an expired one or none too: nothing here knows the protocol that was chosen, so [`crate::peer`] decides after
 //! the handshake who may stay.
+//!
+//! A chain of drover's own making that has not begun tells that this machine's clock is behind: authorities make nothing for later.
+//! It is judged as of its beginning, so that clocks that were set back keep nobody apart. Own authorities may make certificates for
+//! later, and theirs wait for their time.
 
 use std::fmt;
 use std::sync::Arc;
 
 use drover_certs::identity::role_name;
-use drover_certs::presented::{read_end, read_identity};
+use drover_certs::presented::{read_begin, read_end, read_identity};
 use drover_certs::{Fingerprint, Holder, RegionName, Role};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -107,6 +111,11 @@ impl RegionServer {
         RegionServer { believed, names, is_own, algorithms }
     }
 
+    /// The time to judge a chain at.
+    fn time(&self, now: UnixTime, end_entity: &CertificateDer<'_>, behind: &[CertificateDer<'_>]) -> UnixTime {
+        if self.is_own { now } else { begun(now, end_entity, behind) }
+    }
+
     fn stranger(&self, shown: &CertificateDer<'_>) -> Stranger {
         let is_theirs_own = read_identity(shown).is_err() && Holder::of_own(shown).is_ok();
         match (self.is_own, is_theirs_own) {
@@ -143,6 +152,7 @@ impl ServerCertVerifier for RegionServer {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let roots = self.roots(intermediates)?;
         let algorithms = self.algorithms.all;
+        let now = self.time(now, end_entity, intermediates);
         verify_server_cert_signed_by_trust_anchor(&certificate, &roots, intermediates, now, algorithms).map_err(
             |error| match error {
                 // Authorities of one name with different keys are strangers as well.
@@ -205,6 +215,7 @@ impl ClientCertVerifier for Callers {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let trust = self.trust.current().ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+        let now = if trust.is_own() { now } else { begun(now, end_entity, intermediates) };
         let judged = trust.callers.verify_client_cert(end_entity, intermediates, now);
         let Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) =
             judged
@@ -239,6 +250,12 @@ impl ClientCertVerifier for Callers {
     }
 }
 
+/// Now, or when the last of these certificates begins. What a stranger adds to a chain only makes the rest of it older.
+fn begun(now: UnixTime, end_entity: &CertificateDer<'_>, behind: &[CertificateDer<'_>]) -> UnixTime {
+    let chain = std::iter::once(end_entity).chain(behind);
+    chain.filter_map(|certificate| read_begin(certificate)).map(unix_time).fold(now, UnixTime::max)
+}
+
 fn refused(why: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
 }
@@ -248,7 +265,28 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::fixture::{authority, forged, region};
+    use crate::fixture::{DAY, HOUR, authority, forged, issued, region};
+
+    #[test]
+    fn a_chain_from_later_is_judged_as_of_its_beginning() {
+        let west = authority("west");
+        let (algorithms, begin) = (rustls::crypto::ring::default_provider().signature_verification_algorithms, SystemTime::now());
+        let judge = |is_own: bool, at: SystemTime| {
+            let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
+            let judge = RegionServer::new(Some(&region("west")), believed, is_own, algorithms);
+            let shown = issued(&west, Role::Server, "s1", begin, HOUR);
+            let dialled = ServerName::try_from("server.west.drover").unwrap();
+            let chain: Vec<CertificateDer<'_>> = shown.leaf().chain().to_vec();
+            judge.verify_server_cert(&chain[0], &chain[1..], &dialled, &[], unix_time(at)).is_ok()
+        };
+        // Before the leaf, before the region itself, and before everything.
+        for early in [begin - DAY, begin - 200 * DAY, SystemTime::UNIX_EPOCH] {
+            assert!(judge(false, early));
+            assert!(!judge(true, early), "people may have made it for later");
+        }
+        assert!(judge(false, begin) && judge(true, begin));
+        assert!(!judge(false, begin + DAY), "what has ended has ended");
+    }
 
     #[test]
     fn a_server_is_known_by_either_name_of_its_region() {

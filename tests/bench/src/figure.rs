@@ -34,6 +34,11 @@ impl Figure {
         }
     }
 
+    /// One value, measured once.
+    pub fn one(measure: impl Into<String>, product: &str, unit: &'static str, value: f64) -> Self {
+        Self::of(measure, product, unit, vec![value])
+    }
+
     /// The JSON line.
     pub fn to_json(&self) -> String {
         let Self { measure, product, p50, p99, n, unit } = self;
@@ -43,9 +48,9 @@ impl Figure {
 
 /// The table for people.
 pub fn table(figures: &[Figure]) -> String {
-    let mut text = format!("{:<34} {:<8} {:>12} {:>12} {:>6}  unit\n", "measure", "product", "p50", "p99", "n");
+    let mut text = format!("{:<46} {:<8} {:>12} {:>12} {:>6}  unit\n", "measure", "product", "p50", "p99", "n");
     for Figure { measure, product, p50, p99, n, unit } in figures {
-        text.push_str(&format!("{measure:<34} {product:<8} {p50:>12.3} {p99:>12.3} {n:>6}  {unit}\n"));
+        text.push_str(&format!("{measure:<46} {product:<8} {p50:>12.3} {p99:>12.3} {n:>6}  {unit}\n"));
     }
     text
 }

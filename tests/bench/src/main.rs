@@ -3,6 +3,7 @@
 //! ```text
 //! drover-bench list
 //! drover-bench parse
+//! drover-bench crowd 1000000 crowd.snap    (a large state for `drover operator snapshot restore`)
 //! drover-bench b4 b8 --binary target/release/drover --binary /path/to/nomad [--runs 50]
 //! ```
 //!
@@ -11,10 +12,18 @@
 //! limit probe runs before and after: a figure counts as a multiple of it, not alone.
 
 mod cluster;
+mod crowd;
+mod deeds;
 mod figure;
+mod fleet;
+mod guest;
+mod image;
 mod limits;
+mod loaded;
 mod measures;
 mod product;
+mod tokens;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +41,12 @@ struct Arguments {
 fn main() -> ExitCode {
     drover_harness::agent::end_agents_on_panic();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
+    let ran = match arguments.split_first() {
+        Some((first, words)) if first == deeds::WORD => deeds::run(words),
+        Some((first, words)) if first == crowd::WORD => crowd::run(words),
+        _ => run(&arguments),
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("drover-bench: {error:#}");

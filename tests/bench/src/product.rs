@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 /// The longest wait for anything.
 const WAIT_MAX: Duration = Duration::from_secs(120);
+/// Counts are asked for no more often: to ask costs the agent that is measured.
+const COUNT_PAUSE: Duration = Duration::from_millis(10);
+/// What an agent has for itself after a job's end, before it is measured again.
+const REST: Duration = Duration::from_millis(100);
 
 /// A program under measurement.
 #[derive(Clone, Debug)]
@@ -30,7 +34,21 @@ impl Product {
 
     /// An agent that is server and client, ready to run jobs.
     pub fn start(&self) -> Agent {
-        Agent::start(&self.binary, self.adapt(AgentConfig::both("bench")))
+        self.start_with("")
+    }
+
+    /// The same with more of a configuration.
+    pub fn start_with(&self, more: &str) -> Agent {
+        let mut config = AgentConfig::both("bench");
+        config.more.push_str(more);
+        Agent::start(&self.binary, self.adapt(config))
+    }
+
+    /// What runs a client alone: a program of its own where there is one beside this.
+    pub fn client_alone(&self) -> Self {
+        let edge = self.binary.with_file_name("drover-edge");
+        let has_own = self.name == "drover" && edge.is_file();
+        if has_own { Self { name: self.name.clone(), binary: edge } } else { self.clone() }
     }
 
     /// An agent's process, running; nothing is waited for.
@@ -45,6 +63,8 @@ impl Product {
 
     /// What a peer needs to start on loopback, without looking for a cloud around it. drover needs none of it.
     fn adapt(&self, mut config: AgentConfig) -> AgentConfig {
+        // As operators run it.
+        config.log_level = "INFO";
         if self.is_drover() {
             return config;
         }
@@ -60,6 +80,23 @@ impl Product {
         }
         config
     }
+}
+
+/// Settings of a client that has room for this many small tasks, whatever the machine has.
+pub const ROOM_FOR_MANY: &str = "client {\n  memory_total_mb = 262144\n  cpu_total_compute = 200000\n}\n";
+
+/// Why an agent's client can't run tasks of that driver.
+pub fn lacks_driver(client: &Client, driver: &str) -> anyhow::Result<Option<String>> {
+    let options = QueryOptions::default();
+    let nodes = client.read::<Value>("/v1/nodes", &options)?.value;
+    let id = nodes[0]["ID"].as_str().context("the agent has no node")?.to_owned();
+    let node = client.read::<Value>(&format!("/v1/node/{id}"), &options)?.value;
+    let said = &node["Drivers"][driver];
+    if said["Healthy"] == true {
+        return Ok(None);
+    }
+    let why = said["HealthDescription"].as_str().filter(|text| !text.is_empty()).unwrap_or("it has none");
+    Ok(Some(format!("driver {driver}: {why}")))
 }
 
 /// A job of one group with one task that runs a command.
@@ -86,7 +123,33 @@ pub fn register(client: &Client, job: &Value) -> anyhow::Result<()> {
 
 /// Stops and forgets a job.
 pub fn purge(client: &Client, id: &str) -> anyhow::Result<()> {
-    client.delete::<Value>(&format!("/v1/job/{id}?purge=true"), &QueryOptions::default())?;
+    client.delete::<Value>(&format!("/v1/job/{id}"), &QueryOptions::default().with("purge", "true"))?;
+    Ok(())
+}
+
+/// Stops a job and waits until nothing of it runs: what comes next shall not pay for its end.
+pub fn stop_and_rest(client: &Client, id: &str) -> anyhow::Result<()> {
+    let allocs = client.read::<Value>(&format!("/v1/job/{id}/allocations"), &QueryOptions::default())?.value;
+    purge(client, id)?;
+    let end = Instant::now() + WAIT_MAX;
+    for alloc in allocs.as_array().into_iter().flatten() {
+        let path = format!("/v1/allocation/{}", alloc["ID"].as_str().unwrap_or_default());
+        let mut index = 0;
+        loop {
+            let options = QueryOptions::after(index, Duration::from_secs(10));
+            // One that was collected meanwhile is not found.
+            let Ok(answer) = client.read::<Value>(&path, &options) else { break };
+            if matches!(answer.value["ClientStatus"].as_str(), Some("complete" | "failed" | "lost")) {
+                break;
+            }
+            if Instant::now() > end {
+                bail!("job {id} does not end: {}", answer.value["ClientStatus"]);
+            }
+            index = answer.meta.index.max(1);
+        }
+    }
+    // Its directories and processes go behind the report.
+    std::thread::sleep(REST);
     Ok(())
 }
 
@@ -108,9 +171,44 @@ pub fn wait_for_allocs(client: &Client, id: &str, status: &str, count: usize) ->
         let all_failed = !allocs.is_empty() && allocs.iter().all(has_failed);
         if Instant::now() > end || all_failed {
             let all: Vec<&str> = allocs.iter().filter_map(|alloc| alloc["ClientStatus"].as_str()).collect();
-            bail!("job {id}: {reached} of {count} allocs {status}; all: {all:?}");
+            let said = allocs.iter().find_map(|alloc| last_word(&alloc["TaskStates"])).unwrap_or_default();
+            bail!("job {id}: {reached} of {count} allocs {status}; all: {all:?}; {said}");
         }
         // Index 0 does not block: the first answer tells where to begin.
         index = answer.meta.index.max(1);
     }
+}
+
+/// What a driver said last of a start that failed.
+fn last_word(task_states: &Value) -> Option<String> {
+    let events = task_states.as_object()?.values().filter_map(|task| task["Events"].as_array()).flatten();
+    let failures = events.filter(|event| event["Type"] == "Driver Failure" || event["Type"] == "Setup Failure");
+    failures.filter_map(|event| event["DisplayMessage"].as_str()).last().map(str::to_owned)
+}
+
+/// Follows the counts of a job until so many of its allocs are there: a list of all of them would cost more than what is
+/// measured.
+pub fn wait_for_count(client: &Client, id: &str, word: &str, count: usize, patience: Duration) -> anyhow::Result<()> {
+    let end = Instant::now() + patience;
+    let mut index = 0;
+    loop {
+        let options = QueryOptions::after(index, Duration::from_secs(10));
+        let answer = client.read::<Value>(&format!("/v1/job/{id}/summary"), &options)?;
+        let groups = answer.value["Summary"].as_object().cloned().unwrap_or_default();
+        let sum = |word: &str| groups.values().filter_map(|group| group[word].as_u64()).sum::<u64>();
+        if sum(word) >= count as u64 {
+            return Ok(());
+        }
+        if Instant::now() > end || sum("Failed") > 0 {
+            bail!("job {id}: {} of {count} {word}, {} failed", sum(word), sum("Failed"));
+        }
+        index = answer.meta.index.max(1);
+        std::thread::sleep(COUNT_PAUSE);
+    }
+}
+
+/// The id of a job's only alloc.
+pub fn only_alloc(client: &Client, id: &str) -> anyhow::Result<String> {
+    let allocs = client.read::<Value>(&format!("/v1/job/{id}/allocations"), &QueryOptions::default())?.value;
+    allocs[0]["ID"].as_str().map(str::to_owned).with_context(|| format!("job {id} has no alloc"))
 }

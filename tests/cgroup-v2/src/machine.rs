@@ -6,12 +6,26 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use crate::guest::{END, Guest};
 use crate::parts::Parts;
 
 /// More of a console is not read, in bytes.
 const CONSOLE_MAX: u64 = 4 << 20;
+/// What a machine has, in MiB: its files lie in it too.
+const MEMORY_MIB: &str = "1024";
 /// Lines read and not yet looked at; the machine waits when there are more.
 const LINES_MAX: usize = 1024;
+
+/// Boots a machine with that file tree and lets it run until its script has ended: [`Run::end`] is the script's exit code.
+///
+/// # Errors
+/// The emulator can't be started, or the disk takes no initramfs.
+pub fn boot(parts: &Parts, guest: &Guest, script: &str, deadline: Duration) -> io::Result<Run> {
+    let dir = tempfile::tempdir()?;
+    let initramfs = dir.path().join("initramfs");
+    guest.write(io::BufWriter::new(std::fs::File::create(&initramfs)?), script, deadline)?;
+    run(parts, &initramfs, END, deadline)
+}
 
 /// How a run went.
 #[derive(Debug)]
@@ -33,15 +47,16 @@ pub fn run(parts: &Parts, initramfs: &Path, end: &str, deadline: Duration) -> io
     let start = Instant::now();
     let mut emulator = Emulator(
         Command::new(&parts.qemu)
-            .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "512"])
+            .args(["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "qemu64,+rdrand", "-m", MEMORY_MIB])
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio"])
             .arg("-kernel")
             .arg(&parts.kernel)
             .arg("-initrd")
             .arg(initramfs)
+            // A machine without devices has no other source of random numbers than its processor.
             // Of the kernel only a panic is heard, and that ends the machine at once: `-no-reboot` makes a stop of the reboot.
-            .args(["-append", "console=ttyS0 loglevel=1 panic=-1"])
+            .args(["-append", "console=ttyS0 loglevel=1 panic=-1 random.trust_cpu=on"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?,

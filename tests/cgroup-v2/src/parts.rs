@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::guest::Guest;
+use crate::systemd::Systemd;
+
 /// The programs and the kernel of a machine, all of this host's architecture.
 #[derive(Debug)]
 pub struct Parts {
@@ -11,14 +14,17 @@ pub struct Parts {
     pub busybox: PathBuf,
     /// A kernel image, which is only read.
     pub kernel: PathBuf,
+    /// What `cargo gate packages` has put beside it.
+    built: PathBuf,
 }
 
 impl Parts {
-    /// Finds them; the kernel is a `vmlinuz-…` in a directory that `cargo gate packages` fills.
+    /// Finds them; `built` is the target's folder, where `cargo gate packages` keeps what it gets.
     ///
     /// # Errors
     /// What is missing, and how it comes.
-    pub fn find(kernels: &Path) -> Result<Self, String> {
+    pub fn find(built: &Path) -> Result<Self, String> {
+        let kernels = built.join("guest-kernel");
         if std::env::consts::ARCH != "x86_64" {
             return Err(format!("the machine is an x86_64, this is {}", std::env::consts::ARCH));
         }
@@ -30,10 +36,48 @@ impl Parts {
                 busybox.display()
             ));
         }
-        let kernel = kernel(kernels)
+        let kernel = kernel(&kernels)
             .ok_or_else(|| format!("no kernel in {}; `cargo gate packages` gets one", kernels.display()))?;
-        Ok(Self { qemu, busybox, kernel })
+        Ok(Self { qemu, busybox, kernel, built: built.to_owned() })
     }
+
+    /// A module of the kernel.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn module(&self, name: &str) -> Result<Vec<u8>, String> {
+        let path = self.built.join("guest-kernel/modules").join(format!("{name}.ko"));
+        std::fs::read(&path).map_err(|error| format!("{}: {error}; `cargo gate packages` gets it", path.display()))
+    }
+
+    /// A machine with busybox and no more.
+    ///
+    /// # Errors
+    /// Busybox can't be read.
+    pub fn guest(&self) -> Result<Guest, String> {
+        let busybox = std::fs::read(&self.busybox);
+        Ok(Guest::new(busybox.map_err(|error| format!("{}: {error}", self.busybox.display()))?))
+    }
+
+    /// A service manager.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn systemd(&self) -> Result<Systemd, String> {
+        Systemd::find(&self.built.join("guest-systemd"))
+    }
+}
+
+/// A program without what only a debugger needs: a machine keeps its files in memory.
+///
+/// # Errors
+/// It can't be read.
+pub fn stripped(program: &Path) -> Result<Vec<u8>, String> {
+    let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let small = dir.path().join("small");
+    let done = std::process::Command::new("strip").arg("-o").arg(&small).arg(program).status();
+    let file = if done.is_ok_and(|status| status.success()) { &small } else { program };
+    std::fs::read(file).map_err(|error| format!("{}: {error}", program.display()))
 }
 
 fn program(name: &str, package: &str) -> Result<PathBuf, String> {

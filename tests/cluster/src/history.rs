@@ -1,7 +1,7 @@
 //! Clients that compare and set registers and remember what they were told, for a check of their history.
 //!
 //! A register is a job: its metadata is the value, `EnforceIndex` the comparison. Every value is written once, so an index stands
-//! for a value.
+//! for a value. It is a job that waits to be dispatched: a write of it is one entry of the log and nothing more, no eval and no plan.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -84,7 +84,7 @@ impl History {
             let client = place.client();
             for register in 0..registers * count {
                 let id = history.id(register);
-                let body = json!({ "Job": small_job(&id, "0") });
+                let body = json!({ "Job": register_of(&id, 0) });
                 // Sent again it changes nothing.
                 let write = || client.write::<Value>("/v1/jobs", &body, &QueryOptions::default());
                 wait_for("a register", WHOLE_MAX, || write().map_err(|error| error.to_string()));
@@ -248,6 +248,14 @@ impl History {
     }
 }
 
+/// A register with that value.
+fn register_of(id: &str, value: u64) -> Value {
+    let mut job = small_job(id, &value.to_string());
+    job["Type"] = json!("batch");
+    job["ParameterizedJob"] = json!({});
+    job
+}
+
 enum Swap {
     Done(u64),
     Kept,
@@ -255,7 +263,7 @@ enum Swap {
 }
 
 fn swap(api: &Client, id: &str, index: u64, value: u64) -> Swap {
-    let body = json!({ "Job": small_job(id, &value.to_string()), "EnforceIndex": true, "JobModifyIndex": index });
+    let body = json!({ "Job": register_of(id, value), "EnforceIndex": true, "JobModifyIndex": index });
     match api.write::<Value>("/v1/jobs", &body, &QueryOptions::default()) {
         Ok(answer) => answer.value["JobModifyIndex"].as_u64().map_or(Swap::Unknown, Swap::Done),
         Err(Error::Refused { body, .. }) if body.contains("Enforcing job modify index") => Swap::Kept,

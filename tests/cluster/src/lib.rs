@@ -3,7 +3,9 @@
 pub mod acked;
 pub mod cli;
 pub mod dice;
+pub mod guest;
 pub mod history;
+pub mod image_server;
 pub mod jobs;
 pub mod region;
 pub mod room;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use drover_cluster::cli::drover_ok;
 use drover_cluster::jobs::{SETTLE_MAX, allocs, job_text, shell, text, wait_for_status, write};
@@ -148,4 +150,31 @@ fn tasks_outlive_a_restart_and_the_job_is_still_there() {
     assert_eq!(before, after);
     assert!(pids.iter().all(|pid| is_running(*pid)), "a task was started anew");
     assert_eq!(allocs(&agent, "count").len(), 2);
+}
+
+/// What holds for root holds for a user without cgroups: this same program once more, with directories of its own.
+#[test]
+fn the_same_holds_for_a_plain_user() {
+    const USER: u32 = 1000;
+    const CASES: [&str; 2] = ["tasks_outlive_a_killed_agent", "tasks_outlive_a_restart_and_the_job_is_still_there"];
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: becoming another user needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(USER), Some(USER)).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("--exact").args(CASES).current_dir(dir.path()).uid(USER).gid(USER);
+    command.env("HOME", dir.path()).env("TMPDIR", dir.path()).env_remove("XDG_RUNTIME_DIR");
+    match command.output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("2 passed"), "{output:#?}");
+        }
+        // A build below somebody's home directory.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            println!("skipped: another user can't reach what was built");
+        }
+        Err(error) => panic!("{error}"),
+    }
 }

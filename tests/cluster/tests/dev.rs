@@ -27,13 +27,24 @@ fn in_namespace(agent: u32, dir: &Path, args: &[&str]) -> Output {
 }
 
 /// The agent itself: `unshare` execs the shell, which execs the agent, so the id stays.
-fn spawn(dir: &Path) -> Child {
+fn spawn(dir: &Path, user: Option<u32>) -> Child {
     let log = std::fs::File::create(dir.join("agent.log")).unwrap();
-    let script = "mount -t tmpfs none /run && ip link set lo up && exec \"$0\" agent -dev";
+    let become_user = user.map(|user| {
+        std::os::unix::fs::chown(dir, Some(user), Some(user)).unwrap();
+        format!("setpriv --reuid={user} --regid={user} --clear-groups")
+    });
+    // What was built may be where that user can't look.
+    let script = format!(
+        "mount -t tmpfs none /run && mkdir /run/drover-built && mount --bind \"$0\" /run/drover-built && \
+         ip link set lo up && exec {} /run/drover-built/drover agent -dev",
+        become_user.unwrap_or_default()
+    );
     Command::new("unshare")
-        .args(["--net", "--mount", "sh", "-c", script])
-        .arg(binary("drover"))
+        .args(["--net", "--mount", "sh", "-c", &script])
+        .arg(binary("drover").parent().unwrap())
         .env("TMPDIR", dir)
+        .env("HOME", dir)
+        .env_remove("XDG_RUNTIME_DIR")
         .current_dir(dir)
         .stdin(Stdio::null())
         .stderr(log.try_clone().unwrap())
@@ -44,12 +55,21 @@ fn spawn(dir: &Path) -> Child {
 
 #[test]
 fn dev_runs_a_job_and_leaves_nothing_behind() {
+    runs_jobs_and_leaves_nothing_behind(None, &["one", "two"]);
+}
+
+#[test]
+fn dev_does_so_as_a_plain_user_and_says_what_it_lacks() {
+    runs_jobs_and_leaves_nothing_behind(Some(1000), &["two"]);
+}
+
+fn runs_jobs_and_leaves_nothing_behind(user: Option<u32>, jobs: &[&str]) {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: a network namespace of its own needs root");
         return;
     }
     let dir = tempfile::Builder::new().prefix("drover-dev-").tempdir().unwrap();
-    let mut agent = spawn(dir.path());
+    let mut agent = spawn(dir.path(), user);
     let log = || std::fs::read_to_string(dir.path().join("agent.log")).unwrap_or_default();
     wait_for("a ready node", WAIT, || {
         let said = said(in_namespace(agent.id(), dir.path(), &["node", "status"]));
@@ -59,17 +79,23 @@ fn dev_runs_a_job_and_leaves_nothing_behind() {
     let script = "echo $$ > pid; sleep 300";
     write(dir.path(), "one.nomad.hcl", &job_text("one", "service", 1, "exec", &shell("sleep 300")));
     write(dir.path(), "two.nomad.hcl", &job_text("two", "service", 1, "raw_exec", &shell(script)));
-    for name in ["one", "two"] {
+    for name in jobs {
         let file = format!("{name}.nomad.hcl");
         let said = said(in_namespace(agent.id(), dir.path(), &["job", "run", "-detach", &file]));
         assert_eq!(said.code, 0, "{said:#?}");
     }
     wait_for("both jobs running", WAIT, || {
-        let running = ["one", "two"].iter().all(|name| {
+        let running = jobs.iter().all(|name| {
             said(in_namespace(agent.id(), dir.path(), &["job", "allocs", name])).stdout.contains("running")
         });
         if running { Ok(()) } else { Err(log()) }
     });
+    if user.is_some() {
+        let said = said(in_namespace(agent.id(), dir.path(), &["node", "status", "-self", "-verbose"])).stdout;
+        assert!(said.contains("Driver must run as root"), "{said}");
+        assert!(said.contains("without limits of cores, cpu, memory, processes"), "{said}");
+        assert!(said.contains("os.cgroups.unenforced.memory"), "{said}");
+    }
     let before = processes::naming(dir.path());
     assert!(!before.is_empty(), "no process names the directory: the test would see nothing");
     processes::signal(agent.id(), Signal::INT);

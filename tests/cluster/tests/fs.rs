@@ -59,3 +59,87 @@ fn files_are_listed_read_and_followed() {
     assert!(host.contains("Disk Stats") && host.contains("cpu0"), "{host}");
     drover_ok(&address, &dir, &["job", "stop", "-purge", "-detach", "files"]);
 }
+
+/// What must not be seen by way of any path.
+const OUTSIDE: &str = "OUTSIDE-OF-THE-ALLOC";
+/// Its size, which no file inside has.
+const OUTSIDE_BYTES: usize = 77_777;
+
+/// The whole answer to a request, whatever it is.
+fn raw(agent: &Agent, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", agent.config().http)).unwrap();
+    stream.set_read_timeout(Some(SETTLE_MAX)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn escaped(name: &str) -> String {
+    name.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// `DROVER_PATHS=5000` asks for as many names by each route; what resolves them has 5,000 and swapped links beside its code.
+#[test]
+fn hostile_names_lead_nowhere_by_any_route() {
+    let agent = Agent::start(&binary("drover"), AgentConfig::both("paths"));
+    let (address, dir) = (agent.address(), agent.dir().to_path_buf());
+    std::fs::create_dir(dir.join("outside")).unwrap();
+    std::fs::write(dir.join("outside/hidden"), OUTSIDE.repeat(OUTSIDE_BYTES).split_at(OUTSIDE_BYTES).0).unwrap();
+    let outside = dir.join("outside").display().to_string();
+    let script = format!(
+        "echo hello > local/f; ln -s {outside} local/abs; ln -s ../../../../../outside local/rel; ln -s abs local/chain; \
+         ln -s /proc/self/root local/magic; ln -s {outside}/hidden ../alloc/logs/x.stdout.0; sleep 1000"
+    );
+    write(&dir, "paths.nomad.hcl", &job_text("paths", "service", 1, "raw_exec", &shell(&script)));
+    drover_ok(&address, &dir, &["job", "run", "-detach", "paths.nomad.hcl"]);
+    let alloc = text(&wait_for_status(&agent, "paths", "running", 1)[0], "ID").to_owned();
+    wait_for("the links", SETTLE_MAX, || {
+        let logs = dir.join("data/alloc").join(&alloc).join("alloc/logs/x.stdout.0");
+        logs.symlink_metadata().map(drop).map_err(|error| error.to_string())
+    });
+    let mut dice = drover_cluster::dice::Dice::of_environment("hostile names");
+    let ways =
+        ["", "/", "../", "/../../", "work/local/abs/", "work/local/rel/", "work/local/chain/", "work/local/magic/"];
+    let parts = [
+        "..", ".", "", "work", "local", "abs", "rel", "chain", "magic", "hidden", "outside", "f", "\0", "%2e%2e",
+        "\u{202e}", "etc", "passwd",
+    ];
+    let mut names = vec![
+        "work/local/abs/hidden".to_owned(),
+        "work/local/rel/hidden".to_owned(),
+        "work/local/chain".to_owned(),
+        "work/local/abs".to_owned(),
+        "../../../outside/hidden".to_owned(),
+        format!("{outside}/hidden"),
+        format!("work/local/magic{outside}/hidden"),
+        "alloc/logs/x.stdout.0".to_owned(),
+        "x".repeat(5000),
+    ];
+    while names.len() < drover_cluster::dice::size("DROVER_PATHS", 200) {
+        let way = ways[dice.roll(ways.len())];
+        let rest: Vec<&str> = (0..1 + dice.roll(6)).map(|_| parts[dice.roll(parts.len())]).collect();
+        names.push(format!("{way}{}", rest.join("/")));
+    }
+    let answers = |path: &str| {
+        let path = escaped(path);
+        [
+            format!("ls/{alloc}?path={path}"),
+            format!("stat/{alloc}?path={path}"),
+            format!("cat/{alloc}?path={path}"),
+            format!("readat/{alloc}?path={path}&offset=0&limit=100000"),
+            format!("stream/{alloc}?path={path}&follow=false&plain=true"),
+            format!("logs/{alloc}?task={path}&type=stdout&plain=true"),
+        ]
+        .map(|route| (raw(&agent, &format!("/v1/client/fs/{route}")), route))
+    };
+    assert!(answers("work/local/f")[2].0.contains("hello"), "an honest name is answered");
+    for name in names.iter().map(String::as_str).chain(["x"]) {
+        for (answer, route) in answers(name) {
+            let is_seen = [OUTSIDE, "\"hidden\"", &format!("\"Size\":{OUTSIDE_BYTES}"), "root:x:0:0"];
+            assert!(is_seen.iter().all(|word| !answer.contains(word)), "{name:?} by {route}: {answer}");
+        }
+    }
+    drover_ok(&address, &dir, &["job", "stop", "-purge", "-detach", "paths"]);
+}

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use drover_cluster::acked::{Acked, write};
@@ -12,10 +14,13 @@ use drover_cluster::dice::{Dice, size};
 use drover_cluster::writers::{JOBS, missing};
 use drover_harness::binaries::binary;
 use drover_harness::journal::{Journal, Step, Unsynced};
-use drover_harness::{Agent, AgentConfig, RecordedDisk, wait_for};
+use drover_harness::wires::Door;
+use drover_harness::{Agent, AgentConfig, RecordedDisk, Wires, wait_for};
 use rustix::process::Signal;
 
 const WRITERS: usize = 4;
+/// Servers that are started at once after cuts, each in a network of its own: they all have the same ports.
+const AT_ONCE: usize = 3;
 /// Writes of one life of the server; with what follows from each of them, more than one snapshot.
 const WRITES: usize = 700;
 /// The longest wait for a server after a cut.
@@ -96,20 +101,37 @@ fn what_was_acknowledged_survives_a_power_cut_anywhere() {
     }
     println!("{} steps, {} of the first start: {kinds:?}", recorded.journal.len(), recorded.first_start);
     let begin = Instant::now();
-    let mut failures = Vec::new();
-    for (turn, place) in places(&recorded, count, &mut dice).into_iter().enumerate() {
-        let unsynced = match turn % 3 {
-            0 => Unsynced::Lost,
-            1 => Unsynced::Kept,
-            _ => Unsynced::Some(Dice::new(dice.roll(usize::MAX) as u64)),
-        };
-        if let Err(failure) = survives(&recorded, place, unsynced.clone()) {
-            println!("cut {turn} before step {place}, {unsynced:?}: {failure}");
-            println!("{:#?}", recorded.journal.cut(place, unsynced.clone()).paths());
-            failures.push((place, unsynced));
+    // Rolled before anything runs at once: a seed has them again.
+    let cuts: Vec<(usize, Unsynced)> = places(&recorded, count, &mut dice)
+        .into_iter()
+        .enumerate()
+        .map(|(turn, place)| match turn % 3 {
+            0 => (place, Unsynced::Lost),
+            1 => (place, Unsynced::Kept),
+            _ => (place, Unsynced::Some(Dice::new(dice.roll(usize::MAX) as u64))),
+        })
+        .collect();
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let networks = Wires::new(AT_ONCE).expect("root, who has recorded, makes networks");
+    let look = |door: Door| {
+        door.enter();
+        while let Some((place, unsynced)) = cuts.get(next.fetch_add(1, Ordering::SeqCst)) {
+            if let Err(failure) = survives(&recorded, *place, unsynced.clone()) {
+                println!("cut before step {place}, {unsynced:?}: {failure}");
+                println!("{:#?}", recorded.journal.cut(*place, unsynced.clone()).paths());
+                failures.lock().unwrap().push((*place, unsynced.clone()));
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        let look = &look;
+        for number in 0..AT_ONCE {
+            let door = networks.door(number);
+            scope.spawn(move || look(door));
+        }
+    });
     println!("{count} cuts in {:?}", begin.elapsed());
+    let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {count}: {failures:?}", failures.len());
 }
 

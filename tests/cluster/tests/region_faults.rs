@@ -12,11 +12,23 @@ use drover_cluster::writers::{Writers, read_back};
 /// Writes between two faults.
 const STEADY: usize = 20;
 
+/// Regions that lose processes at once: most of the time of each is waiting for a leader, and for servers to vote again.
+const REGIONS: usize = 2;
+
 #[test]
 fn no_acknowledged_write_is_lost_to_kills() {
     let kills = size("DROVER_KILLS", 30);
     let mut dice = Dice::of_environment("kills");
-    let mut region = Region::start("faults-kills", 3);
+    std::thread::scope(|scope| {
+        for number in 0..REGIONS {
+            let dice = Dice::new(dice.roll(usize::MAX) as u64);
+            scope.spawn(move || kill(&format!("faults-kills{number}"), kills.div_ceil(REGIONS), dice));
+        }
+    });
+}
+
+fn kill(name: &str, kills: usize, mut dice: Dice) {
+    let mut region = Region::start(name, 3);
     let writers = Writers::start(&region);
     let (begin, mut killed, mut round) = (Instant::now(), 0, 0);
     while killed < kills {
@@ -36,11 +48,11 @@ fn no_acknowledged_write_is_lost_to_kills() {
         victims.iter().for_each(|number| region.start_again(*number));
         // Whoever was gone for some seconds was taken out by autopilot: until it votes again, two are all there are.
         region.wait_until_whole();
-        println!("{killed} kills, {} writes, {:?}", writers.count(), begin.elapsed());
+        println!("{name}: {killed} kills, {} writes, {:?}", writers.count(), begin.elapsed());
     }
     writers.wait_for_more(STEADY, &region);
     let written = writers.stop();
-    println!("{killed} kills in {:?}", begin.elapsed());
+    println!("{name}: {killed} kills in {:?}", begin.elapsed());
     read_back(&region, &written);
 }
 

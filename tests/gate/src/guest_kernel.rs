@@ -1,4 +1,5 @@
-//! The kernel that `tests/cgroup-v2` boots: Debian's for cloud machines, unpacked next to what is built and not installed.
+//! The kernel that `tests/cgroup-v2` boots, and some modules of it: Debian's for cloud machines, unpacked next to what is built
+//! and not installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,15 +7,30 @@ use std::process::Command;
 use crate::{packages, stages};
 
 /// What is skipped without it.
-pub const SKIPPED: &str = "the supervisor's suite on cgroup v2";
+pub const SKIPPED: &str = "the edge on cgroup v2 and under a service manager";
 
 /// The package that names the newest one.
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
+/// The modules that are kept, by their directory in the package and the beginning of their names.
+const MODULES: &[(&str, &str)] = &[
+    ("fs/overlayfs", "overlay"),
+    ("drivers/net", "veth"),
+    ("net/802", "stp"),
+    ("net/llc", "llc"),
+    ("net/bridge", "bridge"),
+    ("net/netfilter", "nf_"),
+    ("net/netfilter", "nft_"),
+    ("net/netfilter", "nfnetlink"),
+    ("net/ipv4/netfilter", "nf_"),
+    ("net/ipv6/netfilter", "nf_"),
+    ("lib", "libcrc32c"),
+];
+
 /// Gets the kernel once; later runs find it. What stands in the way skips a test and is no failure.
 pub fn get() -> Result<(), String> {
     let dir = stages::target()?.join("guest-kernel");
-    if let Some(image) = image(&dir) {
+    if let Some(image) = image(&dir).filter(|_| dir.join("modules/overlay.ko").exists()) {
         println!("the guest's kernel is there: {}", image.display());
         return Ok(());
     }
@@ -46,12 +62,32 @@ fn download(dir: &Path) -> Result<(), String> {
     });
     let kept = found.and_then(|image| {
         let name = image.file_name().ok_or("the kernel has no name")?;
+        keep_modules(&work, &dir.join("modules"))?;
         let kept = dir.join(name);
         std::fs::rename(&image, &kept).map_err(|e| format!("{}: {e}", kept.display()))?;
         Ok(kept)
     });
     let _ = std::fs::remove_dir_all(&work);
     println!("the guest's kernel: {}", kept?.display());
+    Ok(())
+}
+
+/// Keeps the modules of interest, all in one directory.
+fn keep_modules(unpacked: &Path, kept: &Path) -> Result<(), String> {
+    let failed = |path: &Path| format!("modules in {}", path.display());
+    let all = unpacked.join("lib/modules");
+    let mut versions = std::fs::read_dir(&all).map_err(|e| format!("{}: {e}", failed(&all)))?.flatten();
+    let kernel = versions.next().ok_or_else(|| failed(&all))?.path().join("kernel");
+    let _ = std::fs::remove_dir_all(kept);
+    std::fs::create_dir_all(kept).map_err(|e| format!("{}: {e}", failed(kept)))?;
+    for (dir, prefix) in MODULES {
+        for file in std::fs::read_dir(kernel.join(dir)).into_iter().flatten().flatten() {
+            let name = file.file_name();
+            if name.to_string_lossy().starts_with(prefix) && file.path().extension().is_some_and(|end| end == "ko") {
+                std::fs::copy(file.path(), kept.join(&name)).map_err(|e| format!("{}: {e}", failed(kept)))?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -75,7 +111,7 @@ fn unpack_newest(work: &Path) -> Result<PathBuf, String> {
     image(&work.join("boot")).ok_or_else(|| format!("{package} holds no kernel"))
 }
 
-fn output(program: &str, arguments: &[&str], dir: &Path) -> Result<String, String> {
+pub fn output(program: &str, arguments: &[&str], dir: &Path) -> Result<String, String> {
     let output =
         Command::new(program).args(arguments).current_dir(dir).output().map_err(|e| format!("{program}: {e}"))?;
     if output.status.success() {

@@ -3,7 +3,9 @@
 //!
 //! `cargo gate STAGE…` runs only those.
 
+mod edge_size;
 mod guest_kernel;
+mod guest_systemd;
 mod packages;
 mod stages;
 

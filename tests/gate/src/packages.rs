@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::guest_kernel;
+use crate::{guest_kernel, guest_systemd};
 
 /// A program, the package that brings it, and what is skipped without it.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("gcc", "gcc", "nothing builds: ring and zstd are compiled from C"),
     ("ip", "iproute2", "tests in network namespaces of their own"),
-    ("readelf", "binutils", "the proof that drover-edge is static"),
+    ("readelf", "binutils", "the proof that drover-edge is static, and the edge under a service manager"),
     ("python3", "python3", "the count of routes, commands and flags"),
     ("qemu-system-x86_64", "qemu-system-x86", guest_kernel::SKIPPED),
     ("busybox", "busybox-static", guest_kernel::SKIPPED),
@@ -53,7 +53,8 @@ pub fn install() -> Result<(), String> {
     for (program, package, skipped) in missing.iter().filter(|(program, ..)| !is_there(program)) {
         println!("skipped: {skipped} (no {program}; as root on Debian, `apt-get install {package}`)");
     }
-    guest_kernel::get()
+    guest_kernel::get()?;
+    guest_systemd::get()
 }
 
 /// Runs apt-get, which then says only what went wrong.

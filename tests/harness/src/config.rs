@@ -19,6 +19,8 @@ pub struct AgentConfig {
     pub serf: u16,
     /// Servers it shall join, for a client.
     pub servers: Vec<String>,
+    /// How much it says in its log.
+    pub log_level: &'static str,
     /// More of the configuration, as text.
     pub more: String,
     /// The region; the usual one when empty.
@@ -41,8 +43,23 @@ impl AgentConfig {
         let more = "plugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n".to_owned();
         let (name, region) = (name.to_owned(), String::new());
         let (servers, joins, files) = (Vec::new(), Vec::new(), Vec::new());
-        let (server, client, bootstrap_expect) = (true, true, 1);
-        Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, files, ports }
+        let (server, client, bootstrap_expect, log_level) = (true, true, 1, "DEBUG");
+        Self {
+            name,
+            server,
+            client,
+            http,
+            rpc,
+            serf,
+            servers,
+            log_level,
+            more,
+            region,
+            bootstrap_expect,
+            joins,
+            files,
+            ports,
+        }
     }
 
     /// Servers that form one region together and know each other's gossip addresses.
@@ -70,8 +87,9 @@ impl AgentConfig {
     /// The file's text, with its data below `data_dir`.
     pub fn text(&self, data_dir: &str) -> String {
         let Self { name, server, client, http, rpc, serf, servers, more, region, bootstrap_expect, joins, .. } = self;
+        let log_level = self.log_level;
         let mut text = format!(
-            "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"DEBUG\"\n\
+            "name = \"{name}\"\ndata_dir = \"{data_dir}\"\nbind_addr = \"127.0.0.1\"\nlog_level = \"{log_level}\"\n\
              ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"
         );
         if !region.is_empty() {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,7 +37,18 @@ struct Shared {
     wake: Condvar,
     doors: Mutex<Vec<Arc<Door>>>,
     by_port: Mutex<BTreeMap<SocketAddr, usize>>,
+    packets: AtomicU64,
+    bytes: AtomicU64,
     stop: AtomicBool,
+}
+
+/// What has come to the doors, before the weather.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Packets, all ways.
+    pub packets: u64,
+    /// Bytes of payload in them.
+    pub bytes: u64,
 }
 
 /// The relay. Its threads end when this is dropped.
@@ -59,6 +70,8 @@ impl Relay {
             wake: Condvar::new(),
             doors: Mutex::default(),
             by_port: Mutex::default(),
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
         let relay = Self { shared: shared.clone(), threads: Mutex::default() };
@@ -92,6 +105,12 @@ impl Relay {
     /// Nothing is cut any more.
     pub fn heal(&self) {
         lock(&self.shared.sky).heal();
+    }
+
+    /// What was sent through it so far. Between two processes that send only to its doors that is all that they have sent.
+    pub fn carried(&self) -> Carried {
+        let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+        Carried { packets: count(&self.shared.packets), bytes: count(&self.shared.bytes) }
     }
 
     /// How many packets were lost so far.
@@ -143,6 +162,8 @@ impl Shared {
         while !self.stop.load(Ordering::SeqCst) {
             // A wait that is over, or the echo of a packet to a process that is not there now.
             let Ok((len, sender)) = door.socket.recv_from(&mut buffer) else { continue };
+            self.packets.fetch_add(1, Ordering::SeqCst);
+            self.bytes.fetch_add(len as u64, Ordering::SeqCst);
             let Some(from) = self.door_of(sender) else { continue };
             let from_owner = lock(&self.doors)[from].owner;
             // A stranger's packets are never cut.
@@ -215,5 +236,6 @@ mod tests {
         let (len, _) = two.recv_from(&mut buffer).unwrap();
         assert_eq!(&buffer[..len], b"found");
         assert_eq!(relay.dropped(), 1);
+        assert_eq!(relay.carried(), Carried { packets: 7, bytes: 5 + 3 + 3 + 2 + 4 + 5 + 5 });
     }
 }

@@ -1,5 +1,6 @@
 //! One node, whole: fields, events, resources given and used, allocs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_api_client::allocs::AllocStub;
@@ -8,6 +9,7 @@ use drover_api_client::{Client, Error, QueryOptions};
 use drover_model::time::format_duration;
 
 use crate::call::{Call, Doing, Outcome};
+use crate::commands::node_devices;
 use crate::commands::node_status::running;
 use crate::output::alloc_table;
 use crate::output::quantity::{bytes, mebibytes, percent};
@@ -51,22 +53,34 @@ pub fn show(call: &mut Call, client: &Client, node_id: &str) -> Outcome {
         if let Some(stats) = &stats {
             call.ui.section("Allocation Resource Utilization", &used_by_allocs(client, &node, &allocs));
             call.ui.section("Host Resource Utilization", &used_by_host(&node, stats));
+            if let Some(devices) = node_devices::utilization(&node, stats) {
+                call.ui.section("Device Resource Utilization", &devices);
+            }
             if call.flags.is_on("stats") {
                 host_stats(call.ui, stats);
+                if let Some(devices) = node_devices::stats(stats) {
+                    call.ui.section("Device Stats", &devices);
+                }
             }
         }
     }
     call.ui.section("Allocations", &alloc_table::allocs(&allocs, verbose, &call.ui.clock));
     if verbose && !is_short {
-        for (title, entries) in [("Attributes", &node.attributes), ("Meta", &node.meta)] {
-            let mut fields = Fields::new();
-            for (key, value) in entries {
-                fields.add(key.as_str(), value.as_str());
-            }
-            call.ui.section(title, &fields.text());
+        call.ui.section("Attributes", &entries(&node.attributes));
+        if let Some(devices) = node_devices::attributes(&node) {
+            call.ui.section("Device Group Attributes", &devices);
         }
+        call.ui.section("Meta", &entries(&node.meta));
     }
     Ok(0)
+}
+
+fn entries(entries: &BTreeMap<String, String>) -> String {
+    let mut fields = Fields::new();
+    for (key, value) in entries {
+        fields.add(key.as_str(), value.as_str());
+    }
+    fields.text()
 }
 
 /// None when they cannot be had: the rest is worth showing without.

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use drover_api_client::QueryOptions;
-use drover_server::snapshots::{SNAPSHOT_BYTES_MAX, SnapshotInfo, State, file_digest, read_snapshot};
+use drover_server::snapshots::{SNAPSHOT_BYTES_MAX, SnapshotInfo, State, check_snapshot, file_digest, read_snapshot};
 
 use crate::call::{Call, Failure, Outcome, fail};
 use crate::flags::switch;
@@ -100,7 +100,7 @@ fn restore(call: &mut Call) -> Outcome {
     let length = file.metadata().map_err(unopened)?.len();
     // What is wrong with the file is told before it is sent.
     let refused = |error: &dyn std::fmt::Display| Failure::Error(format!("Failed to restore snapshot: {error}"));
-    read_snapshot(file.try_clone().map_err(unopened)?).map_err(|error| refused(&error))?;
+    check_snapshot(file.try_clone().map_err(unopened)?).map_err(|error| refused(&error))?;
     call.client()?.restore_snapshot(file, length, &QueryOptions::default()).map_err(|error| refused(&error))?;
     call.ui.out("Snapshot Restored");
     Ok(0)

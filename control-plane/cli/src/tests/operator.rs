@@ -162,6 +162,38 @@ Modify Index                      = 5",
 }
 
 #[test]
+fn allocations_are_placed_otherwise() {
+    let config = || {
+        json(j!({ "SchedulerConfig": {
+            "SchedulerAlgorithm": "binpack", "ModifyIndex": 5, "PreemptionConfig": { "BatchSchedulerEnabled": false },
+        }}))
+    };
+    let path = "GET /v1/operator/scheduler/configuration";
+    let updated = |updated: bool| json(j!({ "Index": 9, "Updated": updated }));
+    let agent = Agent::start(&[
+        (path, vec![config(), config(), config(), config()]),
+        (
+            "PUT /v1/operator/scheduler/configuration?cas=5",
+            vec![updated(true), updated(false), text(400, "invalid scheduler algorithm: nope")],
+        ),
+    ]);
+    agent
+        .run("operator scheduler set-config -scheduler-algorithm=spread -pause-eval-broker true")
+        .printed("Scheduler configuration updated!");
+    let sent = &agent.asked()[1];
+    assert!(sent.contains("\"SchedulerAlgorithm\":\"spread\"") && sent.contains("\"PauseEvalBroker\":true"), "{sent}");
+    agent
+        .run("operator scheduler set-config -check-index 5 -scheduler-algorithm spread")
+        .failed("Scheduler configuration could not be atomically updated, please try again");
+    agent.run("operator scheduler set-config -scheduler-algorithm=nope").failed(
+        "Error setting scheduler configuration: Unexpected response code: 400 (invalid scheduler algorithm: nope)",
+    );
+    agent
+        .run("operator scheduler set-config -check-index 1 -memory-oversubscription=true")
+        .failed("Error performing check index set: check-index 1 does not match does not match current state value 5");
+}
+
+#[test]
 fn a_node_is_opened_and_closed() {
     let id = "4f2b771a-cdb5-281b-868a-8915203016a2";
     let path = format!("PUT /v1/node/{id}/eligibility");

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{consul, int, int_of, items, items_of, text, text_of};
 use crate::multierror::nested;
+use crate::surroundings::Surroundings;
 
 /// The warnings of a job whose defaults are filled, by the places that they have in its answer.
 #[derive(Default)]
@@ -35,7 +36,7 @@ impl Warnings {
     }
 
     /// All of them, one text each, once every group was looked at.
-    pub fn end(self, job: &Map<String, Value>) -> Vec<String> {
+    pub fn end(self, job: &Map<String, Value>, surroundings: &Surroundings) -> Vec<String> {
         let mut warnings = self.groups;
         warnings.extend(self.delays);
         if self.is_any_promoted && self.is_any_waiting {
@@ -45,7 +46,9 @@ impl Warnings {
             warnings.push("cron is deprecated and may be removed in a future release. Use crons instead".to_owned());
         }
         warnings.extend(self.of_vault);
-        warnings.extend(self.memory);
+        if !surroundings.has_memory_oversubscription {
+            warnings.extend(self.memory);
+        }
         warnings.iter_mut().for_each(|warning| warning.truncate(warning.trim_end().len()));
         warnings
     }

@@ -49,7 +49,10 @@ impl Region {
     fn settle(&mut self, seconds: u64) -> Vec<Command> {
         let mut all = Vec::new();
         for _ in 0..4 {
-            let commands = step(&self.snapshot(), at(seconds), self.state.index());
+            let (snapshot, now) = (self.snapshot(), Moment::from(at(seconds)));
+            let mut deadlines = Deadlines::default();
+            look(&snapshot, &mut deadlines, now);
+            let commands = step(&snapshot, &deadlines, now, self.state.index());
             if commands.is_empty() {
                 return all;
             }
@@ -64,6 +67,10 @@ impl Region {
     fn deployment(&self) -> &Deployment {
         self.state.deployment(deployment_id(1)).unwrap()
     }
+}
+
+fn next_deadline(snapshot: &Snapshot) -> Option<Timestamp> {
+    open_deadlines(snapshot).map(|((date, _), _)| date).min()
 }
 
 #[test]
@@ -242,4 +249,23 @@ fn a_paused_deployment_rests() {
     region.report(vec![health(1, true), health(2, true)]);
     assert_eq!(region.settle(100_000), []);
     assert_eq!(next_deadline(&region.snapshot()), None);
+}
+
+#[test]
+fn a_clock_that_is_set_ends_no_deployment_and_keeps_none() {
+    let region = deploying(false, group(2), vec![member(1, false)]);
+    let (snapshot, mut deadlines) = (region.snapshot(), Deadlines::default());
+    let mut fails = |wall, steady| {
+        let now = Moment { wall: at(wall), steady: at(steady) };
+        look(&snapshot, &mut deadlines, now);
+        !step(&snapshot, &deadlines, now, 1).is_empty()
+    };
+    assert!(!fails(100, 5));
+    assert!(!fails(100 + 86_400, 504), "a day ahead");
+    assert!(fails(10, 505), "set back");
+    // A leader that begins while the clock is behind gives it no more time than it was given.
+    let now = Moment { wall: Timestamp(-1_000_000_000_000_000), steady: at(7) };
+    let mut deadlines = Deadlines::default();
+    look(&snapshot, &mut deadlines, now);
+    assert_eq!(deadlines.next(), Some(at(607)));
 }

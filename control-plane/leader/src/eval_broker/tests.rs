@@ -74,3 +74,24 @@ fn an_eval_without_attempts_left_is_tried_again_after_a_rest() {
     broker.tick(at(160));
     assert_eq!(numbers(&broker.take(9)), [1]);
 }
+
+#[test]
+fn a_clock_that_is_set_changes_no_wait() {
+    let now = |wall, steady| Moment { wall: at(wall), steady: at(steady) };
+    let mut region = Region { seconds: 1000, ..Region::new() };
+    let waiting = |number, seconds| Eval { wait_until: at(seconds), ..eval(number, "a", EvalStatus::Pending) };
+    let events = region.evals(vec![waiting(1, 1030)]);
+    let mut broker = EvalBroker::default();
+    broker.on_events(&region.snapshot(), &events, now(1000, 5));
+    assert_eq!(broker.next_deadline(), Some(at(35)));
+    // A day ahead, and back to long before.
+    for wall in [1000 + 86_400, 10] {
+        broker.tick(now(wall, 34));
+        assert!(broker.take(9).is_empty());
+    }
+    broker.tick(now(10, 35));
+    assert_eq!(numbers(&broker.take(9)), [1]);
+    // Whoever leads next, or has started again, waits no longer than was meant, and not at all for what has passed.
+    assert_eq!(EvalBroker::rebuild(&region.snapshot(), now(10, 7)).next_deadline(), Some(at(37)));
+    assert_eq!(EvalBroker::rebuild(&region.snapshot(), now(86_400, 7)).next_deadline(), None);
+}

@@ -2,7 +2,10 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use drover_raft::{LogLength, ProposeError, RestoreError, copy_snapshot, read_snapshot};
+use drover_model::JobKey;
+use drover_raft::{
+    LogLength, ProposeError, RestoreError, SnapshotError, copy_snapshot, read_snapshot, write_snapshot,
+};
 
 use crate::region::{PATIENCE, Region, has, runtime};
 
@@ -142,4 +145,37 @@ fn a_damaged_snapshot_on_the_leader_s_disk_is_made_anew_for_who_needs_it() {
         assert!((0..350).all(|number| has(&region.nodes[&2], number)));
         region.end().await;
     });
+}
+
+/// Saved by a drover that wrote states in their first form.
+const FIRST_FORM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshot/state-1.snap");
+
+#[test]
+fn a_state_in_its_first_form_is_restored_and_saved_in_this_one() {
+    runtime().block_on(async {
+        let open = || std::fs::File::open(FIRST_FORM).unwrap();
+        let (info, old) = read_snapshot(open()).unwrap();
+        let web = JobKey::new("default", "web");
+        assert_eq!((info.index, old.index(), old.allocs_of_job(&web).count()), (11, 11, 3));
+        let region = Region::formed(1, 45).await;
+        region.nodes[&1].restore(open()).await.unwrap();
+        let bytes = saved(&region).await;
+        let (_, new) = read_snapshot(file_of(&bytes)).unwrap();
+        assert!(new.allocs().eq(old.allocs()) && new.nodes().eq(old.nodes()) && new.evals().eq(old.evals()));
+        assert!(new.deployments().eq(old.deployments()) && new.namespaces().eq(old.namespaces()));
+        assert_eq!((new.job(&web), new.submission(&web, 0)), (old.job(&web), old.submission(&web, 0)));
+        region.end().await;
+    });
+}
+
+#[test]
+fn a_state_that_was_made_elsewhere_is_written_and_read_as_a_snapshot() {
+    let (_, state) = read_snapshot(std::fs::File::open(FIRST_FORM).unwrap()).unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    let info = write_snapshot(&mut file, &state, 7).unwrap();
+    assert_eq!((info.index, info.at_ms), (11, 7));
+    let (again, read) = read_snapshot(file.try_clone().unwrap()).unwrap();
+    assert_eq!((again, read.digest()), (info.clone(), state.digest()));
+    file.set_len(info.len - 1).unwrap();
+    assert!(matches!(read_snapshot(file), Err(SnapshotError::CutShort { .. })));
 }

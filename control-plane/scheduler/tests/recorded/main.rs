@@ -84,4 +84,7 @@ cases! {
     system_exhausted: "system-exhausted",
     sysbatch: "sysbatch",
     all_at_once: "all-at-once",
+    algorithm_spread: "algorithm-spread",
+    memory_max: "memory-max",
+    device_missing: "device-missing",
 }

@@ -14,6 +14,7 @@ use drover_model::plan::DeploymentUpdate;
 use drover_model::policy::ReschedulePolicy;
 use drover_model::{AllocId, EvalId, JobKey, NodeId, Timestamp};
 use drover_scheduler::{Context, Outcome, dry_run, schedule, verify};
+use drover_state::scheduler_config::{SchedulerAlgorithm, SchedulerConfig};
 use drover_state::{AcceptedPlan, ChangeDeployment, Command, RegisterJob, State, apply};
 use serde_json::Value;
 
@@ -177,6 +178,16 @@ impl Replay {
                 let key = JobKey::new("default", step["job_id"].as_str().unwrap());
                 self.roll_out(&key);
                 compare::deployment(self, &key, &step["deployment"])
+            }
+            "scheduler-config" => {
+                let config = &step["config"];
+                let config = SchedulerConfig {
+                    algorithm: SchedulerAlgorithm::from_word(config["SchedulerAlgorithm"].as_str().unwrap()).unwrap(),
+                    has_memory_oversubscription: config["MemoryOversubscriptionEnabled"].as_bool().unwrap(),
+                    ..SchedulerConfig::default()
+                };
+                self.apply(Command::SetSchedulerConfig { config: Box::new(config), cas: None });
+                Vec::new()
             }
             "observe" => Vec::new(),
             other => panic!("no step {other}"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_model::constraint::Constraint;
+use drover_model::device::DeviceRequest;
 use drover_model::group::Group;
 use drover_model::job::{Job, JobType};
 use drover_model::network::{Network, Port};
@@ -25,6 +26,13 @@ pub fn job(name: &str, options: &BTreeMap<&str, &str>) -> Job {
     task.resources.cpu_mhz = number("cpu", 100);
     task.resources.memory_mib = number("memory", 100);
     task.env = BTreeMap::from([("V".to_owned(), text("env").unwrap_or_default().to_owned())]);
+    // `gpu:2`
+    if let Some(asked) = text("device") {
+        let (name, count) = asked.split_once(':').unwrap_or((asked, "1"));
+        let request =
+            DeviceRequest { name: name.to_owned(), count: count.parse().unwrap(), ..DeviceRequest::default() };
+        task.resources.devices = vec![request];
+    }
     task.kill_timeout = Duration::from_secs(number("kill_timeout", 5) as u64);
     let constraints = match text("class") {
         Some(class) => {

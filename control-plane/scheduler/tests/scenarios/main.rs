@@ -49,4 +49,5 @@ scenarios! {
     capacity,
     system,
     volumes,
+    devices,
 }

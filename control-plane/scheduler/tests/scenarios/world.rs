@@ -7,6 +7,7 @@ use std::time::Duration;
 use drover_model::alloc::{Alloc, AllocUpdate, ClientStatus, DesiredStatus, DesiredTransition};
 use drover_model::computed_class::computed_class;
 use drover_model::deployment::{Deployment, DeploymentStatus};
+use drover_model::device::{DeviceGroup, DeviceInstance};
 use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
 use drover_model::job::JobType;
 use drover_model::node::{DriverInfo, Node, NodeAddress, NodeNetwork, NodeStatus};
@@ -134,6 +135,14 @@ impl World {
                 let name = volume.trim_end_matches(":ro");
                 let offered = serde_json::json!({ "Name": name, "ReadOnly": name != volume });
                 node.host_volumes.insert(name.to_owned(), offered);
+            }
+            // How many of one kind.
+            let instance = |place| DeviceInstance { id: format!("g{place}"), healthy: true, ..Default::default() };
+            let instances: Vec<_> = (0..number("gpus", 0)).map(instance).collect();
+            if !instances.is_empty() {
+                let (vendor, kind, name) = ("acme".to_owned(), "gpu".to_owned(), "one".to_owned());
+                let group = DeviceGroup { vendor, kind, name, instances, ..DeviceGroup::default() };
+                node.node_resources.devices = vec![group];
             }
             node.computed_class = computed_class(&node);
             let at = self.now;
@@ -356,6 +365,9 @@ impl World {
                     port.label,
                     if port.value >= 20_000 { "dynamic".to_owned() } else { port.value.to_string() }
                 );
+            }
+            for given in alloc.allocated_resources.tasks.values().flat_map(|task| &task.devices) {
+                row += &format!(" {}", given.device_ids.join("+"));
             }
             rows.push(row);
         }

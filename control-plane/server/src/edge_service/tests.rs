@@ -4,6 +4,7 @@ use drover_certs::{Credentials, Identity, Role};
 use drover_model::job::Job;
 use drover_model::plan::Plan;
 use drover_model::{JobId, Namespace};
+use drover_protocol::heartbeat::HeartbeatAnswer;
 use drover_state::{AcceptedPlan, RegisterJob};
 use drover_transport::{Endpoint, EndpointOptions, Protocol};
 
@@ -145,4 +146,84 @@ fn times_of_an_edge_whose_clock_is_off_become_possible_ones() {
     check(second(5), None, now);
     check(second(900_000), None, now);
     check(second(900_000), Some(second(960)), second(960));
+}
+
+async fn next_answer(stream: &mut Stream) -> HeartbeatAnswer {
+    stream.send_frame(&[]).await.unwrap();
+    let frame = tokio::time::timeout(WAIT, stream.recv_frame(REQUEST_BYTES_MAX)).await.unwrap();
+    HeartbeatAnswer::decode(&frame.unwrap().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_follow_each_other_on_one_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let node_id = NodeId::from_random(chance::bytes16());
+    let edge = dial(&server, node_id).await;
+    let node = Node { id: node_id, name: "n1".to_owned(), ..Node::default() };
+    ask(&edge, &ToServer::Register { node: Box::new(node) }).await;
+
+    let mut stream = edge.connection.open_stream().await.unwrap();
+    stream.send_frame(&codec::encode(&ToServer::Heartbeat { node_id })).await.unwrap();
+    let frame = tokio::time::timeout(WAIT, stream.recv_frame(REQUEST_BYTES_MAX)).await.unwrap();
+    let first: FromServer = codec::decode(&frame.unwrap().unwrap()).unwrap();
+    assert!(matches!(first, FromServer::Alive { ref servers, .. } if !servers.is_empty()), "{first:?}");
+    for _ in 0..3 {
+        let answer = next_answer(&mut stream).await;
+        let is_due = |time: Duration| (Duration::from_secs(10)..=Duration::from_secs(20)).contains(&time);
+        assert!(matches!(answer, HeartbeatAnswer::Due(time) if is_due(time)), "{answer:?}");
+    }
+
+    // What only a whole answer can say is said on the same stream, and it goes on.
+    server.purge_node(node_id).await.unwrap();
+    let answer = next_answer(&mut stream).await;
+    let is_unknown = matches!(answer, HeartbeatAnswer::Told(FromServer::Refused(RpcError::NotFound { .. })));
+    assert!(is_unknown, "{answer:?}");
+    let node = Node { id: node_id, name: "n1".to_owned(), ..Node::default() };
+    ask(&edge, &ToServer::Register { node: Box::new(node) }).await;
+    assert!(matches!(next_answer(&mut stream).await, HeartbeatAnswer::Due(_)));
+
+    // A heartbeat has nothing to say: one that does ends the stream.
+    stream.send_frame(b"x").await.unwrap();
+    let ended = tokio::time::timeout(WAIT, stream.recv_frame(REQUEST_BYTES_MAX)).await.unwrap();
+    assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+    assert!(matches!(ask(&edge, &ToServer::Heartbeat { node_id }).await, FromServer::Alive { .. }));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_edge_gets_more_streams_than_an_idle_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let node_id = NodeId::from_random(chance::bytes16());
+    let edge = dial(&server, node_id).await;
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        let mut stream = tokio::time::timeout(WAIT, edge.connection.open_stream()).await.unwrap().unwrap();
+        stream.send_frame(&codec::encode(&ToServer::Heartbeat { node_id })).await.unwrap();
+        held.push(stream);
+    }
+    for stream in &mut held {
+        let frame = tokio::time::timeout(WAIT, stream.recv_frame(REQUEST_BYTES_MAX)).await.unwrap();
+        assert!(frame.unwrap().is_some(), "each of them is answered and stays open");
+    }
+    server.shutdown().await;
+}
+
+/// The memory that one edge's tasks take for as long as it is connected is that of these futures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stays_as_long_as_an_edge_does_is_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let node_id = NodeId::from_random(chance::bytes16());
+    let edge = dial(&server, node_id).await;
+    let connection = &edge.connection;
+    let streams = [connection.open_stream().await.unwrap(), connection.open_stream().await.unwrap()];
+    let [one, other] = streams;
+    let reads = Semaphore::new(READ_MAX);
+    let of_stream = size_of_val(&serve_stream(&server, node_id, connection, one, &reads));
+    let of_pushes = size_of_val(&push_allocs(&server, node_id, connection, other));
+    println!("bytes of a stream's future: {of_stream}, of its pushes: {of_pushes}");
+    assert!(of_stream <= 2048, "{of_stream}");
+    server.shutdown().await;
 }

@@ -29,11 +29,22 @@ fn one_is_due_after_the_interval_and_only_when_something_changed() {
 
 #[test]
 fn the_oldest_are_too_many() {
-    let all = [at(3, 30), at(1, 10), at(2, 20)];
-    assert_eq!(too_many(&all, 2), [at(1, 10)]);
-    assert_eq!(too_many(&all, 1), [at(1, 10), at(2, 20)]);
-    assert_eq!(too_many(&all, 3), []);
-    assert_eq!(too_many(&[], 3), []);
+    let (all, now) = ([at(3, 30), at(1, 10), at(2, 20)], at(3, 0).at);
+    assert_eq!(too_many(&all, 2, now), [at(1, 10)]);
+    assert_eq!(too_many(&all, 1, now), [at(1, 10), at(2, 20)]);
+    assert_eq!(too_many(&all, 3, now), []);
+    assert_eq!(too_many(&[], 3, now), []);
+}
+
+#[test]
+fn those_from_the_future_are_the_oldest() {
+    // The clock was at 1000 for a while.
+    let (all, now) = ([at(1000, 10), at(3, 20), at(1001, 15), at(2, 5)], at(4, 0).at);
+    assert_eq!(newest(&all, now), Some(&at(3, 20)));
+    assert_eq!(too_many(&all, 2, now), [at(1000, 10), at(1001, 15)]);
+    assert!(!due(now, newest(&all, now), 30, every(60, 3)), "they are no reason to make one at every look");
+    assert_eq!(newest(&all[..1], now), Some(&at(1000, 10)));
+    assert!(due(now, newest(&all[..1], now), 30, every(60, 3)));
 }
 
 #[test]

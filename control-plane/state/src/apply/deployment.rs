@@ -1,5 +1,7 @@
 //! Deployments: their status, their counts as allocs come and turn healthy, promotion and rollback.
 
+use std::sync::Arc;
+
 use drover_model::alloc::{Alloc, AllocHealth};
 use drover_model::deployment::{Deployment, DeploymentState, DeploymentStatus};
 use drover_model::plan::DeploymentUpdate;
@@ -7,6 +9,8 @@ use drover_model::{AllocId, DeploymentId, Timestamp};
 
 use super::{Applying, not_found};
 use crate::command::{ChangeDeployment, Refusal, SetAllocHealth};
+use crate::event::Change;
+use crate::state::Table;
 
 impl Applying<'_> {
     pub(super) fn change_deployment(&mut self, change: ChangeDeployment) -> Result<(), Refusal> {
@@ -146,14 +150,12 @@ impl Applying<'_> {
     /// Counts a new alloc, one that joined, or a change of health in the alloc's deployment.
     pub(super) fn count_in_deployment(&mut self, old: Option<&Alloc>, new: &Alloc, at: Timestamp) {
         let Some(id) = new.deployment_id else { return };
-        let Some(deployment) = self.state.deployments.get(&id) else {
+        let deployment = self.state.deployments.get(&id);
+        let Some(before) = deployment.and_then(|deployment| deployment.task_groups.get(&new.task_group)) else {
             return;
         };
-        let mut deployment = Deployment::clone(deployment);
-        let Some(group) = deployment.task_groups.get_mut(&new.task_group) else {
-            return;
-        };
-        let before = group.clone();
+        let mut counted = before.clone();
+        let group = &mut counted;
 
         let stayed = old.filter(|old| old.deployment_id == Some(id));
         if stayed.is_none() {
@@ -183,9 +185,25 @@ impl Applying<'_> {
                 group.require_progress_by = group.require_progress_by.max(progress_at.plus(group.progress_deadline));
             }
         }
-        if *group != before {
-            self.put_deployment(deployment, at);
+        if counted != *before {
+            self.change_group(id, &new.task_group, counted, at);
         }
+    }
+
+    /// Gives a group of a deployment its new counts, in its place: there may be thousands of groups, and as many allocs of
+    /// them change in one entry.
+    fn change_group(&mut self, id: DeploymentId, name: &str, group: DeploymentState, at: Timestamp) {
+        let Some(deployment) = self.state.deployments.get_mut(&id).map(Arc::make_mut) else {
+            return;
+        };
+        if let Some(known) = deployment.task_groups.get_mut(name) {
+            *known = group;
+        }
+        deployment.modify_index = self.index;
+        deployment.modify_time = at;
+        let job = deployment.job_key();
+        self.jobs.insert(job.clone());
+        self.changed(Table::Deployments, Change::Deployment { id, job });
     }
 }
 

@@ -15,6 +15,7 @@ mod namespace;
 mod node;
 mod plan;
 mod scaling;
+mod scheduler_config;
 mod status;
 mod tag;
 #[cfg(test)]
@@ -128,6 +129,7 @@ impl Applying<'_> {
             Command::SetAutopilotConfig { config, cas } => self.set_autopilot_config(*config, cas)?,
             Command::UpsertNamespace { namespace } => self.upsert_namespace(*namespace),
             Command::ReconcileSummaries => self.reconcile_summaries(),
+            Command::SetSchedulerConfig { config, cas } => self.set_scheduler_config(*config, cas)?,
             Command::DeleteNamespace { name } => self.delete_namespace(&name)?,
             Command::Collect { evals, allocs, deployments, jobs, nodes } => {
                 self.collect_evals(evals);
@@ -153,7 +155,7 @@ impl Applying<'_> {
             Change::Eval { id, .. } => state.evals.get(id).cloned().map(Subject::Eval),
             Change::Alloc { id, .. } => state.allocs.get(id).cloned().map(Subject::Alloc),
             Change::Deployment { id, .. } => state.deployments.get(id).cloned().map(Subject::Deployment),
-            Change::JoinTokens | Change::Namespace(_) => None,
+            Change::JoinTokens | Change::Namespace(_) | Change::SchedulerConfig => None,
         };
         let reporter = reporter.filter(|_| !self.changes.is_empty()).and_then(|id| state.nodes.get(&id)).cloned();
         let subjects = self.changes.iter().filter_map(subject).chain(reporter.map(Subject::Node));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use drover_model::node::{Eligibility, Node, NodeEvent, NodeStatus};
+use drover_model::node::{DriverInfo, Eligibility, Node, NodeEvent, NodeStatus};
 use drover_model::{NodeId, Timestamp};
 
 use super::{Applying, not_found};
@@ -41,6 +41,18 @@ impl Applying<'_> {
             node.status_updated_at = at.seconds();
             if existing.status == NodeStatus::Down {
                 self.push_event(&mut node, "Node re-registered", at);
+            }
+        }
+        for (name, driver) in node.drivers.clone() {
+            let as_before = |before: &DriverInfo| {
+                before.healthy == driver.healthy && before.health_description == driver.health_description
+            };
+            // One that was not known before is no change of what it is.
+            if existing.drivers.get(&name).is_some_and(|before| !as_before(before))
+                && !driver.health_description.is_empty()
+            {
+                let details = BTreeMap::from([("driver".to_owned(), name)]);
+                self.push_event_of(&mut node, "Driver", &driver.health_description, details, at);
             }
         }
         self.put_node(node);
@@ -102,10 +114,21 @@ impl Applying<'_> {
     }
 
     fn push_event(&self, node: &mut Node, message: &str, at: Timestamp) {
+        self.push_event_of(node, "Cluster", message, BTreeMap::new(), at);
+    }
+
+    fn push_event_of(
+        &self,
+        node: &mut Node,
+        subsystem: &str,
+        message: &str,
+        details: BTreeMap<String, String>,
+        at: Timestamp,
+    ) {
         node.events.push(NodeEvent {
             message: message.to_owned(),
-            subsystem: "Cluster".to_owned(),
-            details: BTreeMap::new(),
+            subsystem: subsystem.to_owned(),
+            details,
             timestamp: Timestamp(at.seconds().saturating_mul(1_000_000_000)),
             create_index: self.index,
         });

@@ -144,6 +144,9 @@ impl Applying<'_> {
         if let Some(health) = &mut alloc.deployment_status {
             *health = AllocHealth { canary: health.canary, ..AllocHealth::default() };
         }
+        // One text for all allocs of the job.
+        alloc.namespace = job.namespace.clone();
+        alloc.job_id = job.id.clone();
         alloc.create_index = self.index;
         alloc.create_time = at;
         if let Some(previous) = alloc.previous_allocation {

@@ -21,22 +21,34 @@ impl Applying<'_> {
         if !is_moved {
             return;
         }
-        let (create_index, group) = (new.job_create_index, &new.task_group);
-        self.change_summary(&new.job_key(), |summary| {
-            if summary.create_index != create_index {
-                return;
+        let (key, group) = (new.job_key(), &new.task_group);
+        let summary = self.state.summaries.get(&key).filter(|summary| summary.create_index == new.job_create_index);
+        let Some(summary) = summary else { return };
+        let before = summary.groups.get(group).copied();
+        let mut counts = before.unwrap_or_default();
+        if let Some(count) = old.and_then(|old| counts.count_of(old)) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = counts.count_of(new) {
+            *count += 1;
+        }
+        if old.is_none() {
+            counts.queued = counts.queued.saturating_sub(1);
+        }
+        if before == Some(counts) {
+            return;
+        }
+        // In its place: a job may have thousands of groups, and as many allocs change in one entry.
+        if let Some(summary) = self.state.summaries.get_mut(&key).map(Arc::make_mut) {
+            match summary.groups.get_mut(group) {
+                Some(known) => *known = counts,
+                None => {
+                    summary.groups.insert(group.clone(), counts);
+                }
             }
-            let counts = summary.groups.entry(group.clone()).or_default();
-            if let Some(count) = old.and_then(|old| counts.count_of(old)) {
-                *count = count.saturating_sub(1);
-            }
-            if let Some(count) = counts.count_of(new) {
-                *count += 1;
-            }
-            if old.is_none() {
-                counts.queued = counts.queued.saturating_sub(1);
-            }
-        });
+            summary.modify_index = self.index;
+        }
+        self.changed(Table::Jobs, Change::Job(key));
     }
 
     /// Takes over how many allocs an eval left to be placed.

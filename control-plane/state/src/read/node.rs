@@ -7,6 +7,7 @@ use drover_model::{JoinTokenId, NodeId};
 
 use crate::autopilot::AutopilotConfig;
 use crate::join_token::JoinToken;
+use crate::scheduler_config::SchedulerConfig;
 use crate::state::State;
 
 impl State {
@@ -32,5 +33,11 @@ impl State {
     /// The rules for looking after the servers; none until somebody has set them.
     pub fn autopilot(&self) -> Option<&Arc<AutopilotConfig>> {
         self.autopilot.as_ref()
+    }
+
+    /// The settings of the scheduler: the defaults until somebody has set them.
+    pub fn scheduler_config(&self) -> &SchedulerConfig {
+        const DEFAULT: &SchedulerConfig = &SchedulerConfig::DEFAULT;
+        self.scheduler_config.as_deref().unwrap_or(DEFAULT)
     }
 }

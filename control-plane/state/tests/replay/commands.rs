@@ -17,13 +17,14 @@ use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, T
 use drover_state::autopilot::AutopilotConfig;
 use drover_state::join_token::JoinToken;
 use drover_state::scaling::ScalingEvent;
+use drover_state::scheduler_config::SchedulerConfig;
 use drover_state::submission::Submission;
 use drover_state::{
     AcceptedPlan, ChangeDeployment, Command, LaunchJob, RegisterJob, ScaleJob, SetAllocHealth, TagJobVersion,
 };
 
 /// How many kinds of commands there are.
-pub const KINDS: u64 = 27;
+pub const KINDS: u64 = 28;
 
 /// Makes commands; equal seeds make equal commands.
 pub struct Commands {
@@ -365,6 +366,10 @@ impl Commands {
                 Command::SetAutopilotConfig { config: Box::new(config), cas: self.maybe(|own| own.below(120)) }
             }
             26 => Command::ReconcileSummaries,
+            27 => {
+                let config = SchedulerConfig { is_paused: self.chance(3), ..SchedulerConfig::default() };
+                Command::SetSchedulerConfig { config: Box::new(config), cas: self.maybe(|own| own.below(120)) }
+            }
             1 => Command::RegisterJob(Box::new(RegisterJob {
                 job: self.job(),
                 eval: self.maybe(Self::eval),

@@ -26,11 +26,20 @@ impl Bed {
     }
 
     fn place(&self, path: &str) -> Place {
-        Place { root: self.root(), path: path.to_owned() }
+        Place::new(self.root(), path.to_owned())
+    }
+
+    /// The same without the kernel's guard.
+    fn unguarded(&self, path: &str) -> Place {
+        Place { is_unguarded: true, ..self.place(path) }
     }
 
     fn read(&self, path: &str) -> Result<String, String> {
-        let file = self.place(path).open_file().map_err(|error| error.to_string())?;
+        Self::read_at(&self.place(path))
+    }
+
+    fn read_at(place: &Place) -> Result<String, String> {
+        let file = place.open_file().map_err(|error| error.to_string())?;
         let mut text = vec![0; 100];
         let length = file.read_at(&mut text, 0).unwrap();
         Ok(String::from_utf8_lossy(&text[..length]).into_owned())
@@ -103,9 +112,15 @@ fn what_is_not_there_is_said_in_words() {
     assert_eq!(bed.read("t/local/fifo"), Err("file \"t/local/fifo\" is not a regular file".to_owned()));
 }
 
-#[test]
-fn five_thousand_hostile_names_lead_nowhere() {
-    let bed = Bed::new();
+/// What lies outside, by its name, its size or its content, as each way of asking would show it.
+fn escapes(place: &Place) -> usize {
+    let read = Bed::read_at(place).is_ok_and(|text| text != "inside" && text != "TOKEN");
+    let listed = place.list().is_ok_and(|files| files.iter().any(|file| file.name == "secret" && file.size == 7));
+    let stat = place.stat().is_ok_and(|found| found.size == 7 && !found.is_dir);
+    usize::from(read) + usize::from(listed) + usize::from(stat)
+}
+
+fn hostile_names(bed: &Bed) -> Vec<String> {
     let outside = bed.base.path().join("outside");
     symlink(&outside, bed.root().join("t/local/abs")).unwrap();
     symlink("../../../outside", bed.root().join("t/local/rel")).unwrap();
@@ -145,53 +160,67 @@ fn five_thousand_hostile_names_lead_nowhere() {
         let way = ways[next() % ways.len()];
         names.push(way.to_owned() + &(0..count).map(|_| parts[next() % parts.len()]).collect::<Vec<_>>().join("/"));
     }
+    names
+}
+
+#[test]
+fn five_thousand_hostile_names_lead_nowhere() {
+    let bed = Bed::new();
+    let names = hostile_names(&bed);
     let mut refused = 0;
     for name in &names {
-        match bed.read(name) {
-            Ok(text) => assert_eq!(text, "inside", "{name:?}"),
-            Err(text) => refused += usize::from(text == ESCAPES),
-        }
-        for file in bed.place(name).list().unwrap_or_default() {
-            assert_ne!(file.name, "secret", "{name:?}");
-        }
-        if let Ok(found) = bed.place(name).stat() {
-            assert!(found.size != 7, "{name:?}");
-        }
+        let place = bed.place(name);
+        assert_eq!(escapes(&place), 0, "{name:?}");
+        refused += usize::from(Bed::read_at(&place) == Err(ESCAPES.to_owned()));
     }
     assert!(refused > 1000, "the names are not hostile: {refused}");
+    let escaped = names.iter().filter(|name| escapes(&bed.unguarded(name)) > 0).count();
+    assert!(escaped > 20, "without the guard only {escaped} names would be noticed");
 }
 
 #[test]
 fn a_link_that_is_swapped_leads_nowhere() {
     let bed = Bed::new();
-    let (link, spare) = (bed.root().join("t/local/swap"), bed.root().join("t/local/spare"));
-    std::fs::create_dir(bed.root().join("t/local/real")).unwrap();
-    std::fs::write(bed.root().join("t/local/real/secret"), "inside").unwrap();
+    let inside = bed.root().join("t/local/real");
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(inside.join("secret"), "inside").unwrap();
+    let local = bed.root().join("t/local");
+    // A directory on the way and a file at its end.
+    let targets = [(local.join("swap"), "real", "outside"), (local.join("file"), "real/secret", "outside/secret")];
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let swapping = scope.spawn(|| {
-            let mut swaps = 0;
+            let (mut swaps, spare) = (0, local.join("spare"));
             while !stop.load(Ordering::Relaxed) {
-                let target = if swaps % 2 == 0 { "real".into() } else { bed.base.path().join("outside") };
-                let _ = std::fs::remove_file(&spare);
-                symlink(target, &spare).unwrap();
-                std::fs::rename(&spare, &link).unwrap();
+                for (link, inside, outside) in &targets {
+                    let target = if swaps % 2 == 0 { inside.into() } else { bed.base.path().join(outside) };
+                    let _ = std::fs::remove_file(&spare);
+                    symlink(target, &spare).unwrap();
+                    std::fs::rename(&spare, link).unwrap();
+                }
                 swaps += 1;
             }
             swaps
         });
-        let (mut inside, mut refused) = (0, 0);
-        for _ in 0..10_000 {
-            match bed.read("t/local/swap/secret") {
-                Ok(text) => {
-                    assert_eq!(text, "inside");
-                    inside += 1;
+        let mut noticed = 0;
+        for path in ["t/local/swap/secret", "t/local/swap", "t/local/file"] {
+            let (mut well, mut refused) = (0, 0);
+            for round in 0..10_000 {
+                let place = bed.place(path);
+                assert_eq!(escapes(&place), 0, "{path}");
+                match place.stat() {
+                    Ok(_) => well += 1,
+                    Err(_) => refused += 1,
                 }
-                Err(_) => refused += 1,
+                if round % 10 == 0 {
+                    noticed += escapes(&bed.unguarded(path));
+                }
             }
+            assert!(well > 0 && refused > 0, "{path}: {well} inside, {refused} refused");
         }
         stop.store(true, Ordering::Relaxed);
         let swaps = swapping.join().unwrap();
-        assert!(swaps > 100 && inside > 0 && refused > 0, "{swaps} swaps, {inside} inside, {refused} refused");
+        assert!(swaps > 100, "{swaps} swaps");
+        assert!(noticed > 100, "without the guard only {noticed} looks would have been noticed");
     });
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use drover_drivers::supervised::Supervised;
 use drover_drivers::{
-    Driver, DriverSettings, Drivers, Exit, StartError, StartOptions, TaskDirs, TaskHandle, TaskLogs, TaskStart,
+    Driver, DriverSettings, Drivers, Exit, Fingerprint, StartError, StartOptions, TaskDirs, TaskHandle, TaskLogs,
+    TaskStart,
 };
 
 use crate::subject::{Deed, Subject};
@@ -80,6 +81,16 @@ impl Bed {
         let is_there = drivers.get(name).is_some();
         self.agent = Some(Agent { supervised, drivers });
         (said.description, is_there)
+    }
+
+    /// What is said of the driver to the servers.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.agent().drivers.fingerprints()[self.subject.driver()].clone()
+    }
+
+    /// Limits that tasks don't get here, and why.
+    pub fn unenforced(&self) -> &BTreeMap<String, String> {
+        self.agent().drivers.unenforced()
     }
 
     pub fn supervisor_pid(&self) -> i32 {
@@ -181,10 +192,18 @@ impl Bed {
     /// Every cgroup of a task of this node, in any hierarchy.
     fn cgroups(&self) -> Vec<PathBuf> {
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        // On v2 this process may be the leaf of a part that was handed over.
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let given = Path::new(own).parent().map(Path::to_owned).unwrap_or_default();
         mounts
             .lines()
             .filter(|line| line.split(' ').nth(2).is_some_and(|kind| kind.starts_with("cgroup")))
-            .map(|line| Path::new(line.split(' ').nth(1).unwrap()).join("drover").join(&self.node))
+            .flat_map(|line| {
+                let root = PathBuf::from(line.split(' ').nth(1).unwrap());
+                [root.join(&given), root]
+            })
+            .map(|dir| dir.join("drover").join(&self.node))
             .filter(|dir| dir.exists())
             .collect()
     }

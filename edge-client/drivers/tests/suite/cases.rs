@@ -11,6 +11,7 @@ use crate::subject::{Deed, Subject};
 pub enum Outcome {
     Passed,
     DoesNotApply(&'static str),
+    NotHere(&'static str),
 }
 use Outcome::{DoesNotApply, Passed};
 
@@ -43,9 +44,26 @@ macro_rules! task {
     };
 }
 
+/// Drivers that need root say so, and are not there without it.
+pub fn undetected_without_root(subject: &'static dyn Subject) -> Result<(), String> {
+    if rustix::process::geteuid().is_root() || !subject.needs_root() {
+        return Ok(());
+    }
+    let found = Bed::new(subject).fingerprint();
+    match (found.detected, found.healthy, found.description.as_str()) {
+        (false, false, "Driver must run as root") => Ok(()),
+        _ => Err(format!("{found:?}")),
+    }
+}
+
 fn it_is_fingerprinted(subject: &'static dyn Subject) -> Outcome {
-    let found = Bed::new(subject).driver().fingerprint();
+    let bed = Bed::new(subject);
+    let found = bed.fingerprint();
     assert!(found.detected && found.healthy, "{found:?}");
+    // Limits that its tasks don't get are named.
+    let is_limited = found.description == "Healthy";
+    assert_eq!(is_limited, bed.unenforced().is_empty(), "{found:?}");
+    assert!(is_limited || found.description.contains("without limits of "), "{found:?}");
     assert_eq!(found.attributes[&format!("driver.{}", subject.driver())], "true");
     Passed
 }

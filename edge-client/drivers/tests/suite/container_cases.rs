@@ -4,7 +4,7 @@ use drover_drivers::StartError;
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::cases::Outcome::{self, Passed};
+use crate::cases::Outcome::{self, NotHere, Passed};
 use crate::registry;
 use crate::subject::{Deed, Subject};
 
@@ -137,7 +137,10 @@ fn mounts_stay_in_the_alloc(subject: &'static dyn Subject) -> Outcome {
         std::fs::rename(&kept, &place).unwrap();
         assert!(out.contains("it leads out of"), "{out}");
     };
-    swapped("alloc-1/web/local");
+    if registry::can_serve() {
+        // Else the image itself lies there.
+        swapped("alloc-1/web/local");
+    }
     swapped("alloc-1/web/secrets");
     // One file, and a link that stays where it is.
     std::fs::write(bed.path("alloc-1/web/local/file"), "of the file\n").unwrap();
@@ -163,6 +166,9 @@ fn an_image_comes_from_a_file(subject: &'static dyn Subject) -> Outcome {
 }
 
 fn an_image_that_is_not_there_is_told_in_one_sentence(subject: &'static dyn Subject) -> Outcome {
+    if !registry::can_serve() {
+        return NotHere("needs a registry");
+    }
     let bed = Bed::new(subject);
     let host = registry::host();
     let zeros = "0".repeat(64);

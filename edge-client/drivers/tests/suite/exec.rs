@@ -21,6 +21,10 @@ impl Subject for Exec {
         }
     }
 
+    fn needs_root(&self) -> bool {
+        true
+    }
+
     fn settings(&self, _: &Path) -> DriverSettings {
         DriverSettings::default()
     }

@@ -2,10 +2,12 @@
 //! [`subject::Subject`] and one line in [`SUBJECTS`].
 //!
 //! This binary is the supervisor of its tasks too, hence its own main. Every case has a directory, a node and a
-//! supervisor of its own, and leaves no process, cgroup or mount.
+//! supervisor of its own, and leaves no process, cgroup or mount. Root runs the suite once more as a plain user.
 
 #![allow(clippy::unwrap_used, reason = "a test, though not one that the harness knows")]
 
+#[path = "../../../supervisor/tests/supervisor/as_user.rs"]
+mod as_user;
 mod bed;
 mod cases;
 mod container_cases;
@@ -32,13 +34,25 @@ const SUBJECTS: &[&dyn Subject] = &[
 fn main() {
     drover_drivers::main_if_supervisor();
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, file] = &args[..]
+        && word == registry::SAVE
+    {
+        return registry::save_archive(file.as_ref());
+    }
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let mut failed = Vec::new();
     for subject in SUBJECTS {
         let is_available = subject.available();
+        if let Err(reason) = cases::undetected_without_root(*subject) {
+            failed.push(format!("{} without root: {reason}", subject.driver()));
+        }
         let own = if subject.driver() == "container" { container_cases::CASES } else { &[] };
         for (name, case) in cases::CASES.iter().chain(own) {
             let title = format!("{}::{name}", subject.driver());
+            // A further run does not see what was built, and a machine is the same for every user.
+            if as_user::is_further_run() && subject.driver() == "qemu" {
+                continue;
+            }
             if !filters.is_empty() && !filters.iter().any(|filter| title.contains(*filter)) {
                 continue;
             }
@@ -53,6 +67,7 @@ fn main() {
             let outcome = match catch_unwind(|| case(*subject)) {
                 Ok(cases::Outcome::Passed) => "ok".to_owned(),
                 Ok(cases::Outcome::DoesNotApply(reason)) => format!("does not apply: {reason}"),
+                Ok(cases::Outcome::NotHere(reason)) => format!("skipped: {reason}"),
                 Err(_) => {
                     failed.push(title.clone());
                     "FAILED".to_owned()
@@ -62,6 +77,9 @@ fn main() {
         }
     }
     registry::end();
+    if !args.iter().any(|arg| arg == "--list") {
+        failed.extend(as_user::run_again(&args));
+    }
     if !failed.is_empty() {
         eprintln!("failed: {}", failed.join(", "));
         std::process::exit(1);

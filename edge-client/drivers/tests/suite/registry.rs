@@ -1,9 +1,9 @@
 //! A real registry on loopback with one image, made of busybox by Debian's tools; ended with the test.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 /// The tools, and how they come.
 const TOOLS: &[&str] = &["docker-registry", "umoci", "skopeo", "busybox"];
@@ -16,8 +16,27 @@ pub struct Registry {
     pub host: String,
 }
 
+/// The first of two arguments with which this program only writes the archive; the second is the file.
+pub const SAVE: &str = "--save-image";
+/// Names an archive that was made elsewhere, for a machine without those tools.
+const SAVED: &str = "DROVER_SUITE_IMAGE";
+
+/// Writes the archive.
+pub fn save_archive(file: &Path) {
+    std::fs::copy(archive(), file).unwrap();
+    end();
+}
+
+/// Whether there is a registry: else the image comes from a file.
+pub fn can_serve() -> bool {
+    std::env::var_os(SAVED).is_none() && rustix::process::geteuid().is_root()
+}
+
 /// What is missing for it.
 pub fn available() -> Result<(), String> {
+    if !can_serve() {
+        return Ok(());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |name: &&&str| !std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
     match TOOLS.iter().find(is_there) {
@@ -38,6 +57,9 @@ pub fn host() -> String {
 
 /// An archive with the image, as `docker save` makes them.
 pub fn archive() -> PathBuf {
+    if let Some(saved) = std::env::var_os(SAVED) {
+        return saved.into();
+    }
     host();
     let registry = REGISTRY.get().unwrap().lock().unwrap();
     registry.as_ref().unwrap().dir.path().join("saved.tar")
@@ -59,27 +81,31 @@ impl Registry {
     fn start() -> Registry {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
+        // The port is the system's choice; the registry says which in its log.
         let config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
+            "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+             http:\n  addr: 127.0.0.1:0\n",
             path.join("data").display()
         );
         std::fs::write(path.join("config.yml"), config).unwrap();
-        let server = Command::new("docker-registry")
+        let mut server = Command::new("docker-registry")
             .args(["serve", "config.yml"])
             .current_dir(path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let registry = Registry { dir, server, host: host.clone() };
-        let until = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(&host).is_err() {
-            assert!(Instant::now() < until, "the registry does not listen");
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        let mut lines = std::io::BufReader::new(server.stderr.take().unwrap()).lines();
+        let host = lines.find_map(|line| {
+            let line = line.unwrap();
+            let (_, rest) = line.split_once("listening on ")?;
+            let is_of_address = |letter: &char| letter.is_ascii_digit() || ".:".contains(*letter);
+            Some(rest.chars().take_while(is_of_address).collect::<String>())
+        });
+        // Nobody else reads it, and a full pipe would stop the registry.
+        std::thread::spawn(move || lines.for_each(drop));
+        let registry = Registry { dir, server, host: host.expect("the registry says where it listens") };
         registry.push();
         registry
     }

@@ -32,6 +32,11 @@ pub trait Subject: Sync + std::panic::RefUnwindSafe {
     /// Why it can't be tried here.
     fn available(&self) -> Result<(), String>;
 
+    /// It is not there for a plain user.
+    fn needs_root(&self) -> bool {
+        false
+    }
+
     /// What the operator says about it; `dir` is the case's own directory.
     fn settings(&self, dir: &Path) -> DriverSettings;
 

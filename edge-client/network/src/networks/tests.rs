@@ -475,3 +475,54 @@ fn many_ports_go_in_one_transaction() {
         assert_clean(&[&networks]);
     });
 }
+
+#[test]
+fn what_somebody_has_taken_away_is_put_right() {
+    on_a_host(|dir| {
+        let networks = Networks::new(settings(dir, NODE));
+        assert!(!networks.put_right().unwrap(), "nothing is there and nothing is missed");
+        let web = networks.connect(&request("web", &[(8080, 80)])).unwrap();
+        serve(&open(&web), 80);
+        assert!(!networks.put_right().unwrap());
+        // As a firewall does that loads its own rules.
+        rules::delete(&networks.table(), false).unwrap();
+        assert!(call(None, &format!("{HOST}:8080")).is_err());
+        assert!(networks.put_right().unwrap());
+        assert_eq!(call(None, &format!("{HOST}:8080")).unwrap(), HOST);
+        ip(&format!("link del {}", networks.bridge_name()));
+        assert!(networks.put_right().unwrap());
+        assert_eq!(call(None, &format!("{HOST}:8080")).unwrap(), HOST);
+        assert!(!networks.put_right().unwrap());
+        networks.release("web").unwrap();
+        assert_clean(&[&networks]);
+    });
+}
+
+#[test]
+fn a_port_that_another_agent_publishes_is_seen() {
+    on_a_host(|dir| {
+        let (one, two) = (Networks::new(settings(dir, NODE)), Networks::new(settings(dir, OTHER)));
+        one.connect(&request("web", &[(8080, 80)])).unwrap();
+        let mut inner = request("inner", &[(9090, 90)]);
+        inner.forwards[0].host_ip = Some(HOST.parse().unwrap());
+        one.connect(&inner).unwrap();
+        let seen = |node: &str, ip: Option<&str>, port: u16| {
+            let ip = ip.map(|ip| ip.parse().unwrap());
+            crate::published_elsewhere(node, ip, port).unwrap().map(|found| found.to_string())
+        };
+        let whole = "port 8080 of every address is published by another agent on this host (node 0a0b0c0d)";
+        assert_eq!(seen(OTHER, None, 8080).as_deref(), Some(whole));
+        assert_eq!(seen(OTHER, Some(HOST), 8080).as_deref(), Some(whole));
+        assert_eq!(seen(NODE, None, 8080), None, "its own");
+        let inner = format!("{HOST}:9090 is published by another agent on this host (node 0a0b0c0d)");
+        assert_eq!(seen(OTHER, Some(HOST), 9090), Some(inner.clone()));
+        assert_eq!(seen(OTHER, None, 9090), Some(inner));
+        assert_eq!(seen(OTHER, Some("127.0.0.1"), 9090), None);
+        assert_eq!(seen(OTHER, None, 80), None);
+        for alloc in ["web", "inner"] {
+            one.release(alloc).unwrap();
+        }
+        assert_eq!(seen(OTHER, None, 8080), None);
+        assert_clean(&[&one, &two]);
+    });
+}

@@ -20,6 +20,9 @@ use super::{client_status, events};
 /// What is said of a task whose end nobody saw.
 const UNKNOWN_EXIT: &str = "exit code unknown";
 
+/// What is said of a task that should run and whose process is not there.
+const VANISHED: &str = "the task ended while nobody watched it";
+
 /// The description of a batch alloc that ran too long.
 pub const RAN_TOO_LONG: &str = "allocation exceeded max_run_duration";
 
@@ -187,6 +190,15 @@ pub enum Fact {
         /// In words; empty when it is only known that it was being started.
         reason: String,
     },
+    /// The audit has found twice that a task's process is not there any more.
+    Vanished {
+        /// Which.
+        task: String,
+        /// The process that is meant: the task may run again by now.
+        handle: TaskHandle,
+        /// How it ended, if anybody knows.
+        exit: Option<Exit>,
+    },
     /// The supervisor has forgotten an ended task.
     Forgotten {
         /// Which.
@@ -284,6 +296,18 @@ impl AllocActual {
             }
             Fact::Exited { task, exit } => self.with(wanted, &task, |task, its| task.on_exited(its, exit, now)),
             Fact::Lost { task, reason } => self.with(wanted, &task, |task, its| task.on_lost(its, &reason, now)),
+            Fact::Vanished { task, handle, exit } => {
+                let is_it = |its: &TaskHandle| (its.pid, its.start_ticks) == (handle.pid, handle.start_ticks);
+                self.with(wanted, &task, |task, its| {
+                    if task.stage != Stage::Running || !task.handle.as_ref().is_some_and(is_it) {
+                        return;
+                    }
+                    match exit {
+                        Some(exit) => task.on_exited(its, exit, now),
+                        None => task.on_lost(its, VANISHED, now),
+                    }
+                });
+            }
             Fact::RestartAsked(which) => self.ask_for_restart(&which, now),
             Fact::SignalAsked { task, signal } => {
                 if let Some(task) = self.task_mut(&task) {

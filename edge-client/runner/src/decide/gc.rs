@@ -39,6 +39,8 @@ pub struct Kept {
     pub id: AllocId,
     /// Nothing of it runs, and nothing of it will.
     pub is_over: bool,
+    /// It has its directories.
+    pub has_begun: bool,
     /// The servers have acknowledged its end.
     pub is_end_known: bool,
     /// An alloc that takes its place has not begun yet, and may want its data.

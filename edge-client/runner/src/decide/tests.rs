@@ -84,6 +84,11 @@ impl Life {
             ["restart", "running"] => Some(Fact::RestartAsked(RestartAsked::Running)),
             ["restart", name] => Some(Fact::RestartAsked(RestartAsked::Task(owned(name)))),
             ["forgotten", name] => Some(Fact::Forgotten { task: owned(name) }),
+            ["vanished", name, pid] => Some(Fact::Vanished {
+                task: owned(name),
+                handle: TaskHandle { pid: pid.parse().unwrap(), ..TaskHandle::default() },
+                exit: None,
+            }),
             ["lost", name] => Some(Fact::Lost { task: owned(name), reason: "gone".to_owned() }),
             ["at", second] => {
                 self.second = second.parse().unwrap();
@@ -514,4 +519,20 @@ fn an_unhealthy_alloc_says_which_task_it_is() {
     failing.actual.health = HealthWatch::default();
     failing.on("exited bad 1");
     assert_eq!(last(&failing, "bad"), "Unhealthy because of failed task");
+}
+
+#[test]
+fn a_task_whose_process_is_gone_has_failed_unless_it_is_another_process_by_now() {
+    let mut life = Life::new(JobType::Service, vec![task("a")]);
+    life.run(&[
+        ("begin", "prepare"),
+        ("prepared", "start a"),
+        ("vanished a 0", ""),
+        ("started a", ""),
+        ("vanished a 7", ""),
+        ("vanished a 0", "forget a"),
+    ]);
+    let state = &life.actual.task("a").unwrap().state;
+    assert!(format!("{:?}", state.events).contains("exit code unknown"), "{state:#?}");
+    assert_eq!((state.restarts, state.failed), (1, false));
 }

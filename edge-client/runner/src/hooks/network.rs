@@ -9,7 +9,7 @@ use drover_model::AllocId;
 use drover_model::alloc::NetworkStatus;
 use drover_model::group::Group;
 use drover_model::network::Network;
-use drover_network::{Connected, Forward, Mode, Networks, Request, Taken, holder};
+use drover_network::{Connected, Forward, Mode, Networks, Published, Request, Taken, holder, published_elsewhere};
 
 use crate::decide::actual::StartFailure;
 use crate::decide::wanted::Wanted;
@@ -21,6 +21,8 @@ const TASK_MARK: &str = "NOMAD_ALLOC_ID=";
 #[derive(Debug)]
 pub struct EdgeNetworks {
     networks: Result<Networks, String>,
+    /// The node: tasks and rules of any other are strangers'. Empty knows of no others.
+    node_id: String,
     /// Ports of the host network `default` are published at every address.
     binds_wildcard: bool,
 }
@@ -39,7 +41,13 @@ pub struct Joined {
 impl EdgeNetworks {
     /// With networks, or with the reason why there are none.
     pub fn new(networks: Result<Networks, String>, binds_wildcard: bool) -> EdgeNetworks {
-        EdgeNetworks { networks, binds_wildcard }
+        EdgeNetworks { networks, node_id: String::new(), binds_wildcard }
+    }
+
+    /// Those of that node.
+    #[must_use]
+    pub fn of_node(self, node_id: String) -> EdgeNetworks {
+        EdgeNetworks { node_id, ..self }
     }
 
     /// Before the start of a task. The first one has the network made.
@@ -48,7 +56,7 @@ impl EdgeNetworks {
         let Some(request) = self.request(wanted, network) else {
             return match network.mode.as_str() {
                 "" | "host" => {
-                    refuse_taken(wanted, group, |_, ip| ip, false)?;
+                    self.refuse_taken(wanted, group, |_, ip| ip, false)?;
                     Ok(Joined::default())
                 }
                 other => Err(StartFailure::Setup(format!("network mode {other:?} is not supported"))),
@@ -56,13 +64,69 @@ impl EdgeNetworks {
         };
         let no_network = |reason: &str| format!("failed to make the network of the alloc: {reason}");
         let networks = self.networks.as_ref().map_err(|reason| StartFailure::Setup(no_network(reason)))?;
-        if !networks.is_connected(&request.alloc) {
-            refuse_taken(wanted, group, |label, ip| self.published_at(group, label, ip), true)?;
+        let was_connected = networks.is_connected(&request.alloc);
+        if !was_connected {
+            self.refuse_taken(wanted, group, |label, ip| self.published_at(group, label, ip), true)?;
         }
         // What fails here may work another time: an address or a range may get free.
         let connected =
             networks.connect(&request).map_err(|error| StartFailure::Driver(no_network(&error.full_text())))?;
+        // Another agent may have published the same at the same time: one that sees it after its own has to yield.
+        let published = |forward: &Forward| self.published_elsewhere(forward.host_ip, forward.host_port);
+        if let Some(published) = request.forwards.iter().find_map(published).filter(|_| !was_connected) {
+            self.poststop(wanted.alloc.id);
+            return Err(StartFailure::Driver(format!("a port of the alloc can't be had: {published}")));
+        }
         Ok(joined(connected, network))
+    }
+
+    /// A port that a stranger holds is no use to the alloc. One that a task of this node holds is that task's business: it may be
+    /// of this alloc.
+    fn refuse_taken(
+        &self,
+        wanted: &Wanted,
+        group: &Group,
+        published_at: impl Fn(&str, Option<IpAddr>) -> Option<IpAddr>,
+        with_udp: bool,
+    ) -> Result<(), StartFailure> {
+        let asked =
+            || group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
+        for port in &wanted.alloc.allocated_resources.shared.ports {
+            let may_be_shared = asked().any(|asked| asked.label == port.label && asked.ignore_collision);
+            let Ok(number) = u16::try_from(port.value) else { continue };
+            let Ok(ip) = port.host_ip.parse::<IpAddr>() else { continue };
+            if may_be_shared || number == 0 {
+                continue;
+            }
+            let refused = |why: &dyn std::fmt::Display| {
+                Err(StartFailure::Driver(format!("port {:?} can't be had: {why}", port.label)))
+            };
+            let at = published_at(&port.label, Some(ip));
+            if let Some(taken) = holder(at, number, with_udp).filter(|taken| is_strangers(taken, &self.node_id)) {
+                return refused(&taken);
+            }
+            if let Some(published) = self.published_elsewhere(at, number) {
+                return refused(&published);
+            }
+        }
+        Ok(())
+    }
+
+    fn published_elsewhere(&self, ip: Option<IpAddr>, port: u16) -> Option<Published> {
+        if self.node_id.is_empty() {
+            return None;
+        }
+        // Who may not read the rules has none of his own either.
+        published_elsewhere(&self.node_id, ip, port).ok()?
+    }
+
+    /// Looks whether what all networks need is there, and makes it anew where it is not: true when it was not.
+    pub fn put_right(&self) -> bool {
+        let Ok(networks) = &self.networks else { return false };
+        networks.put_right().unwrap_or_else(|error| {
+            tracing::warn!(error = error.full_text(), "bridge and rules of the allocs not put right");
+            false
+        })
     }
 
     /// What tasks of a running alloc have.
@@ -172,7 +236,7 @@ impl EdgeNetworks {
 
 impl Default for EdgeNetworks {
     fn default() -> Self {
-        EdgeNetworks { networks: Err("this edge has no networks for allocs".to_owned()), binds_wildcard: true }
+        EdgeNetworks::new(Err("this edge has no networks for allocs".to_owned()), true)
     }
 }
 
@@ -192,33 +256,24 @@ fn joined(connected: Connected, network: &Network) -> Joined {
     }
 }
 
-/// A port that a stranger holds is no use to the alloc. One that a task holds is that task's business: it may be of this alloc.
-fn refuse_taken(
-    wanted: &Wanted,
-    group: &Group,
-    published_at: impl Fn(&str, Option<IpAddr>) -> Option<IpAddr>,
-    with_udp: bool,
-) -> Result<(), StartFailure> {
-    let asked =
-        || group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
-    for port in &wanted.alloc.allocated_resources.shared.ports {
-        let may_be_shared = asked().any(|asked| asked.label == port.label && asked.ignore_collision);
-        let Ok(number) = u16::try_from(port.value) else { continue };
-        let Ok(ip) = port.host_ip.parse::<IpAddr>() else { continue };
-        if may_be_shared || number == 0 {
-            continue;
-        }
-        if let Some(taken) = holder(published_at(&port.label, Some(ip)), number, with_udp).filter(is_strangers) {
-            return Err(StartFailure::Driver(format!("port {:?} can't be had: {taken}", port.label)));
-        }
-    }
-    Ok(())
-}
-
-fn is_strangers(taken: &Taken) -> bool {
+/// Whether somebody holds it who is no task of this node.
+fn is_strangers(taken: &Taken, node_id: &str) -> bool {
     let Some(holder) = &taken.holder else { return true };
     let environment = std::fs::read(format!("/proc/{}/environ", holder.pid)).unwrap_or_default();
-    !environment.split(|byte| *byte == 0).any(|line| line.starts_with(TASK_MARK.as_bytes()))
+    let mut marks = environment.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(TASK_MARK.as_bytes()));
+    let Some(alloc) = marks.next().map(String::from_utf8_lossy) else { return true };
+    // Without a cgroup nothing says whose task it is.
+    !node_id.is_empty() && node_of(&holder.cgroups, &alloc).is_some_and(|node| !node_id.starts_with(node))
+}
+
+/// The node in whose cgroup a task is: the directory above that of the task, which begins with the alloc's id.
+fn node_of<'a>(cgroups: &'a str, alloc: &str) -> Option<&'a str> {
+    let paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.into_iter().find_map(|path| {
+        let parts: Vec<&str> = path.split('/').collect();
+        let place = parts.iter().position(|part| !alloc.is_empty() && part.starts_with(alloc))?;
+        parts.get(place.checked_sub(1)?).copied().filter(|node| !node.is_empty())
+    })
 }
 
 #[cfg(test)]
@@ -287,6 +342,17 @@ mod tests {
         let setup = |text: &str| Err(StartFailure::Setup(text.to_owned()));
         assert_eq!(start("bridge"), setup("failed to make the network of the alloc: bridge networks need root"));
         assert_eq!(start("cni/x"), setup("network mode \"cni/x\" is not supported"));
+    }
+
+    #[test]
+    fn whose_task_it_is_stands_in_its_cgroup() {
+        let check =
+            |cgroups: &str, expected: Option<&str>| assert_eq!(node_of(cgroups, "03-03"), expected, "{cgroups}");
+        check("5:freezer:/drover/0a0b0c0d/03-03.web\n0::/\n", Some("0a0b0c0d"));
+        check("1:cpu:/\n0::/system.slice/drover.service/0a0b0c0d/03-03.web\n", Some("0a0b0c0d"));
+        check("0::/user.slice/03-0/x\n", None);
+        check("0::/03-03.web\n", None);
+        check("", None);
     }
 
     #[test]

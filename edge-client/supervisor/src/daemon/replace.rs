@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Daemon;
 use crate::cgroup_files::errno_text;
 use crate::entry::{RunOptions, SUPERVISOR_ARG};
+use crate::own_program::OwnProgram;
 use crate::protocol::Refusal;
 use crate::record::Record;
 use crate::sys;
@@ -73,7 +74,11 @@ impl Handover {
 impl Daemon {
     /// Becomes that program. Comes back only with the reason why not.
     pub(super) fn replace(&mut self, program: &Path) -> Refusal {
-        if !self.starting.is_empty() || self.closing.is_some() || self.has_beginning_session() {
+        if !self.starting.is_empty()
+            || !self.answers.is_empty()
+            || self.closing.is_some()
+            || self.has_beginning_session()
+        {
             return Refusal::TooMany("things going on at once".to_owned());
         }
         match self.try_to_replace(program) {
@@ -114,6 +119,11 @@ impl Daemon {
         }
         let words = ["drover-supervisor", SUPERVISOR_ARG, "resume", &memfd.as_raw_fd().to_string()];
         let argv: Vec<CString> = words.iter().filter_map(|word| CString::new(*word).ok()).collect();
+        let own = OwnProgram::of(program);
+        if let Some(own) = own.as_ref().and_then(OwnProgram::c_path) {
+            // A script can't be executed that way: its interpreter would look for a descriptor that is closed by then.
+            let _ = sys::exec(&own, &argv, &[]);
+        }
         let err = sys::exec(&c_program, &argv, &[]);
         for fd in &kept {
             let _ = sys::set_close_on_exec(*fd, true);

@@ -96,7 +96,8 @@ impl Daemon {
         }
         connection.purpose = Some(hello.purpose);
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
-        let mut is_open = connection.send(&Welcome::Accepted { pid });
+        let unenforced = self.unenforced.clone();
+        let mut is_open = connection.send(&Welcome::Accepted { pid, unenforced, audits: true });
         if hello.purpose == Purpose::Events {
             for task in self.tasks.values() {
                 if let Phase::Exited(exit) = &task.phase {
@@ -133,6 +134,7 @@ impl Daemon {
                 }
                 Err(Refusal::StillRunning)
             }
+            RequestBody::Audit => Ok(ReplyBody::Audited(self.audit(std::time::Instant::now()))),
             // Comes back only with a reason: else this program is another one by then.
             RequestBody::Replace { program } => Err(self.replace(&program)),
         };

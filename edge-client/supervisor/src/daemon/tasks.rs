@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::epoll::{self, EventFlags};
 
-use super::{Daemon, Grave, Source, watch};
+use super::{Answer, Daemon, Grave, Source, watch};
 use crate::cgroup::{TaskCgroup, escape};
 use crate::cgroup_files::errno_text;
 use crate::container::{ContainerPlan, remove_files, start_contained};
@@ -29,6 +29,9 @@ const GRAVE_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// How long after a start the next spare is forked: in a burst the usual way is fast, and forking would slow it down.
 const SPARE_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long the answer to a start waits for the task's record: a disk that stalls must not keep it from being told.
+const RECORD_MAX: Duration = Duration::from_millis(100);
 
 /// A process on its way to become a task.
 struct Spawned {
@@ -248,9 +251,9 @@ impl Daemon {
         if is_contained {
             remove_files(&self.containers_dir, &name);
         }
-        // Last: what was said to run is known to whoever comes next.
-        if let Some((connection, id)) = asked_by {
-            self.reply(connection, &Reply { id, body: Ok(ReplyBody::Started(started)) });
+        // What was said to run is known to whoever comes next.
+        if let Some(asked_by) = asked_by {
+            self.answers.insert(number, Answer { asked_by, started, due: Instant::now() + RECORD_MAX });
         }
     }
 
@@ -368,14 +371,27 @@ impl Daemon {
         let Some(task) = self.tasks.get(&number) else { return };
         if let Ok(name) = std::ffi::CString::new(task.name.as_str()) {
             let data = Some(task.record(&self.boot_id).encode());
-            self.logs.ask(Job::Record(Box::new(RecordFile { name, data })));
+            self.logs.ask(Job::Record(Box::new(RecordFile { number, name, data })));
+        }
+    }
+
+    /// Says that a task runs, if that was not said so far.
+    pub(super) fn answer_start(&mut self, number: u64) {
+        if let Some(Answer { asked_by: (connection, id), started, .. }) = self.answers.remove(&number) {
+            self.reply(connection, &Reply { id, body: Ok(ReplyBody::Started(started)) });
         }
     }
 
     /// Takes back what the thread of the logs is done with.
     pub(super) fn take_back(&mut self) {
         while let Some(done) = self.logs.take() {
-            let Done::Log(pipe) = done else { continue };
+            let pipe = match done {
+                Done::Log(pipe) => pipe,
+                Done::Record(record) => {
+                    self.answer_start(record.number);
+                    continue;
+                }
+            };
             let number = pipe.key >> 1;
             let Some(task) = self.tasks.get_mut(&number) else { continue };
             let place = usize::from(pipe.key & 1 == 1);
@@ -393,7 +409,7 @@ impl Daemon {
     }
 
     /// Removes a cgroup, later when it is not empty yet.
-    fn bury(&mut self, name: String, cgroup: Option<TaskCgroup>) {
+    pub(super) fn bury(&mut self, name: String, cgroup: Option<TaskCgroup>) {
         if let Some(cgroup) = cgroup {
             if !cgroup.is_empty() {
                 cgroup.kill_round();
@@ -422,7 +438,7 @@ impl Daemon {
                 }
             }
             if let Ok(name) = std::ffi::CString::new(task.name.as_str()) {
-                self.logs.ask(Job::Record(Box::new(RecordFile { name, data: None })));
+                self.logs.ask(Job::Record(Box::new(RecordFile { number, name, data: None })));
             }
             self.tell_keepers_gone(&task.id);
             self.by_id.remove(&task.id);

@@ -1,6 +1,6 @@
 //! Contained tasks.
 
-use drover_supervisor::{Bind, ClientError, ContainerSpec, Isolation, NamespaceMode, Refusal, TaskSpec};
+use drover_supervisor::{Bind, ClientError, ContainerSpec, Device, Isolation, NamespaceMode, Refusal, TaskSpec};
 
 use crate::Case;
 use crate::support::{Bed, cgroup_version, is_alive, is_root_or_skip, until};
@@ -8,6 +8,7 @@ use crate::support::{Bed, cgroup_version, is_alive, is_root_or_skip, until};
 pub const CASES: &[Case] = &[
     ("a_contained_task_sees_its_own_world", a_contained_task_sees_its_own_world),
     ("a_contained_task_has_the_usual_rights", a_contained_task_has_the_usual_rights),
+    ("a_contained_task_has_the_devices_that_it_was_given", a_contained_task_has_the_devices_that_it_was_given),
     ("a_contained_task_ends_as_a_whole", a_contained_task_ends_as_a_whole),
     ("a_bad_container_says_why", a_bad_container_says_why),
     ("a_contained_task_is_limited", a_contained_task_is_limited),
@@ -99,6 +100,35 @@ fn a_contained_task_has_the_usual_rights() {
     bed.exit("host");
     let log = bed.log("host.stdout.0");
     assert_eq!(log, format!("{}\n{}\n", started.pid, own_ipc.display()));
+}
+
+fn a_contained_task_has_the_devices_that_it_was_given() {
+    if !is_root_or_skip("a_contained_task_has_the_devices_that_it_was_given") {
+        return;
+    }
+    let bed = Bed::new();
+    // None of those that every task has.
+    let known = ["/dev/loop-control", "/dev/kmsg", "/dev/hwrng", "/dev/fuse"];
+    let host_path = known.iter().find(|path| std::path::Path::new(path).exists()).expect("a machine has one of them");
+    let script = |id: &str| {
+        contained(&bed, id, &format!("( : <{host_path} ) 2>/dev/null && echo open; test -e {host_path} || echo none"))
+    };
+    let with = |id: &str, access: &str| {
+        let mut spec = script(id);
+        let Isolation::Container(container) = &mut spec.isolation else { unreachable!() };
+        let (host_path, access) = (host_path.into(), access.to_owned());
+        container.devices = vec![Device { path: std::path::PathBuf::clone(&host_path), host_path, access }];
+        spec
+    };
+    assert_eq!(bed.run(script("without")).exit_code, 0);
+    assert_eq!(bed.log("without.stdout.0"), "none\n");
+    bed.run(with("with", "rw"));
+    assert_eq!(bed.log("with.stdout.0"), "open\n");
+    let mut missing = with("missing", "rw");
+    let Isolation::Container(container) = &mut missing.isolation else { unreachable!() };
+    container.devices[0].host_path = "/dev/nowhere".into();
+    let refused = bed.client().start_task(missing).unwrap_err();
+    assert!(format!("{refused:?}").contains("/dev/nowhere"), "{refused:?}");
 }
 
 fn a_contained_task_ends_as_a_whole() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use drover_supervisor::{Client, ClientError, Refusal, TaskState};
 
 use crate::Case;
-use crate::support::{Bed, is_alive, is_root_or_skip, until};
+use crate::support::{Bed, cgroup_version, has_cgroups_or_skip, is_alive, is_root_or_skip, until};
 
 pub const CASES: &[Case] = &[
     ("exit_codes_and_signals", exit_codes_and_signals),
@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("events_are_told_at_least_once", events_are_told_at_least_once),
     ("memory_limit_is_enforced_and_told", memory_limit_is_enforced_and_told),
     ("stats_come_from_the_cgroup", stats_come_from_the_cgroup),
+    ("limits_that_can_not_be_had_are_named", limits_that_can_not_be_had_are_named),
     ("linger_ends_all_and_leaves_nothing", linger_ends_all_and_leaves_nothing),
     ("shutdown_without_ending_tasks_refuses", shutdown_without_ending_tasks_refuses),
     ("a_shutdown_is_answered_in_any_bustle", a_shutdown_is_answered_in_any_bustle),
@@ -159,7 +160,7 @@ fn what_a_task_leaves_behind_is_ended() {
     assert_eq!(exit.exit_code, 4);
     assert!(bed.log("leaver.stdout.0").ends_with("last words\n"));
     let pid = bed.log("leaver.stdout.0").lines().next().unwrap().parse().unwrap();
-    if is_root_or_skip("what_a_task_leaves_behind_is_ended (own session)") {
+    if has_cgroups_or_skip("what_a_task_leaves_behind_is_ended (own session)") {
         assert!(!is_alive(pid), "ended before the exit was told");
     } else {
         // Without cgroups it is found only if it had not left the session yet.
@@ -218,7 +219,7 @@ fn events_are_told_at_least_once() {
 }
 
 fn memory_limit_is_enforced_and_told() {
-    if !is_root_or_skip("memory_limit_is_enforced_and_told") {
+    if !has_cgroups_or_skip("memory_limit_is_enforced_and_told") {
         return;
     }
     let bed = Bed::new();
@@ -231,7 +232,7 @@ fn memory_limit_is_enforced_and_told() {
 }
 
 fn stats_come_from_the_cgroup() {
-    if !is_root_or_skip("stats_come_from_the_cgroup") {
+    if !has_cgroups_or_skip("stats_come_from_the_cgroup") {
         return;
     }
     let bed = Bed::new();
@@ -259,6 +260,27 @@ fn stats_come_from_the_cgroup() {
     assert!(["500", "19"].contains(&file("cpu.shares", "cpu.weight").as_str()));
     assert_eq!(file("pids.max", "pids.max"), "50");
     assert_eq!(refusal(bed.client().stats("nobody")), Refusal::UnknownTask);
+}
+
+fn limits_that_can_not_be_had_are_named() {
+    let bed = Bed::new();
+    let unenforced = bed.client().unenforced();
+    let mut spec = bed.script("limited", "exit 3");
+    spec.resources.cpu_mhz = Some(500);
+    spec.resources.memory_bytes = Some(64 << 20);
+    let started = bed.client().start_task(spec).unwrap();
+    assert_eq!(bed.exit("limited").exit_code, 3);
+    match cgroup_version() {
+        "none" => {
+            let named: Vec<&str> = unenforced.keys().map(String::as_str).collect();
+            assert_eq!(named, ["cores", "cpu", "memory", "processes"]);
+            assert!(started.limits_reason.is_some() && !started.limits_applied, "{started:?}");
+        }
+        _ => {
+            assert!(["cpu", "memory"].iter().all(|limit| !unenforced.contains_key(*limit)), "{unenforced:?}");
+            assert_eq!((started.limits_applied, started.limits_reason), (true, None));
+        }
+    }
 }
 
 fn linger_ends_all_and_leaves_nothing() {
@@ -329,7 +351,7 @@ fn a_shutdown_is_answered_in_any_bustle() {
 }
 
 fn a_new_supervisor_ends_what_nobody_knows() {
-    if !is_root_or_skip("a_new_supervisor_ends_what_nobody_knows") {
+    if !has_cgroups_or_skip("a_new_supervisor_ends_what_nobody_knows") {
         return;
     }
     let mut bed = Bed::new();
@@ -347,7 +369,7 @@ fn a_new_supervisor_ends_what_nobody_knows() {
 }
 
 fn a_second_supervisor_of_a_node_is_refused() {
-    if !is_root_or_skip("a_second_supervisor_of_a_node_is_refused") {
+    if !has_cgroups_or_skip("a_second_supervisor_of_a_node_is_refused") {
         return;
     }
     let bed = Bed::new();

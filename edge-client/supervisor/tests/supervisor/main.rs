@@ -1,10 +1,13 @@
 //! The supervisor as a real process: this test binary is its own supervisor, so it has a main of its own.
 //!
 //! Every case starts one (or more) supervisors in a directory of its own, ends them, and checks that no cgroup is left.
+//! Root runs it once more as a plain user.
 //! Arguments are those of the usual harness as far as they are used: a name filter, `--list`, `--exact`.
 
 #![allow(clippy::unwrap_used)]
 
+mod as_user;
+mod audit;
 mod bench;
 mod container;
 mod lifecycle;
@@ -21,8 +24,10 @@ type Case = (&'static str, fn());
 
 fn main() {
     main_if_supervisor();
+    let figures = if as_user::is_further_run() { &[] } else { bench::CASES };
     let cases: Vec<Case> =
-        [lifecycle::CASES, logs::CASES, container::CASES, takeover::CASES, sessions::CASES, bench::CASES].concat();
+        [lifecycle::CASES, logs::CASES, container::CASES, takeover::CASES, audit::CASES, sessions::CASES, figures]
+            .concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     if args.iter().any(|arg| arg == "--list") {
@@ -45,16 +50,17 @@ fn main() {
         }
     }
     run.into_iter().for_each(|case| finish(case, &mut failed));
+    failed.extend(as_user::run_again(&args));
     if !failed.is_empty() {
         eprintln!("failed: {}", failed.join(", "));
         std::process::exit(1);
     }
 }
 
-fn finish((name, case): (&'static str, std::thread::JoinHandle<bool>), failed: &mut Vec<&'static str>) {
+fn finish((name, case): (&'static str, std::thread::JoinHandle<bool>), failed: &mut Vec<String>) {
     let is_ok = case.join().unwrap_or(false);
     println!("test {name} ... {}", if is_ok { "ok" } else { "FAILED" });
     if !is_ok {
-        failed.push(name);
+        failed.push(name.to_owned());
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use drover_supervisor::{Bind, ClientError, ContainerSpec, Isolation, Refusal, Session, SessionSpec};
 
 use crate::Case;
-use crate::support::{Bed, is_alive, is_root_or_skip, until};
+use crate::support::{Bed, has_cgroups_or_skip, is_alive, is_root_or_skip, until};
 
 pub const CASES: &[Case] = &[
     ("a_command_runs_beside_a_task", a_command_runs_beside_a_task),
@@ -55,7 +55,7 @@ fn a_command_runs_beside_a_task() {
     bed.client().start_task(bed.script("t", "sleep 1000")).unwrap();
     let said = run(&bed, &spec(&bed, "t", "cat; echo $WHO; pwd; echo bad >&2; exit 3"), "hi\n").unwrap();
     assert_eq!(said, (format!("hi\nme\n{}\n", bed.dir.path().display()), "bad\n".to_owned(), 3));
-    if is_root_or_skip("a_command_runs_beside_a_task (cgroup)") {
+    if has_cgroups_or_skip("a_command_runs_beside_a_task (cgroup)") {
         let (cgroup, _, _) = run(&bed, &spec(&bed, "t", "cat /proc/self/cgroup"), "").unwrap();
         assert!(cgroup.contains(&format!("/drover/{}/t", bed.options.node_id)), "{cgroup}");
     }

@@ -123,16 +123,33 @@ impl Drop for Bed {
 /// Every cgroup of a node, in any hierarchy.
 pub fn node_cgroups(node_id: &str) -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let given = given_part();
     mounts
         .lines()
         .filter(|line| line.split(' ').nth(2).is_some_and(|kind| kind.starts_with("cgroup")))
-        .map(|line| Path::new(line.split(' ').nth(1).unwrap()).join("drover").join(node_id))
+        .flat_map(|line| {
+            let root = PathBuf::from(line.split(' ').nth(1).unwrap());
+            [root.join(&given), root]
+        })
+        .map(|dir| dir.join("drover").join(node_id))
         .filter(|dir| dir.exists())
         .collect()
 }
 
+/// The part of cgroup v2's tree in which this process is a leaf.
+fn given_part() -> PathBuf {
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    Path::new(own).parent().map(Path::to_owned).unwrap_or_default()
+}
+
 /// What tasks are limited by here: `v1`, `v2`, or `none` as far as this user may go.
 pub fn cgroup_version() -> &'static str {
+    static FOUND: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
+    FOUND.get_or_init(find_cgroup_version)
+}
+
+fn find_cgroup_version() -> &'static str {
     let bed = Bed::new();
     let has = |file: &str| bed.cgroups().iter().any(|dir| dir.join(".supervisor").join(file).exists());
     if has("memory.max") {
@@ -170,4 +187,13 @@ pub fn is_root_or_skip(case: &str) -> bool {
         println!("test {case}: skipped: needs root");
     }
     is_root
+}
+
+/// The same where a case needs no more than cgroups of this user's.
+pub fn has_cgroups_or_skip(case: &str) -> bool {
+    let has_cgroups = cgroup_version() != "none";
+    if !has_cgroups {
+        println!("test {case}: skipped: needs cgroups");
+    }
+    has_cgroups
 }

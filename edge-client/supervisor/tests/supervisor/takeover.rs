@@ -1,5 +1,7 @@
 //! A supervisor that is killed, or becomes another program: its tasks do not notice.
 
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use drover_supervisor::{Bind, Client, ContainerSpec, Exit, Isolation, Keeper, Ta
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Case;
-use crate::support::{Bed, is_alive, is_root_or_skip, until};
+use crate::support::{Bed, has_cgroups_or_skip, is_alive, is_root_or_skip, until};
 
 pub const CASES: &[Case] = &[
     ("tasks_outlive_their_supervisor", tasks_outlive_their_supervisor),
@@ -17,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("last_words_are_kept_for_the_next_supervisor", last_words_are_kept_for_the_next_supervisor),
     ("a_supervisor_becomes_another_program", a_supervisor_becomes_another_program),
     ("a_broken_program_leaves_the_old_one", a_broken_program_leaves_the_old_one),
+    ("its_program_is_not_written_to_by_who_had_hold_of_it", its_program_is_not_written_to_by_who_had_hold_of_it),
     ("a_supervisor_is_killed_again_and_again", a_supervisor_is_killed_again_and_again),
 ];
 
@@ -156,7 +159,7 @@ fn tasks_outlive_their_supervisor() {
     bed.client().kill_all("other").unwrap();
     let exit = bed.exit("other");
     assert!(exit.is_unknown || exit.signal == 9, "{exit:?}");
-    if is_root_or_skip("figures of an adopted task") {
+    if has_cgroups_or_skip("figures of an adopted task") {
         assert!(bed.client().stats("plain1").unwrap().processes > 0);
     }
     assert_told(&end_and_check(&bed, &tasks), 7);
@@ -243,13 +246,50 @@ fn a_supervisor_becomes_another_program() {
         });
         bed.reconnect();
         assert_eq!(bed.client().supervisor_pid(), pid, "the same process");
-        assert_eq!(std::fs::read_link(format!("/proc/{pid}/exe")).unwrap(), next);
+        let file = |path: &std::path::Path| {
+            let meta = std::fs::metadata(path).unwrap();
+            (meta.dev(), meta.ino())
+        };
+        assert_eq!(file(format!("/proc/{pid}/exe").as_ref()), file(&next));
     }
     assert_running(&bed, &tasks);
     assert_eq!(bed.exit("before").exit_code, 3);
     let exits = end_and_check(&bed, &tasks);
     assert!(exits.iter().all(|exit| (exit.exit_code, exit.is_unknown) == (7, false)), "still its children: {exits:?}");
     assert_eq!(bed.run(bed.script("after", "exit 6")).exit_code, 6);
+}
+
+/// As a container's root would that got hold of what is executed there, and waited until nothing of it runs any more.
+fn its_program_is_not_written_to_by_who_had_hold_of_it() {
+    if !is_root_or_skip("its_program_is_not_written_to_by_who_had_hold_of_it") {
+        return;
+    }
+    let copy = |dir: &std::path::Path, name: &str| {
+        let copy = dir.join(name);
+        std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        copy
+    };
+    let programs = tempfile::tempdir().unwrap();
+    let first = copy(programs.path(), "first");
+    let mut bed = Bed::with(|options| options.program = Some(first.clone()));
+    let next = copy(programs.path(), "next");
+    let mut held = Vec::new();
+    for program in [&first, &next] {
+        if program == &next {
+            bed.client().replace(&next).unwrap();
+            bed.reconnect();
+        }
+        held.push(std::fs::File::open(format!("/proc/{}/exe", bed.client().supervisor_pid())).unwrap());
+    }
+    let pid = bed.client().supervisor_pid();
+    drop(bed);
+    until("nothing of it runs", || (!is_alive(pid)).then_some(()));
+    for (held, program) in held.iter().zip([&first, &next]) {
+        let open = |path: &std::path::Path| std::fs::File::options().write(true).open(path);
+        until("the file itself can be written to", || open(program).ok());
+        let refused = open(format!("/proc/self/fd/{}", held.as_raw_fd()).as_ref()).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{refused}");
+    }
 }
 
 fn a_broken_program_leaves_the_old_one() {

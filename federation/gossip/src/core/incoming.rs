@@ -166,6 +166,11 @@ impl Core {
             }
             Judged::Ignore => false,
             Judged::Outdo(incarnation) => {
+                let (own, other) = (&self.foca.identity().member, &news.id().member);
+                // Who runs on a copy of this server's data says that it is this server, elsewhere and later.
+                if other.gossip != own.gossip && other.id == own.id && news.state() == State::Alive {
+                    out.push(changed(MemberChange::Conflict, news.id().with_status(news.id().live_status())));
+                }
                 self.outdo(now, incarnation, out);
                 false
             }

@@ -11,6 +11,7 @@ mod node;
 mod note;
 mod plan;
 mod scaling;
+mod scheduler_config;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! What commands do to the noun of this file: node.
 
-use drover_model::node::Eligibility;
+use drover_model::node::{DriverInfo, Eligibility};
 
 use super::*;
 use crate::Refusal;
@@ -31,6 +31,26 @@ fn a_node_that_registers_again_keeps_what_servers_decided() {
     let expected =
         ["Node registered", "Node marked as ineligible for scheduling", "Node heartbeat missed", "Node re-registered"];
     assert_eq!(messages(&region), expected);
+}
+
+#[test]
+fn a_driver_that_works_no_more_is_an_event() {
+    let mut region = Region::default();
+    let mut register = |healthy: bool, description: &str| {
+        let driver = DriverInfo { healthy, health_description: description.to_owned(), ..DriverInfo::default() };
+        let drivers = [("qemu".to_owned(), driver)].into();
+        let node = Node { id: node_id(1), drivers, ..Node::default() };
+        let at = region.now();
+        region.run(Command::RegisterNode { node: Box::new(node), evals: vec![], at });
+        let events = &region.state.node(node_id(1)).unwrap().events;
+        let last = events.last().unwrap().clone();
+        (events.len(), last.subsystem, last.message, last.details.get("driver").cloned())
+    };
+    assert_eq!(register(true, "Healthy").0, 1);
+    let qemu = || Some("qemu".to_owned());
+    assert_eq!(register(false, "gone"), (2, "Driver".to_owned(), "gone".to_owned(), qemu()));
+    assert_eq!(register(false, "gone").0, 2);
+    assert_eq!(register(true, "Healthy"), (3, "Driver".to_owned(), "Healthy".to_owned(), qemu()));
 }
 
 #[test]

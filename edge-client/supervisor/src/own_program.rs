@@ -1,0 +1,93 @@
+//! The supervisor's program file, where no task can change it.
+//!
+//! Some of what the supervisor forks goes into containers before it becomes their program, and a container's root can get hold of
+//! that process's own file there (`/proc/<pid>/exe`; a script with that as its interpreter is enough). While the file is executed
+//! nobody writes to it. But once agent and supervisor have ended, whoever has kept hold of it would write to the program that the
+//! host runs next, as root.
+//!
+//! So the supervisor is executed from a read-only mount of that one file, which stands nowhere: to write by way of it is refused
+//! for ever, and it goes with its last process. It costs no memory, as the pages are those of the file itself and shared with the
+//! agent, where a sealed copy in memory would hold eleven megabytes that the kernel can't give up. Only a kernel that can't make
+//! such a mount (before 5.12) gets the copy. Without root neither can be had; then no task is in a container.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, MemfdFlags, SealFlags};
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use crate::sys;
+
+/// A program file that can be executed by way of this and not be written to.
+#[derive(Debug)]
+pub(crate) struct OwnProgram(OwnedFd);
+
+impl OwnProgram {
+    /// Of that file. None where it can't be had.
+    pub(crate) fn of(program: &Path) -> Option<OwnProgram> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        match mounted(program) {
+            Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => copied(program).ok(),
+            other => other.ok(),
+        }
+        .map(OwnProgram)
+    }
+
+    /// The path by which this process, and what it forks, executes it.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+
+    /// The same in the kernel's form.
+    pub(crate) fn c_path(&self) -> Option<CString> {
+        CString::new(format!("/proc/self/fd/{}", self.0.as_raw_fd())).ok()
+    }
+}
+
+fn mounted(program: &Path) -> io::Result<OwnedFd> {
+    let tree = open_tree(CWD, program, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    sys::make_read_only(&tree)?;
+    Ok(tree)
+}
+
+fn copied(program: &Path) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = File::from(rustix::fs::memfd_create("drover-supervisor", flags)?);
+    io::copy(&mut File::open(program)?, &mut copy)?;
+    rustix::fs::fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    // What is open for writing can't be executed.
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Ok(File::open(path)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_can_be_executed_can_not_be_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        std::fs::copy("/bin/true", &program).unwrap();
+        let write = |path: &Path| File::options().write(true).open(path)?.write_all(b"\x7f");
+        assert!(write(&program).is_ok(), "the file itself is not what refuses it");
+        let makers: [fn(&Path) -> io::Result<OwnedFd>; 2] = [mounted, copied];
+        for make in makers {
+            match make(&program) {
+                Err(reason) if !rustix::process::geteuid().is_root() => println!("skipped: needs root: {reason}"),
+                made => {
+                    let own = OwnProgram(made.unwrap());
+                    assert!(write(&own.path()).is_err());
+                    assert!(std::process::Command::new(own.path()).status().unwrap().success());
+                }
+            }
+        }
+    }
+}
