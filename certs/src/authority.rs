@@ -366,8 +366,7 @@ fn sign_intermediate(
     let mut params = params(now, lifetime, Some(window))?;
     params.distinguished_name = name(&format!("drover region {region}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     params.name_constraints = Some(NameConstraints {
         permitted_subtrees: permitted_names(region).map(GeneralSubtree::DnsName).to_vec(),

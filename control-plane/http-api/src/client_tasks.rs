@@ -92,7 +92,7 @@ fn asked_node(call: &Call) -> Result<NodeId, Problem> {
 pub(crate) async fn host_stats(call: Call) -> Result<Reply, Problem> {
     let node_id = asked_node(&call)?;
     let stats = call.api.server.node_stats(node_id).await?;
-    let devices: Vec<Value> = stats.devices.iter().map(|group| devices(group, &json!(stats.at))).collect();
+    let devices: Vec<Value> = stats.devices.iter().map(|group| devices(group, &json!(stats.at.to_rfc3339()))).collect();
     call.plain(&json!({
         "AllocDirStats": disk(&stats.alloc_dir),
         "CPU": stats.cpus.iter().map(cpu).collect::<Vec<_>>(),

@@ -125,7 +125,11 @@ impl DevicesInUse {
     /// Takes instances; false when one of them was taken already.
     pub fn take(&mut self, given: &AllocatedDevice) -> bool {
         let taken = self.0.entry(given.group_id()).or_default();
-        given.device_ids.iter().fold(true, |is_free, id| taken.insert(id.clone()) && is_free)
+        let mut is_free = true;
+        for id in &given.device_ids {
+            is_free &= taken.insert(id.clone());
+        }
+        is_free
     }
 
     /// Gives instances back.

@@ -45,9 +45,7 @@ impl Jumps {
     /// Resolves after the clock was set. Dropped half-way nothing is lost.
     pub async fn next(&mut self) {
         let Some(timer) = &self.0 else { return std::future::pending().await };
-        let read = timer.async_io(Interest::READABLE, |timer| {
-            Ok(rustix::io::read(timer, &mut [0; 8]).map(drop)?)
-        });
+        let read = timer.async_io(Interest::READABLE, |timer| Ok(rustix::io::read(timer, &mut [0; 8]).map(drop)?));
         match read.await {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error()) => {}
             // It is the far date, or the kernel is out of its mind: no reason to go round and round.

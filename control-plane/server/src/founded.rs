@@ -83,9 +83,8 @@ mod tests {
     #[test]
     fn what_was_there_when_a_region_was_founded_founds_it_no_more() {
         let dir = tempfile::tempdir().unwrap();
-        let admits = |region: &str, number, node: &str| {
-            Founded::read(dir.path()).unwrap().admits(region, token(number), node)
-        };
+        let admits =
+            |region: &str, number, node: &str| Founded::read(dir.path()).unwrap().admits(region, token(number), node);
         assert!(admits("west", 1, "a"));
         Founded::add(dir.path(), "west", "a", BTreeSet::from([token(2)])).unwrap();
         assert!(!admits("west", 2, "b"));

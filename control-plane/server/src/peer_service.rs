@@ -102,9 +102,7 @@ async fn answer(server: &Server, request: ToPeer) -> Result<FromPeer, RpcError> 
             Some(authority) => Ok(FromPeer::RegionCertificate { pem: authority.to_pem().intermediate }),
             None => Err(RpcError::Unavailable { message: "no certificate yet".to_owned() }),
         },
-        ToPeer::RenewRegion { region, certificate, proof } => {
-            server.renew_other_region(&region, &certificate, &proof)
-        }
+        ToPeer::RenewRegion { region, certificate, proof } => server.renew_other_region(&region, &certificate, &proof),
         ToPeer::EdgeStream { .. } | ToPeer::Restore { .. } | ToPeer::Http(_) => {
             Err(RpcError::Invalid { message: "this takes the whole stream".to_owned() })
         }

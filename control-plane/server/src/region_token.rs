@@ -74,7 +74,12 @@ impl Server {
     }
 
     /// The authority of the region that this token founds. All other tokens for it that are there found it no more.
-    pub(crate) fn found_region(&self, authority: &Authority, token: &JoinToken, node: &str) -> Result<Authority, String> {
+    pub(crate) fn found_region(
+        &self,
+        authority: &Authority,
+        token: &JoinToken,
+        node: &str,
+    ) -> Result<Authority, String> {
         let region: RegionName = token.region.parse().map_err(|e| format!("region {:?}: {e}", token.region))?;
         self.check_new(&region)?;
         // Who comes second sees what the first has written.

@@ -96,11 +96,8 @@ fn server_requests() -> Vec<ToPeer> {
     let http =
         HttpRequest { method: "GET".to_owned(), target: "/v1/status/leader".to_owned(), ..HttpRequest::default() };
     // Who may ask is settled before the proof is looked at.
-    let renew = |region: &str| ToPeer::RenewRegion {
-        region: region.to_owned(),
-        certificate: String::new(),
-        proof: Vec::new(),
-    };
+    let renew =
+        |region: &str| ToPeer::RenewRegion { region: region.to_owned(), certificate: String::new(), proof: Vec::new() };
     vec![
         ToPeer::Propose { command: vec![0xc1] },
         ToPeer::ReadIndex,

@@ -207,9 +207,12 @@ async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
     let tls = dirs[0].path().join("tls");
     std::fs::create_dir_all(&tls).unwrap();
     let root_key = made.root_key.unwrap();
-    for (name, text) in
-        [("root.pem", &made.root), ("root-key.pem", &root_key), ("region.pem", &made.intermediate), ("region-key.pem", &made.key)]
-    {
+    for (name, text) in [
+        ("root.pem", &made.root),
+        ("root-key.pem", &root_key),
+        ("region.pem", &made.intermediate),
+        ("region-key.pem", &made.key),
+    ] {
         std::fs::write(tls.join(name), text).unwrap();
     }
     let east_plan = settings("renew-east", "e1", dirs[0].path());
@@ -243,7 +246,8 @@ async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
     let west = start(&moved(&plans[0])).await;
     let second = start(&Settings { join: joining(&west), ..moved(&plans[1]) }).await;
     until("a leader", async || west.wait_for_leader(WAIT).await && second.wait_for_leader(WAIT).await).await;
-    until("the reason", async || said().text().contains("the region's certificate ends soon and was not renewed")).await;
+    until("the reason", async || said().text().contains("the region's certificate ends soon and was not renewed"))
+        .await;
     assert_eq!([region_end(dirs[1].path()), region_end(dirs[2].path())], ends[..]);
 
     // It is, and both servers have the later one: the same, for the key that they had.
@@ -283,7 +287,9 @@ async fn two_tokens_for_one_new_region_make_one_authority() {
     let second = start(&plan(2, &tokens[1])).await;
     let refused = || {
         let text = said().text();
-        text.lines().any(|line| line.contains("enrolment refused") && line.contains("twice-west was founded with another token"))
+        text.lines().any(|line| {
+            line.contains("enrolment refused") && line.contains("twice-west was founded with another token")
+        })
     };
     until("the refusal", async || refused()).await;
     assert!(!dirs[2].path().join("tls").exists());
@@ -423,7 +429,11 @@ async fn servers_with_certificates_of_their_own_form_a_region_and_a_federation()
     assert!(Server::start(plan, |_| ()).await.is_err(), "nothing is started with it either");
     // One that names a node is for that node alone.
     let issuer = Authority::create("own-east".parse().unwrap(), SystemTime::now(), &Lifetimes::default()).unwrap();
-    let issued = |id: &str| issuer.issue_own(&Identity::new(issuer.region().clone(), Role::Server, id).unwrap(), SystemTime::now(), DAY).unwrap();
+    let issued = |id: &str| {
+        issuer
+            .issue_own(&Identity::new(issuer.region().clone(), Role::Server, id).unwrap(), SystemTime::now(), DAY)
+            .unwrap()
+    };
     let place = |id: &str| {
         let credentials = issued(id);
         std::fs::write(&of_east.cert, credentials.leaf().to_pem()).unwrap();

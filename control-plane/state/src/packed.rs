@@ -8,7 +8,7 @@
 //!
 //! Every value begins with a byte: `0x80 | n` for the numbers up to 127, else one of the tags here. A *column* is a field
 //! of a struct, wherever that lies. Lengths and numbers
-//! are little-endian base 128. What is kept to be referred to is bounded ([`KEPT_BYTES_MAX`], [`TEXT_KEPT_MAX`]), so that a
+//! are little-endian base 128. What is kept to be referred to is bounded (`KEPT_BYTES_MAX`, `TEXT_KEPT_MAX`), so that a
 //! short text can't be made to stand for much more memory than it is long.
 
 mod reader;

@@ -23,12 +23,14 @@ struct Golden {
     counts: [usize; 5],
 }
 
-const GOLDENS: [Golden; 3] = [
+const GOLDENS: [Golden; 4] = [
     Golden { log: include_bytes!("fixtures/log/v1.bin"), kinds: 18, counts: [7, 0, 11, 3, 1] },
     // With namespaces.
     Golden { log: include_bytes!("fixtures/log/v2.bin"), kinds: 25, counts: [5, 2, 10, 7, 2] },
     // With rules for autopilot, summaries that are counted anew, and tokens for new regions.
     Golden { log: include_bytes!("fixtures/log/v3.bin"), kinds: 27, counts: [6, 1, 5, 4, 2] },
+    // With settings of the scheduler.
+    Golden { log: include_bytes!("fixtures/log/v4.bin"), kinds: 28, counts: [3, 1, 26, 5, 3] },
 ];
 
 /// Commands, each after its length as four bytes, lowest first.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
-use drover_certs::presented::read_begin;
 use drover_certs::{Fingerprint, JoinToken, RegionName};
 use drover_model::node::Node;
 use drover_protocol::codec;
@@ -32,6 +31,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const SETTLED: Duration = Duration::from_secs(10);
 /// So long after its end no server takes a certificate for the next one.
 const RENEWABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// What shows an earlier time than this is no clock: 2026-01-01, when there was no such program yet.
+const NO_CLOCK_UNTIL: Duration = Duration::from_secs(1_767_225_600);
 /// The longest time for the answer to a request.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
 /// The wait after reports that a server could not take.
@@ -514,12 +515,11 @@ struct Endpoints(BTreeMap<bool, Endpoint>);
 impl Endpoints {
     /// The endpoint for that address; it shows `trust` from now on, where given.
     fn for_address(&mut self, address: SocketAddr, trust: Option<&Trust>) -> Result<Endpoint> {
-        // A device without a clock of its own knows at least that its certificate has begun. One whose clock is not before the
-        // region's certificate may have got its own while the clock was ahead.
+        // A device without a clock of its own knows at least that its certificate has begun. One that has a clock may have got its
+        // certificate while that was ahead.
         let clock = trust.map_or_else(Clock::system, |trust| {
-            let leaf = trust.credentials.leaf();
-            let region = leaf.chain().get(1).and_then(|region| read_begin(region));
-            Clock::with_floor(leaf.not_before()).believed_from(region.unwrap_or(leaf.not_before()))
+            Clock::with_floor(trust.credentials.leaf().not_before())
+                .believed_from(SystemTime::UNIX_EPOCH + NO_CLOCK_UNTIL)
         });
         let endpoint = self.of_family(address, clock)?;
         if let Some(trust) = trust {

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn only_what_is_as_in_the_file_goes() {
-        let mapping = |head: &str, changed: &str| format!("{head}\nSize: 8 kB\nAnonymous: {changed} kB\nVmFlags: rd mr\n");
+        let mapping =
+            |head: &str, changed: &str| format!("{head}\nSize: 8 kB\nAnonymous: {changed} kB\nVmFlags: rd mr\n");
         let smaps = [
             mapping("1000-3000 r--p 00000000 fe:00 7                  /bin/edge", "0"),
             mapping("3000-5000 r-xp 00002000 fe:00 7                  /bin/edge", "0"),

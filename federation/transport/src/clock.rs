@@ -59,7 +59,8 @@ mod tests {
     fn a_floor_counts_only_while_the_clock_is_behind_it() {
         let ahead = SystemTime::now() + Duration::from_secs(1000);
         assert_eq!(Clock::with_floor(ahead).now(), ahead);
-        let (hour, clock) = (Duration::from_secs(3600), Clock::with_floor(ahead).believed_from(ahead - Duration::from_secs(900)));
+        let (hour, clock) =
+            (Duration::from_secs(3600), Clock::with_floor(ahead).believed_from(ahead - Duration::from_secs(900)));
         assert_eq!(clock.at(ahead - hour), ahead, "certainly wrong");
         assert_eq!(clock.at(ahead - hour / 6), ahead - hour / 6, "the floor was");
         assert_eq!(clock.at(ahead + hour), ahead + hour);

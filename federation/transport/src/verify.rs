@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn a_chain_from_later_is_judged_as_of_its_beginning() {
         let west = authority("west");
-        let (algorithms, begin) = (rustls::crypto::ring::default_provider().signature_verification_algorithms, SystemTime::now());
+        let (algorithms, begin) =
+            (rustls::crypto::ring::default_provider().signature_verification_algorithms, SystemTime::now());
         let judge = |is_own: bool, at: SystemTime| {
             let believed = Believed::Roots(Arc::new(west.anchors().root_store().unwrap()));
             let judge = RegionServer::new(Some(&region("west")), believed, is_own, algorithms);

@@ -183,7 +183,7 @@ pub fn wait_for_allocs(client: &Client, id: &str, status: &str, count: usize) ->
 fn last_word(task_states: &Value) -> Option<String> {
     let events = task_states.as_object()?.values().filter_map(|task| task["Events"].as_array()).flatten();
     let failures = events.filter(|event| event["Type"] == "Driver Failure" || event["Type"] == "Setup Failure");
-    failures.filter_map(|event| event["DisplayMessage"].as_str()).last().map(str::to_owned)
+    failures.filter_map(|event| event["DisplayMessage"].as_str()).next_back().map(str::to_owned)
 }
 
 /// Follows the counts of a job until so many of its allocs are there: a list of all of them would cost more than what is

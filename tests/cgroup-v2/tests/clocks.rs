@@ -151,14 +151,16 @@ for number in $(echo 1 $last | tr ' ' '\n' | sort -u); do write $number & done
 soon "there are writes" are_more 4
 
 minute=60; day=86400
-jump $((10 * minute));              whole "ten minutes ahead"
-jump $((-20 * minute));             whole "ten minutes back"
-jump $((10 * minute + 10 * day));   whole "ten days ahead"
+# One server alone has little time: what follows shows the same.
+each() { [ $last = 1 ] || whole "$1"; }
+jump $((10 * minute));            whole "ten minutes ahead"
+jump $((-20 * minute));           each "ten minutes back"
+jump $((10 * minute + 10 * day)); each "ten days ahead"
 begin_again 1 "ten days ahead" 1
-jump $((-10 * day));                whole "the way back"
-jump $((-30 * day));                whole "thirty days back"
+jump $((-10 * day));              each "the way back"
+jump $((-30 * day));              whole "thirty days back"
 begin_again $last "before the region was made" 2
-jump $((30 * day));                 whole "the right time"
+jump $((30 * day));               whole "the right time"
 
 touch /run/stop
 for number in $all; do soon "server $number has all" has_all $number; done

@@ -131,7 +131,7 @@ fn check(recorded: &Recorded, place: usize, unsynced: Unsynced) {
         let acknowledged = history.iter().filter(|(_, steps)| *steps <= place).count();
         let found = values.get(key);
         // What it was after the last acknowledged change, or after one that came later.
-        let before = acknowledged.checked_sub(1).map_or(None, |last| history[last].0.as_ref());
+        let before = acknowledged.checked_sub(1).and_then(|last| history[last].0.as_ref());
         let is_right = found == before || history[acknowledged..].iter().any(|(value, _)| value.as_ref() == found);
         assert!(is_right, "{at}: {key} is {:?} after {acknowledged} changes", found.map(Vec::len));
     }

@@ -21,7 +21,7 @@ pub fn run(stage: &str) -> Result<(), String> {
             cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
         ),
         "build" => cargo(&["build", "--quiet", "-p", "drover-cli", "-p", "drover-edge-agent"]),
-        "test" => cargo(&["test", "--workspace", "--quiet"]),
+        "test" => cargo(&["test", "--workspace", "--quiet", "--no-fail-fast"]),
         "fuzz" => cargo(&["run", "--quiet", "--profile", "fuzz", "-p", "drover-fuzz", "--", "gate"]),
         "edge-static" => edge_static(),
         "parity" => parity(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use drover_api_client::nodes::{Attribute, DeviceGroupStats, DeviceStats, HostStats, Node, StatObject, StatValue};
 
-use crate::output::table::{Fields, table};
+use crate::output::table::{Fields, NONE, table};
 
 /// What a value shows that holds nothing.
 const UNKNOWN: &str = "<unknown>";
@@ -72,8 +72,9 @@ pub fn utilization(node: &Node, stats: &HostStats) -> Option<String> {
     let names = groups.flat_map(|group| {
         group.instances.iter().map(|instance| name_of(&group.vendor, &group.kind, &group.name, &instance.id))
     });
+    let told = |name: &String| known.get(name).filter(|text| !text.is_empty()).cloned();
     let mut rows: Vec<Vec<String>> =
-        names.map(|name| vec![name.clone(), known.get(&name).cloned().unwrap_or_default()]).collect();
+        names.map(|name| vec![name.clone(), told(&name).unwrap_or_else(|| NONE.to_owned())]).collect();
     rows.sort();
     let (first, rest) = rows.split_first()?;
     Some(table(&first.iter().map(String::as_str).collect::<Vec<_>>(), rest))

@@ -173,7 +173,7 @@ fn allocations_are_placed_otherwise() {
     let agent = Agent::start(&[
         (path, vec![config(), config(), config(), config()]),
         (
-            "PUT /v1/operator/scheduler/configuration?cas=5",
+            "PUT /v1/operator/scheduler/configuration",
             vec![updated(true), updated(false), text(400, "invalid scheduler algorithm: nope")],
         ),
     ]);
@@ -181,6 +181,7 @@ fn allocations_are_placed_otherwise() {
         .run("operator scheduler set-config -scheduler-algorithm=spread -pause-eval-broker true")
         .printed("Scheduler configuration updated!");
     let sent = &agent.asked()[1];
+    assert!(sent.starts_with("PUT /v1/operator/scheduler/configuration?cas=5"), "{sent}");
     assert!(sent.contains("\"SchedulerAlgorithm\":\"spread\"") && sent.contains("\"PauseEvalBroker\":true"), "{sent}");
     agent
         .run("operator scheduler set-config -check-index 5 -scheduler-algorithm spread")

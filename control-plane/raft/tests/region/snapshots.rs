@@ -3,9 +3,7 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use drover_model::JobKey;
-use drover_raft::{
-    LogLength, ProposeError, RestoreError, SnapshotError, copy_snapshot, read_snapshot, write_snapshot,
-};
+use drover_raft::{LogLength, ProposeError, RestoreError, SnapshotError, copy_snapshot, read_snapshot, write_snapshot};
 
 use crate::region::{PATIENCE, Region, has, runtime};
 

@@ -350,20 +350,25 @@ async fn a_port_in_use_is_said() {
 async fn a_device_without_a_clock_counts_from_its_floor() {
     let later = SystemTime::now() + 30 * DAY;
     let west = Authority::create(region("west"), later, &Lifetimes::default()).unwrap();
-    let with_floor = |options: EndpointOptions, role, node| {
-        let endpoint = Endpoint::bind(EndpointOptions { clock: Clock::with_floor(later), ..options }).unwrap();
-        endpoint.set_credentials(&issued(&west, role, node, later, HOUR), &west.anchors()).unwrap();
+    let begun_at = |options: EndpointOptions, floor: SystemTime, role, node| {
+        let endpoint = Endpoint::bind(EndpointOptions { clock: Clock::with_floor(floor), ..options }).unwrap();
+        endpoint.set_credentials(&issued(&west, role, node, floor, HOUR), &west.anchors()).unwrap();
         endpoint
     };
-    let listening = with_floor(EndpointOptions::listen(LOOPBACK), Role::Server, "s1");
-    let edge = with_floor(EndpointOptions::dial_only(LOOPBACK), Role::Client, "n1");
+    let listening = begun_at(EndpointOptions::listen(LOOPBACK), later, Role::Server, "s1");
+    // What is shown tells that the time has come; for both sides, and without a floor too.
     let without = dialler(&west, &issued(&west, Role::Client, "n2", later, HOUR));
+    let edge = begun_at(EndpointOptions::dial_only(LOOPBACK), later, Role::Client, "n1");
     let name = region("west");
-    let text = failed(without.dial(address(&listening), &name, Protocol::Edge, DEADLINE).await);
-    assert!(text.contains("not valid yet"), "{text}");
-    let dial = edge.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
-    let (peer, _accepted) = tokio::join!(dial, accept_peer(&listening));
-    peer.unwrap();
+    for dialling in [&without, &edge] {
+        let dial = dialling.dial(address(&listening), &name, Protocol::Edge, DEADLINE);
+        let (peer, _accepted) = tokio::join!(dial, accept_peer(&listening));
+        peer.unwrap();
+    }
+    // What ended before the floor has ended.
+    let newer = begun_at(EndpointOptions::dial_only(LOOPBACK), later + DAY, Role::Client, "n3");
+    let text = failed(newer.dial(address(&listening), &name, Protocol::Edge, DEADLINE).await);
+    assert!(text.contains("certificate expired"), "{text}");
 }
 
 /// A server of `authority`'s region on a gossip port, believing `anchors`.
