@@ -18,8 +18,6 @@ use crate::replacement;
 pub const COLLECTED_PER_COMMAND_MAX: usize = 4096;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// How far ahead of the leader's clock another server's may be.
-const AHEAD_MAX: Duration = HOUR;
 
 /// How long ended things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +92,10 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// It is as it is for so long. A date that lies far ahead says nothing: a clock was set back, and nothing is kept until that
-    /// date has come.
+    /// It is as it is for so long. What bears a date ahead stays: it may be this leader's clock that is wrong, and then all there
+    /// is would look so.
     fn is_old(&self, since: Timestamp, threshold: Duration) -> bool {
-        since.plus(threshold) <= self.now || since.since(self.now) > AHEAD_MAX
+        since.plus(threshold) <= self.now
     }
 
     /// Dead jobs of which everything has ended go with all of it.

@@ -30,7 +30,8 @@ impl Growth {
     pub fn add(&self, len: usize) {
         let before = self.bytes.fetch_add(len as u64, Ordering::Relaxed);
         let limit = self.limit.load(Ordering::Relaxed);
-        if before < limit && before + len as u64 >= limit {
+        // Again at each multiple: one that is asked for while another is being made is not made.
+        if before / limit < (before + len as u64) / limit {
             self.due.notify_one();
         }
     }
@@ -85,6 +86,8 @@ mod tests {
         assert!(is_due(&growth));
         growth.add(half);
         assert!(!is_due(&growth), "it is being made");
+        growth.add(half);
+        assert!(is_due(&growth), "nobody made it");
         growth.captured();
         growth.saved(BYTES_MIN);
         growth.add(3 * half);

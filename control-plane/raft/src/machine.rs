@@ -19,7 +19,7 @@ use crate::measured;
 use crate::snapshot_file::{self, SnapshotError, SnapshotFile};
 use crate::staged::{self, Complete, Staged};
 use crate::threads::{aside, on_all};
-use crate::types::{Digest, LogId, Outcome, Proposal, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::types::{Digest, LogId, Outcome, Proposal, RestoreStep, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// What openraft hands about as a snapshot.
 #[derive(Clone, Debug)]
@@ -163,7 +163,7 @@ impl Machine {
     fn apply_entry(&self, log_id: LogId, payload: Payload) -> (Outcome, Option<Events>, Option<Complete>) {
         let mut guard = self.lock();
         let applied = &mut *guard;
-        applied.last = Some(log_id);
+        let last = applied.last.replace(log_id);
         let index = log_id.index + applied.index_offset;
         staged::forget_stale(&mut applied.staged, log_id.index);
         let (answer, events, complete) = match payload {
@@ -187,8 +187,14 @@ impl Machine {
                 }
             },
             EntryPayload::Normal(Proposal::Restore(step)) => {
+                let staged = if matches!(step, RestoreStep::Finish { .. }) { applied.staged.clone() } else { None };
                 match staged::step(&mut applied.staged, log_id.index, step) {
-                    Ok(complete) => (Answer::Done, None, complete),
+                    Ok(None) => (Answer::Done, None, None),
+                    Ok(complete) => {
+                        // Not applied until `replace` is through: a snapshot that is made meanwhile is of before this entry.
+                        (applied.last, applied.staged) = (last, staged);
+                        (Answer::Done, None, complete)
+                    }
                     Err(reason) => (refused(reason), None, None),
                 }
             }
@@ -210,14 +216,16 @@ impl Machine {
             let decode = || State::decode_with(&image, &on_all).map_err(SnapshotError::State);
             Ok(Ok(read.map_or_else(decode, Ok)?))
         });
-        let mut state = match decoded.await? {
+        let decoded = decoded.await?;
+        let mut applied = self.lock();
+        (applied.last, applied.staged) = (Some(log_id), None);
+        let mut state = match decoded {
             Ok(state) => state,
             Err(reason) => {
-                let index = log_id.index + self.lock().index_offset;
+                let index = log_id.index + applied.index_offset;
                 return Ok((Outcome { index, answer: refused(reason) }, None));
             }
         };
-        let mut applied = self.lock();
         applied.index_offset = applied.index_offset.max((index + 1).saturating_sub(log_id.index));
         let index = log_id.index + applied.index_offset;
         state.mark_restored(index);
@@ -383,7 +391,6 @@ pub async fn on_blocking<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::RestoreStep;
     use drover_model::{EvalId, JobId, Timestamp};
 
     fn command(number: u8) -> Proposal {
@@ -439,6 +446,31 @@ mod tests {
         restored.mark_restored(1006);
         assert_eq!(machine.lock().state.digest(), restored.digest());
         assert_eq!(apply(&machine, 7, command(11)).await.index, 1007);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_is_made_while_a_restore_ends_is_of_before_it() {
+        let (image, _) = image(3);
+        let dir = tempfile::tempdir().unwrap();
+        let mut machine = Machine::open(dir.path().to_path_buf()).unwrap();
+        let digest = staged::digest(&image);
+        let begin = RestoreStep::Begin { len: image.len() as u64, digest, index: 1003 };
+        apply(&machine, 1, Proposal::Restore(begin)).await;
+        let part = RestoreStep::Part { begun: 1, bytes: image.as_slice().into() };
+        apply(&machine, 2, Proposal::Restore(part)).await;
+        let finish = || Proposal::Restore(RestoreStep::Finish { begun: 1 });
+        let end = LogId::new_term_index(1, 3);
+        let (_, _, complete) = machine.apply_entry(end, EntryPayload::Normal(finish()));
+        machine.build_snapshot().await.unwrap();
+        machine.replace(end, complete.unwrap()).await.unwrap();
+        assert_eq!(machine.lock().last, Some(end));
+        drop(machine);
+
+        // Whoever starts from it comes to the end of the restore again.
+        let machine = Machine::open(dir.path().to_path_buf()).unwrap();
+        assert_eq!(machine.lock().last, Some(LogId::new_term_index(1, 2)));
+        assert_eq!(apply(&machine, 3, finish()).await.answer, Answer::Done);
+        assert_eq!(machine.lock().state.snapshot().evals().count(), 3);
     }
 
     #[tokio::test]

@@ -231,9 +231,9 @@ pub async fn keep_renewed(server: Server, mut valid: Range<SystemTime>) {
                 }
             }
         }
-        retry = if is_settled { RENEW_RETRY_MIN } else { (retry * 2).min(RENEW_RETRY) };
         let left = valid.end.duration_since(now).unwrap_or_default();
         let wait = if is_settled { left.clamp(RENEW_RETRY, RENEW_CHECK_MAX) } else { retry };
+        retry = if is_settled { RENEW_RETRY_MIN } else { (retry * 2).min(RENEW_RETRY) };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = jumps.next() => {}

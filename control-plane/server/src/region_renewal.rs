@@ -13,10 +13,10 @@ use drover_protocol::edge::RpcError;
 use drover_protocol::server::{FromPeer, ToPeer};
 
 use crate::links::number_of_text;
-use crate::region_forward;
 use crate::server::Server;
+use crate::{chance, region_forward};
 
-/// Servers of all other regions that are asked.
+/// Servers of all other regions that are asked at a time.
 const ASKED_MAX: usize = 32;
 /// How long it may take until a stream to one of them is open.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(3);
@@ -38,7 +38,13 @@ pub(crate) async fn ask(server: &Server, authority: &Authority) -> Result<String
     let regions = directory.regions();
     let mut last = "the root's key is not here, and no server of another region is known that may have it".to_owned();
     let others = regions.iter().filter(|region| **region != own).flat_map(|region| directory.of_region(region));
-    for member in others.into_iter().filter(|member| member.status.is_live()).take(ASKED_MAX) {
+    let mut others: Vec<_> = others.filter(|member| member.status.is_live()).collect();
+    if !others.is_empty() {
+        // Others first each time: the one that has the root's key may stand behind all that are asked.
+        let first = (chance::seed() % others.len() as u64) as usize;
+        others.rotate_left(first);
+    }
+    for member in others.into_iter().take(ASKED_MAX) {
         let Some(number) = number_of_text(&member.id) else { continue };
         let name = member.full_name();
         let asked = async {

@@ -2,13 +2,13 @@
 //!
 //! A million allocs say the same field names, words and ids over and over, and most of their fields are empty. Here a struct
 //! is a number and the values that are not empty: the number stands for its *shape*, which names the fields and says which of
-//! them hold nothing. A small map of texts has a shape too. Texts, ids and floats that came before are a number too, and large integers are the difference to the
-//! one before in the same field. Like MessagePack with names it describes itself, so that a field added with a default
-//! still reads what was written before; unlike it, a value can be read only after all that stand before it.
+//! them hold nothing. A small map with texts as keys has a shape too. Texts, ids and floats that came before are a number too,
+//! and large integers are the difference to the one before in the same field. Like MessagePack with names it describes itself,
+//! so that a field added with a default still reads what was written before; unlike it, a value can be read only after all
+//! that stand before it.
 //!
 //! Every value begins with a byte: `0x80 | n` for the numbers up to 127, else one of the tags here. A *column* is a field
-//! of a struct, wherever that lies. Lengths and numbers
-//! are little-endian base 128. What is kept to be referred to is bounded (`KEPT_BYTES_MAX`, `TEXT_KEPT_MAX`), so that a
+//! of a struct, wherever that lies. Lengths and numbers are little-endian base 128. What is kept to be referred to is bounded (`KEPT_BYTES_MAX`, `TEXT_KEPT_MAX`), so that a
 //! short text can't be made to stand for much more memory than it is long.
 
 mod reader;

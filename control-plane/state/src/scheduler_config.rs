@@ -40,7 +40,7 @@ pub struct SchedulerConfig {
     pub algorithm: SchedulerAlgorithm,
     /// Tasks may have more memory than is kept for them, up to their `memory_max`.
     pub has_memory_oversubscription: bool,
-    /// No job is registered, launched or scaled.
+    /// No job is registered, dispatched or scaled. What launches by the calendar goes on.
     pub rejects_jobs: bool,
     /// Evals wait: nothing is scheduled.
     pub is_paused: bool,

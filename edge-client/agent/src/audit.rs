@@ -37,7 +37,8 @@ pub struct Auditor {
     edge: Arc<Edge>,
     supervised: Arc<Supervised>,
     allocs: Arc<Allocs>,
-    /// What is found in the directory of allocs is this edge's: it lies beside the state, which has one user at a time.
+    /// What is found in the directory of allocs is this edge's: both it and the state, which has one user at a time, lie where they
+    /// do by default. Elsewhere another agent may share it.
     owns_dirs: bool,
     /// The longest time between two looks; half of it is the shortest, so that the edges of a host do not look together.
     every: Duration,
@@ -110,13 +111,7 @@ fn compare(seen: &Seen, wants: &BTreeMap<AllocId, Wants>, unclaimed: &BTreeSet<S
     if !is_synced {
         return found;
     }
-    let is_wanted = |id: &str| {
-        let Some((alloc, task)) = id.split_once('.') else { return false };
-        let its = alloc.parse::<AllocId>().ok().and_then(|alloc| wants.get(&alloc));
-        its.is_some_and(|its| !its.is_over && its.busy.as_ref().is_none_or(|busy| busy.contains(task)))
-            && !unclaimed.contains(id)
-    };
-    let unwanted = seen.tasks.values().filter(|task| !is_wanted(&task.id));
+    let unwanted = seen.tasks.values().filter(|task| !is_wanted(&task.id, wants, unclaimed));
     found.tasks = unwanted.map(|task| (task.id.clone(), task.process)).collect();
     let lives = |alloc: &AllocId| wants.get(alloc).is_some_and(|its| !its.is_over);
     found.networks = seen.networks.iter().filter(|alloc| !lives(alloc)).copied().collect();
@@ -127,10 +122,19 @@ fn compare(seen: &Seen, wants: &BTreeMap<AllocId, Wants>, unclaimed: &BTreeSet<S
     found
 }
 
+/// Whether a runner has that task, or may have it.
+fn is_wanted(id: &str, wants: &BTreeMap<AllocId, Wants>, unclaimed: &BTreeSet<String>) -> bool {
+    let Some((alloc, task)) = id.split_once('.') else { return false };
+    let its = alloc.parse::<AllocId>().ok().and_then(|alloc| wants.get(&alloc));
+    its.is_some_and(|its| !its.is_over && its.busy.as_ref().is_none_or(|busy| busy.contains(task)))
+        && !unclaimed.contains(id)
+}
+
 impl Auditor {
     /// With what an edge has.
     pub fn new(config: &EdgeConfig, edge: Arc<Edge>, supervised: Arc<Supervised>, allocs: Arc<Allocs>) -> Auditor {
-        let owns_dirs = config.alloc_dir.parent().is_some() && config.alloc_dir.parent() == config.state_dir.parent();
+        let owns_dirs =
+            config.state_dir.ends_with("client") && config.alloc_dir == config.state_dir.with_file_name("alloc");
         Auditor { edge, supervised, allocs, owns_dirs, every: config.audit_every }
     }
 
@@ -221,12 +225,15 @@ impl Auditor {
         // Somebody may want it by now.
         let wants = self.wants();
         let lives = |alloc: &AllocId| wants.get(alloc).is_some_and(|its| !its.is_over);
+        let unclaimed = self.edge.unclaimed();
+        let tasks: Vec<String> =
+            tasks.into_iter().map(|(id, _)| id).filter(|id| !is_wanted(id, &wants, &unclaimed)).collect();
         let strangers: BTreeSet<AllocId> = networks.into_iter().filter(|alloc| !lives(alloc)).collect();
         let dirs: Vec<AllocId> = dirs.into_iter().filter(|alloc| !wants.contains_key(alloc)).collect();
         let counts =
             [("task", tasks.len()), ("network", strangers.len()), ("mount", mounts.len()), ("directory", dirs.len())];
         counts.into_iter().for_each(|(kind, found)| count(kind, found));
-        let ends = tasks.into_iter().map(|(id, _)| {
+        let ends = tasks.into_iter().map(|id| {
             let supervised = self.supervised.clone();
             tracing::warn!(task = %id, "ending a task that nobody wants");
             tokio::task::spawn_blocking(move || {
@@ -301,12 +308,19 @@ fn dirs(allocs: &Path) -> BTreeSet<AllocId> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Allocs below whose directory something is mounted.
+/// Allocs with something of ours mounted in a task's directory. What tasks themselves have mounted there goes with the directory.
 fn mounts(allocs: &Path) -> BTreeSet<AllocId> {
-    let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts_in(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default(), allocs)
+}
+
+fn mounts_in(text: &str, allocs: &Path) -> BTreeSet<AllocId> {
     let below = format!("{}/", allocs.display());
     let places = text.lines().filter_map(|line| line.split(' ').nth(1)?.strip_prefix(&below));
-    places.filter_map(|place| place.split('/').next()?.parse().ok()).collect()
+    let alloc_of = |place: &str| match place.split('/').collect::<Vec<_>>()[..] {
+        [alloc, _, "secrets" | "private"] => alloc.parse::<AllocId>().ok(),
+        _ => None,
+    };
+    places.filter_map(alloc_of).collect()
 }
 
 #[cfg(test)]
@@ -378,5 +392,15 @@ mod tests {
         // What is another process at the second look was something else.
         let second = Findings { tasks: BTreeSet::from([(task_id(gone, "web"), Some((5, 8)))]), ..Findings::default() };
         assert!(found.and(&second).is_empty());
+    }
+
+    #[test]
+    fn only_our_own_mounts_count() {
+        let [ours, theirs] = [0, 1].map(alloc);
+        let text = format!(
+            "tmpfs /srv/alloc/{ours}/web/secrets tmpfs rw 0 0\ntmpfs /srv/alloc/{theirs}/web/local/x tmpfs rw 0 0\n\
+             tmpfs /srv/other/{theirs}/web/secrets tmpfs rw 0 0\n"
+        );
+        assert_eq!(mounts_in(&text, Path::new("/srv/alloc")), BTreeSet::from([ours]));
     }
 }

@@ -297,7 +297,7 @@ impl Link {
         self.connection.send_replace(Some(connection.clone()));
         self.status.send_replace(LinkStatus { server: Some(name.to_owned()), error: None });
         let endpoint = endpoints.for_address(connection.remote_address(), None)?;
-        let (servers_tx, mut servers) = mpsc::channel(1);
+        let (servers_tx, servers) = watch::channel(Vec::new());
         let reason = tokio::select! {
             reason = self.heartbeats(connection, ttl, servers_tx) => reason,
             reason = self.refresh(connection) => reason,
@@ -308,8 +308,9 @@ impl Link {
             () = self.renewed.notified() => return Ok(Ended::Renewed),
             () = self.renew(&endpoint, connection, file, trust) => return Ok(Ended::Renewed),
         };
-        if let Ok(found) = servers.try_recv() {
-            self.known_servers = found;
+        let found = servers.borrow();
+        if !found.is_empty() {
+            self.known_servers.clone_from(&found);
         }
         Ok(Ended::Broken(reason))
     }
@@ -355,7 +356,7 @@ impl Link {
         &self,
         connection: &Connection,
         mut ttl: Duration,
-        servers_tx: mpsc::Sender<Vec<String>>,
+        servers_tx: watch::Sender<Vec<String>>,
     ) -> String {
         let mut heartbeats = Heartbeats::new(self.node.id);
         loop {
@@ -366,7 +367,7 @@ impl Link {
                 Ok(HeartbeatAnswer::Told(FromServer::Alive { heartbeat_ttl, servers })) => {
                     ttl = heartbeat_ttl;
                     // Only the latest list counts; the session reads it when it ends.
-                    let _ = servers_tx.try_send(servers);
+                    servers_tx.send_replace(servers);
                 }
                 // Purged, or unknown to a server that has lost its state: the next session registers again.
                 Ok(HeartbeatAnswer::Told(FromServer::Refused(RpcError::NotFound { .. }))) => {
@@ -541,8 +542,7 @@ impl Endpoints {
     }
 }
 
-/// Between half of the time and all of it, so that many edges do not come back at once.
-/// Half of it to all of it.
+/// Between half of the time and all of it, so that many edges do not do the same at once.
 pub(crate) fn with_jitter(time: Duration) -> Duration {
     let mut bytes = [0; 8];
     // Without randomness the wait is only less well spread.

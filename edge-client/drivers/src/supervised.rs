@@ -430,9 +430,10 @@ fn renewed(client: Client, options: &StartOptions) -> Result<Client, ClientError
         use std::os::unix::fs::MetadataExt;
         std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()))
     };
-    let running = identity(Path::new(&format!("/proc/{}/exe", client.supervisor_pid())));
-    match (running, identity(&program)) {
-        (Ok(running), Ok(wanted)) if running != wanted => {}
+    let exe = format!("/proc/{}/exe", client.supervisor_pid());
+    let exe = Path::new(&exe);
+    match (identity(exe), identity(&program)) {
+        (Ok(running), Ok(wanted)) if running != wanted && !drover_supervisor::is_copy_of(exe, &program) => {}
         _ => return Ok(client),
     }
     match client.replace(&program) {

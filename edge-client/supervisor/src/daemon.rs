@@ -507,7 +507,8 @@ fn raise_own_limits(soft: Option<u64>) -> Inherited {
     open_files.current = soft.or(open_files.current);
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
     let score = std::fs::read_to_string("/proc/self/oom_score_adj").ok();
-    let oom_score_adj = score.and_then(|score| score.trim().parse().ok()).unwrap_or(0);
+    // That an agent is spared (a unit's OOMScoreAdjust=) is no reason to spare what it runs.
+    let oom_score_adj = score.and_then(|score| score.trim().parse().ok()).unwrap_or(0).max(0);
     // Refused without root.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
     Inherited { open_files, oom_score_adj }

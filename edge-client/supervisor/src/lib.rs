@@ -53,5 +53,6 @@ pub use client::{Client, ClientError, EventStream, Session, StartOptions};
 pub use entry::{main_if_supervisor, run_supervisor};
 pub use image_spec::{Device, HeldBind, ImageSpec, Tmpfs};
 pub use keeper::Keeper;
+pub use own_program::is_copy_of;
 pub use protocol::{Audited, Exit, Refusal, SessionSpec, Started, Stats, TaskExited, TaskState, TaskStatus};
 pub use spec::{Bind, ContainerSpec, Isolation, LogSpec, NamespaceMode, Resources, TaskSpec, default_capabilities};

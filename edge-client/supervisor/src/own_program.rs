@@ -11,9 +11,10 @@
 //! such a mount (before 5.12) gets the copy. Without root neither can be had; then no task is in a container.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, MemfdFlags, SealFlags};
@@ -57,12 +58,24 @@ fn mounted(program: &Path) -> io::Result<OwnedFd> {
 
 fn copied(program: &Path) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut copy = File::from(rustix::fs::memfd_create("drover-supervisor", flags)?);
-    io::copy(&mut File::open(program)?, &mut copy)?;
+    let mut program = File::open(program)?;
+    let mut copy = File::from(rustix::fs::memfd_create(copy_name(&program.metadata()?), flags)?);
+    io::copy(&mut program, &mut copy)?;
     rustix::fs::fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     // What is open for writing can't be executed.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     Ok(File::open(path)?.into())
+}
+
+/// By its name it is known again.
+fn copy_name(program: &Metadata) -> String {
+    format!("drover-supervisor-{}-{}", program.dev(), program.ino())
+}
+
+/// Whether what a process executes, by its `exe` in `/proc`, is a copy in memory of that file.
+pub fn is_copy_of(exe: &Path, program: &Path) -> bool {
+    let name = std::fs::metadata(program).map(|program| format!("/memfd:{} (deleted)", copy_name(&program)));
+    matches!((std::fs::read_link(exe), name), (Ok(exe), Ok(name)) if exe == Path::new(&name))
 }
 
 #[cfg(test)]
@@ -78,6 +91,8 @@ mod tests {
         std::fs::copy("/bin/true", &program).unwrap();
         let write = |path: &Path| File::options().write(true).open(path)?.write_all(b"\x7f");
         assert!(write(&program).is_ok(), "the file itself is not what refuses it");
+        let copy = OwnProgram(copied(&program).unwrap());
+        assert!(is_copy_of(&copy.path(), &program) && !is_copy_of(&copy.path(), Path::new("/bin/true")));
         let makers: [fn(&Path) -> io::Result<OwnedFd>; 2] = [mounted, copied];
         for make in makers {
             match make(&program) {

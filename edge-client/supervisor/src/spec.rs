@@ -31,7 +31,7 @@ pub struct TaskSpec {
     pub stderr: Option<LogSpec>,
     /// Limits put on the task's cgroup.
     pub resources: Resources,
-    /// The kernel's oom_score_adj for the task; none means that of the agent.
+    /// The kernel's oom_score_adj for the task; none means that of the agent, but 0 if that spares the agent.
     #[serde(default)]
     pub oom_score_adj: Option<i32>,
     /// A network namespace that a plain task joins; a contained one has it in its [`ContainerSpec`].

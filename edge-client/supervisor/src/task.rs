@@ -243,6 +243,14 @@ pub(crate) fn start_ticks(pid: i32) -> u64 {
     after_name.split_whitespace().nth(19).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }
 
+/// Whether a process is there that was started then, also as a zombie. One that can't be looked at (no descriptor is left, or it is
+/// hidden from this user) counts as there while the kernel knows its number.
+pub(crate) fn is_there(started: &Started) -> bool {
+    let found = start_ticks(started.pid);
+    let is_known = || sys::kill(started.pid, 0).err().and_then(|err| err.raw_os_error()) != Some(libc::ESRCH);
+    started.start_ticks == 0 || found == started.start_ticks || found == 0 && is_known()
+}
+
 /// How a process ended that nobody has reaped so far.
 fn exit_of_zombie(started: &Started) -> Option<RawExit> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", started.pid)).ok()?;
@@ -260,4 +268,29 @@ pub(crate) fn hold(started: &Started) -> Option<OwnedFd> {
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     let has_ended = !matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(0));
     (is_same && !has_ended).then_some(pidfd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_the_kernel_does_not_know_is_gone() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let of = |start_ticks: u64| Started {
+            pid,
+            start_ticks,
+            started_at: SystemTime::UNIX_EPOCH,
+            limits_applied: true,
+            limits_reason: None,
+        };
+        let began = start_ticks(pid);
+        assert!(is_there(&of(began)));
+        assert!(!is_there(&of(began + 1)), "another process has its number");
+        child.kill().unwrap();
+        assert!(is_there(&of(began)), "a zombie is there");
+        child.wait().unwrap();
+        assert!(!is_there(&of(began)));
+    }
 }

@@ -63,6 +63,10 @@ pub(crate) fn accepted(protocols: &[Protocol]) -> Arc<TransportConfig> {
     let mut config = bounded(is_gossip);
     if !is_gossip {
         config.max_concurrent_bidi_streams(IDLE_STREAMS_MAX.into());
+        // For batches of ten packets quinn keeps a buffer of 13 KB with every connection that has ever sent something, which is a
+        // third of what one takes. Most are edges', who send much (logs, files) and are sent little; what servers send much of, the
+        // log and snapshots, goes over connections that they have dialled.
+        config.enable_segmentation_offload(false);
     }
     Arc::new(config)
 }

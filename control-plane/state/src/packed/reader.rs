@@ -259,6 +259,9 @@ impl Value<'_, '_> {
             return self.kept(BYTES, number, visitor);
         }
         let place = self.reader.place()?;
+        if tag == BYTES && place.1 - place.0 > TEXT_KEPT_MAX {
+            return Err(Error::Reference);
+        }
         if tag == BYTES && self.reader.byte_strings.len() < KEPT_MAX {
             self.reader.byte_strings.push(place);
             let number = self.reader.byte_strings.len() - 1;

@@ -137,11 +137,14 @@ impl ser::SerializeMap for Entries<'_> {
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         let Some(open) = &mut self.open else { return key.serialize(&mut *self.writer) };
         let at = self.writer.out.len();
-        self.writer.captured = Some(String::new());
+        self.writer.captured = Some(None);
         let written = key.serialize(&mut *self.writer);
-        let name = self.writer.captured.take().unwrap_or_default();
+        let name = self.writer.captured.take().flatten();
         written?;
-        if self.writer.out.len() == at {
+        if let Some(name) = name {
+            if self.writer.out.len() > at {
+                return Err(Error::Other("a text stands in a map's key beside something else".to_owned()));
+            }
             self.column = open.name(self.writer, &name);
             return Ok(());
         }

@@ -77,6 +77,7 @@ fn maps_have_any_keys_and_any_number_of_them() {
     assert_eq!(from_bytes::<Vec<BTreeMap<String, f64>>>(&to_bytes(&maps).unwrap()).unwrap(), maps);
     let numbers = vec![BTreeMap::from([(1_u64, true), (1000, false)]), BTreeMap::new(), BTreeMap::from([(1000, true)])];
     assert_eq!(from_bytes::<Vec<BTreeMap<u64, bool>>>(&to_bytes(&numbers).unwrap()).unwrap(), numbers);
+    assert!(to_bytes(&BTreeMap::from([((1_u8, String::new()), true)])).is_err(), "it would not read again");
 }
 
 #[test]
@@ -138,4 +139,6 @@ fn damaged_bytes_end_in_an_error_or_a_value() {
     assert_eq!(from_bytes::<serde_json::Value>(&[super::SEQ, 0xff, 0xff, 0x03]), Err(Error::Short));
     assert_eq!(from_bytes::<serde_json::Value>(&[0x1f]), Err(Error::Tag(0x1f)));
     assert_eq!(from_bytes::<serde_json::Value>(&[super::SAME]), Err(Error::Reference));
+    let long = [&[super::BYTES, 0x81, 0x02][..], &[7; 257]].concat();
+    assert_eq!(from_bytes::<serde_json::Value>(&long), Err(Error::Reference));
 }

@@ -68,8 +68,8 @@ pub struct Writer {
     kind_names: BTreeMap<&'static str, usize>,
     /// By the column that the maps lie in.
     map_kinds: BTreeMap<usize, usize>,
-    /// The key of a map, while one is written: where it goes instead.
-    pub(super) captured: Option<String>,
+    /// While a map's key is written: the text that it is, if it is one.
+    pub(super) captured: Option<Option<String>>,
     shapes: BTreeMap<Vec<u32>, Shape>,
     texts: Seen,
     bytes: Seen,
@@ -173,7 +173,7 @@ impl Writer {
 
     pub(super) fn text(&mut self, text: &str) {
         if let Some(captured) = &mut self.captured {
-            return captured.push_str(text);
+            return captured.get_or_insert_default().push_str(text);
         }
         if text.is_empty() {
             return self.out.push(TEXT_EMPTY);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Daemon;
 use crate::cgroup::TaskCgroup;
 use crate::protocol::Audited;
-use crate::task::{Phase, start_ticks};
+use crate::task::{Phase, is_there};
 
 /// What is there and should not be must be so at two looks with at least this long between them before it is ended.
 const SECOND_LOOK: Duration = Duration::from_millis(1900);
@@ -39,8 +39,7 @@ impl Daemon {
     fn end_vanished(&mut self, now: Instant) -> Vec<String> {
         let is_gone = |(number, task): (&u64, &crate::task::Task)| {
             let started = task.started.as_ref().filter(|_| matches!(task.phase, Phase::Running))?;
-            let is_there = started.start_ticks == 0 || start_ticks(started.pid) == started.start_ticks;
-            (!is_there).then_some(*number)
+            (!is_there(started)).then_some(*number)
         };
         let gone: Vec<u64> = self.tasks.iter().filter_map(is_gone).collect();
         let mut missing = Vec::new();

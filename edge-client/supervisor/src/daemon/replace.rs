@@ -21,7 +21,7 @@ use crate::sys;
 use crate::task::Phase;
 
 /// The form of the state. A program reads this one and the one before.
-const STATE_VERSION: u16 = 1;
+const STATE_VERSION: u16 = 2;
 /// Largest state, in bytes.
 const STATE_BYTES_MAX: u64 = 256 << 20;
 /// How long the other program may take for its trial.
@@ -208,7 +208,7 @@ mod tests {
         let state = Handover::parse(FIRST.as_bytes()).unwrap();
         assert_eq!((state.listener, state.tasks.len()), (3, 1));
         assert_eq!((state.tasks[0].record.task_id.as_str(), state.tasks[0].logs), ("a.t", [Some(8), None]));
-        let later = FIRST.replacen("\"version\":1", "\"version\":2", 1);
+        let later = FIRST.replacen("\"version\":1", "\"version\":3", 1);
         assert!(Handover::parse(later.as_bytes()).is_err());
         assert!(Handover::parse(b"{}").is_err());
     }

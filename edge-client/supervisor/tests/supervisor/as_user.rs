@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which further runs are wanted, for a machine on which they take long: `none`, or `only` those with cgroups of their own. Not
 /// set: all of them.
-const RUNS: &str = "DROVER_SUITE_RUNS";
+pub const RUNS: &str = "DROVER_SUITE_RUNS";
 
 /// Whether root's own run is not wanted.
 pub fn is_only_for_users() -> bool {

@@ -24,7 +24,9 @@ type Case = (&'static str, fn());
 
 fn main() {
     main_if_supervisor();
-    let figures = if as_user::is_further_run() { &[] } else { bench::CASES };
+    // In a machine that is told which runs it does they take long, and say nothing.
+    let is_told = std::env::var_os(as_user::RUNS).is_some();
+    let figures = if is_told || as_user::is_further_run() { &[] } else { bench::CASES };
     let cases: Vec<Case> =
         [lifecycle::CASES, logs::CASES, container::CASES, takeover::CASES, audit::CASES, sessions::CASES, figures]
             .concat();

@@ -14,7 +14,7 @@ use crate::figure::Figure;
 use crate::fleet::{Edges, open_server};
 use crate::product::{Product, job, register};
 
-/// Dispatches of one turn.
+/// Dispatches of one turn; another number by `DROVER_DISPATCHES`.
 const DISPATCHES: usize = 10_000;
 const CLIENTS: usize = 200;
 const EDGES: usize = 25;
@@ -27,6 +27,12 @@ const COMPLETE_MAX: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 pub fn run(products: &[Product], runs: usize) -> anyhow::Result<Vec<Figure>> {
+    let count = match std::env::var("DROVER_DISPATCHES") {
+        Ok(text) => text.parse().context("DROVER_DISPATCHES")?,
+        Err(_) => DISPATCHES,
+    };
+    // As many of each parent.
+    let count = (count / PARENTS).max(1) * PARENTS;
     let mut figures = Vec::new();
     for product in products.iter().filter(|product| product.is_drover()) {
         let (mut accepted, mut after, mut complete) = (Vec::new(), Vec::new(), Vec::new());
@@ -42,13 +48,13 @@ pub fn run(products: &[Product], runs: usize) -> anyhow::Result<Vec<Figure>> {
                 register(&api, &job)?;
             }
             let begin = Instant::now();
-            dispatch(&server.address(), &parents)?;
+            dispatch(&server.address(), &parents, count)?;
             let taken = begin.elapsed();
-            wait_until_complete(&api, &parents)?;
+            wait_until_complete(&api, &parents, count / PARENTS)?;
             let all = begin.elapsed();
-            accepted.push(DISPATCHES as f64 / taken.as_secs_f64());
+            accepted.push(count as f64 / taken.as_secs_f64());
             after.push((all - taken).as_secs_f64());
-            complete.push(DISPATCHES as f64 / all.as_secs_f64());
+            complete.push(count as f64 / all.as_secs_f64());
         }
         let name = |what: &str| format!("b3-dispatch {what}");
         figures.push(Figure::of(name(&format!("accepted from {CLIENTS} clients")), &product.name, "1/s", accepted));
@@ -59,13 +65,13 @@ pub fn run(products: &[Product], runs: usize) -> anyhow::Result<Vec<Figure>> {
 }
 
 /// Dispatches from many clients; gives back when all are accepted.
-fn dispatch(address: &str, parents: &[String]) -> anyhow::Result<()> {
+fn dispatch(address: &str, parents: &[String], count: usize) -> anyhow::Result<()> {
     let (next, problem) = (AtomicUsize::new(0), Mutex::new(None));
     let one_client = || -> anyhow::Result<()> {
         let api = client(address, PATIENCE)?;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= DISPATCHES {
+            if number >= count {
                 return Ok(());
             }
             let path = format!("/v1/job/{}/dispatch", parents[number % parents.len()]);
@@ -77,7 +83,7 @@ fn dispatch(address: &str, parents: &[String]) -> anyhow::Result<()> {
             scope.spawn(|| {
                 if let Err(error) = one_client() {
                     // The first one is enough; the others end soon too.
-                    next.store(DISPATCHES, Ordering::Relaxed);
+                    next.store(count, Ordering::Relaxed);
                     problem.lock().map(|mut problem| *problem = Some(error)).unwrap_or_default();
                 }
             });
@@ -88,10 +94,9 @@ fn dispatch(address: &str, parents: &[String]) -> anyhow::Result<()> {
 }
 
 /// A dispatched job is dead when none of its allocs and evals is open.
-fn wait_until_complete(api: &Client, parents: &[String]) -> anyhow::Result<()> {
+fn wait_until_complete(api: &Client, parents: &[String], wanted: usize) -> anyhow::Result<()> {
     let end = Instant::now() + COMPLETE_MAX;
     for parent in parents {
-        let wanted = DISPATCHES / PARENTS;
         loop {
             let path = format!("/v1/job/{parent}/summary");
             let summary = api.read::<Value>(&path, &QueryOptions::default())?.value;

@@ -1,0 +1,144 @@
+//! What an idle edge's connection takes of its server's heap: servers hold thousands of them.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use drover_certs::{Authority, Identity, Lifetimes, RegionName, Role};
+use drover_transport::{Accepted, CloseCode, Endpoint, EndpointOptions, Peer, Protocol};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+const CONNECTIONS: usize = 64;
+/// They are about 32 KB, most of them the library's own and not to be had for less. With room for 64 streams each takes 5 KB more, with
+/// buffers for batches of packets 11 KB more.
+const BYTES_EACH_MAX: isize = 35 * 1024;
+const WAIT: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// Bytes that this thread has taken and not given back. Server and edges have a thread each, and share nothing but sockets.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count(bytes: isize) {
+    // A thread that ends counts no more.
+    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
+}
+
+// SAFETY: the system's allocator does all of it; counting beside it neither allocates nor panics.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size.cast_signed() - layout.size().cast_signed());
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-layout.size().cast_signed());
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn region() -> RegionName {
+    "west".parse().unwrap()
+}
+
+fn endpoint(authority: &Authority, options: EndpointOptions, role: Role, node: &str) -> Endpoint {
+    let identity = Identity::new(region(), role, node).unwrap();
+    let credentials = authority.issue_own(&identity, SystemTime::now(), Duration::from_secs(3600)).unwrap();
+    let endpoint = Endpoint::bind(options).unwrap();
+    endpoint.set_credentials(&credentials, &authority.anchors()).unwrap();
+    endpoint
+}
+
+/// Takes so many connections; gives them with the bytes that they hold once nothing happens on them any more.
+async fn take(server: &Endpoint, others: oneshot::Sender<()>) -> (Vec<Peer>, isize) {
+    // The first one brings in what is made once.
+    let Some(Accepted::Peer(first)) = server.accept().await else { panic!("a peer was expected") };
+    let before = settled().await;
+    others.send(()).unwrap();
+    let mut peers = Vec::with_capacity(CONNECTIONS + 1);
+    peers.push(first);
+    for _ in 0..CONNECTIONS {
+        let Some(Accepted::Peer(peer)) = server.accept().await else { panic!("a peer was expected") };
+        peers.push(peer);
+    }
+    let held = settled().await - before;
+    (peers, held)
+}
+
+async fn settled() -> isize {
+    let mut last = 0;
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let now = LIVE.get();
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+}
+
+#[test]
+fn an_accepted_idle_connection_is_small() {
+    let authority = Authority::create(region(), SystemTime::now(), &Lifetimes::default()).unwrap();
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (address_tx, address) = mpsc::channel();
+    let (held_tx, held) = mpsc::channel();
+    let (others_tx, others) = oneshot::channel();
+    let authority = &authority;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            runtime().block_on(async {
+                let server = endpoint(authority, EndpointOptions::listen(loopback), Role::Server, "s1");
+                address_tx.send(server.local_address().unwrap()).unwrap();
+                let (peers, bytes) = tokio::time::timeout(WAIT, take(&server, others_tx)).await.unwrap();
+                held_tx.send(bytes).unwrap();
+                server.shutdown(CloseCode::DONE, "counted").await;
+                drop(peers);
+            });
+        });
+        scope.spawn(move || {
+            let address = address.recv_timeout(WAIT).unwrap();
+            runtime().block_on(async {
+                let edge = endpoint(authority, EndpointOptions::dial_only(loopback), Role::Client, "n1");
+                let mut peers = vec![edge.dial(address, &region(), Protocol::Edge, WAIT).await.unwrap()];
+                tokio::time::timeout(WAIT, others).await.unwrap().unwrap();
+                for _ in 0..CONNECTIONS {
+                    peers.push(edge.dial(address, &region(), Protocol::Edge, WAIT).await.unwrap());
+                }
+                // Until the server has counted and closes them.
+                tokio::time::timeout(WAIT, peers[0].connection.closed()).await.unwrap();
+            });
+        });
+    });
+    let each = held.recv_timeout(WAIT).unwrap() / CONNECTIONS as isize;
+    println!("bytes of the heap for each idle connection: {each}");
+    assert!(each <= BYTES_EACH_MAX, "{each}");
+}
