@@ -29,8 +29,10 @@ async fn write_on(
             continue;
         }
         let number = numbers.fetch_add(1, Ordering::Relaxed);
-        if node.propose(&write(number)).await.is_ok() {
-            acknowledged.send_modify(|all| all.push(number));
+        match node.propose(&write(number)).await {
+            Ok(_) => acknowledged.send_modify(|all| all.push(number)),
+            // A server that was stopped refuses at once: whoever tells that it no longer leads must get a turn.
+            Err(_) => tokio::task::yield_now().await,
         }
     }
 }

@@ -159,7 +159,10 @@ impl Region {
         let settled = async {
             loop {
                 let leader = &self.nodes[&self.leader().await];
-                let Ok(index) = leader.read_index().await else { continue };
+                let Ok(index) = leader.read_index().await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
                 for node in self.nodes.values() {
                     assert!(node.wait_applied(index, PATIENCE).await, "a server does not catch up");
                 }
