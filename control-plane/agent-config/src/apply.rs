@@ -325,6 +325,9 @@ impl<'a> Layer<'a> {
                 server.raft.snapshot_threshold =
                     Some(convert::whole(value, i64::MAX as u64)?).filter(|count| *count > 0);
             }
+            "raft_snapshot_interval" => {
+                server.raft.snapshot_interval = Some(convert::duration(value)?).filter(|interval| !interval.is_zero());
+            }
             "raft_trailing_logs" => {
                 server.raft.trailing_logs = Some(convert::whole(value, i64::MAX as u64)?).filter(|count| *count > 0);
             }

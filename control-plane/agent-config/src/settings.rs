@@ -217,13 +217,15 @@ pub struct RaftSettings {
     pub multiplier: u32,
     /// Entries between two snapshots; the server's own number when none.
     pub snapshot_threshold: Option<u64>,
+    /// How often it is looked whether a snapshot is due; with each entry when none.
+    pub snapshot_interval: Option<Duration>,
     /// Entries that stay in the log behind a snapshot; the server's own number when none.
     pub trailing_logs: Option<u64>,
 }
 
 impl Default for RaftSettings {
     fn default() -> Self {
-        RaftSettings { multiplier: 1, snapshot_threshold: None, trailing_logs: None }
+        RaftSettings { multiplier: 1, snapshot_threshold: None, snapshot_interval: None, trailing_logs: None }
     }
 }
 

@@ -228,9 +228,11 @@ fn how_servers_are_looked_after() {
 #[test]
 fn how_the_log_is_kept_and_how_fast_servers_miss_each_other() {
     let settings = loads(
-        "server {\n enabled = true\n raft_multiplier = 5\n raft_snapshot_threshold = 4000\n raft_trailing_logs = 2000\n}",
+        "server {\n enabled = true\n raft_multiplier = 5\n raft_snapshot_threshold = 4000\n \
+         raft_snapshot_interval = \"90s\"\n raft_trailing_logs = 2000\n}",
     );
     let raft = settings.server.raft;
+    assert_eq!(raft.snapshot_interval, Some(std::time::Duration::from_secs(90)));
     assert_eq!((raft.multiplier, raft.snapshot_threshold, raft.trailing_logs), (5, Some(4000), Some(2000)));
     assert_eq!(settings.unacted, [""; 0]);
     assert_eq!(

@@ -36,7 +36,7 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Problem> {
         let (jobs, token) =
             page(jobs.map(stub).collect(), options, options.reverse, |job| asked.admits(|_| whole(job)))?;
         let stubs = jobs.iter().map(|job| {
-            let children = Children::of(snapshot.children_of(&job.key()));
+            let children = Children::from(snapshot.child_counts(&job.key()));
             JobListStub::new(job, snapshot.job_summary(&job.key()), children, with_meta)
         });
         let stubs: Vec<_> = stubs.collect();
@@ -63,7 +63,7 @@ pub(crate) async fn summary(call: Call) -> Result<Reply, Problem> {
     read(&call, &[Watch::Job(key.clone())], |reading, _| match reading.snapshot.job(&key) {
         Some(job) => {
             let summary = reading.snapshot.job_summary(&key);
-            let children = Children::of(reading.snapshot.children_of(&key));
+            let children = Children::from(reading.snapshot.child_counts(&key));
             Seen::value(summary.modify_index, &Summary::new(job, summary, children), &call)
         }
         None => Ok(missing(&reading.snapshot)),

@@ -1,16 +1,19 @@
 //! Deployments: the next step when allocs turn healthy, promotion, success, failure and rollback.
 //!
-//! Everything follows from the state: the counts of a deployment, its deadlines, and which eval last looked at its job.
+//! Everything follows from the state: the counts of a deployment, its deadlines, and which eval last looked at its job. So only
+//! those are looked at of which something has changed or whose time has come: a region may roll out a thousand jobs at once.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use drover_model::alloc::DesiredTransition;
+use drover_model::alloc::{Alloc, DesiredTransition};
 use drover_model::deployment::{Deployment, DeploymentState, DeploymentStatus};
 use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
 use drover_model::job::Job;
 use drover_model::plan::DeploymentUpdate;
-use drover_model::{AllocId, Timestamp};
-use drover_state::{ChangeDeployment, Command, Snapshot};
+use drover_model::{AllocId, DeploymentId, JobKey, Timestamp};
+use drover_state::{Change, ChangeDeployment, Command, Events, Snapshot};
 
 use crate::moment::{Dated, Deadlines, Moment};
 use crate::new_eval::Ids;
@@ -23,28 +26,82 @@ const NO_PROGRESS: &str = "Failed due to progress deadline";
 const NEWER_VERSION: &str = "Cancelled due to newer version of job";
 const STOPPED: &str = "Cancelled because job is stopped";
 
-/// What is to be done for the deployments that have not ended, at most one command each. `deadlines` are those of
-/// [`look`] at this snapshot.
-pub fn step(snapshot: &Snapshot, deadlines: &Deadlines, now: Moment, seed: u64) -> Vec<Command> {
-    let mut ids = Ids::new(seed);
-    let active = snapshot.active_deployments();
-    active
-        .filter_map(|deployment| Watch { snapshot, deployment, deadlines, moment: now, now: now.wall }.step(&mut ids))
-        .collect()
+/// The deployments that have not ended: which of them are to be looked at, and when they fail unless they make progress.
+/// A new one looks at all of them.
+#[derive(Debug, Default)]
+pub struct Deployments {
+    has_begun: bool,
+    /// Something of them has changed.
+    changed: BTreeSet<DeploymentId>,
+    deadlines: BTreeMap<DeploymentId, Deadlines>,
+    // Invariant: when the next of its deadlines comes, for each of `deadlines` that has one.
+    by_time: BTreeSet<(Timestamp, DeploymentId)>,
 }
 
-/// Looks when deployments fail unless they make progress.
-pub fn look(snapshot: &Snapshot, deadlines: &mut Deadlines, now: Moment) {
-    deadlines.look(now, open_deadlines(snapshot));
+impl Deployments {
+    /// Takes over what changed; `snapshot` is of the events' index or later. A deployment follows from itself, its job, and the
+    /// job's allocs and evals.
+    pub fn on_events(&mut self, snapshot: &Snapshot, events: &Events) {
+        let mut jobs: BTreeSet<&JobKey> = BTreeSet::new();
+        for change in &events.changes {
+            match change {
+                Change::Deployment { id, job } => {
+                    self.changed.insert(*id);
+                    jobs.insert(job);
+                }
+                Change::Job(job) | Change::Alloc { job, .. } | Change::Eval { job, .. } => {
+                    jobs.insert(job);
+                }
+                Change::Node(_) | Change::JoinTokens | Change::Namespace(_) | Change::SchedulerConfig => {}
+            }
+        }
+        let active = jobs.into_iter().flat_map(|job| snapshot.active_deployments_of_job(job));
+        self.changed.extend(active.map(|deployment| deployment.id));
+    }
+
+    /// What is to be done, at most one command for each.
+    pub fn step(&mut self, snapshot: &Snapshot, now: Moment, seed: u64) -> Vec<Command> {
+        let mut looked_at = std::mem::take(&mut self.changed);
+        if !std::mem::replace(&mut self.has_begun, true) {
+            looked_at.extend(snapshot.active_deployments().map(|deployment| deployment.id));
+        }
+        let due = self.by_time.iter().take_while(|(due, _)| *due <= now.steady);
+        looked_at.extend(due.map(|(_, id)| *id));
+        let mut ids = Ids::new(seed);
+        looked_at.into_iter().filter_map(|id| self.look(snapshot, id, now, &mut ids)).collect()
+    }
+
+    /// When the next of them fails, on the steady clock, as of the last step.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(due, _)| *due)
+    }
+
+    fn look(&mut self, snapshot: &Snapshot, id: DeploymentId, moment: Moment, ids: &mut Ids) -> Option<Command> {
+        let mut deadlines = self.deadlines.remove(&id).unwrap_or_default();
+        if let Some(next) = deadlines.next() {
+            self.by_time.remove(&(next, id));
+        }
+        let deployment = snapshot.deployment(id).filter(|deployment| deployment.status.is_active())?;
+        deadlines.look(moment, open_deadlines(snapshot, deployment));
+        let watch = Watch { snapshot, deployment, deadlines: &deadlines, moment, now: moment.wall };
+        let command = watch.step(ids);
+        if command.is_some() {
+            // Whether it is done or refused, there may be more to do.
+            self.changed.insert(id);
+        }
+        if let Some(next) = deadlines.next() {
+            self.by_time.insert((next, id));
+            self.deadlines.insert(id, deadlines);
+        }
+        command
+    }
 }
 
-/// The dates at which running deployments fail, and the time that was given until then.
-fn open_deadlines(snapshot: &Snapshot) -> impl Iterator<Item = (Dated, Duration)> {
-    let running = snapshot.active_deployments().filter(|deployment| deployment.status == DeploymentStatus::Running);
+/// The dates at which a running deployment fails, and the time that was given until then.
+fn open_deadlines(snapshot: &Snapshot, deployment: &Deployment) -> impl Iterator<Item = (Dated, Duration)> {
     // One whose job has moved on is ended by the scheduler and has no deadline of its own.
-    let running = running.filter(|deployment| current_job(snapshot, deployment).is_ok());
-    let groups = running.flat_map(|deployment| deployment.task_groups.values());
-    let groups = groups.filter(|group| !group.progress_deadline.is_zero());
+    let is_open = deployment.status == DeploymentStatus::Running && current_job(snapshot, deployment).is_ok();
+    let groups = deployment.task_groups.values().filter(move |group| is_open && !group.progress_deadline.is_zero());
     groups.filter_map(|group| Some((deadline_of(group)?, group.progress_deadline)))
 }
 
@@ -118,7 +175,7 @@ impl Watch<'_> {
             let (first, before) = found.unwrap_or((reason, false));
             found = Some((first, before || reverts));
         };
-        for alloc in self.snapshot.allocs_of_deployment(self.deployment.id) {
+        for alloc in self.allocs_if_unhealthy() {
             let Some(group) = self.deployment.task_groups.get(&alloc.task_group) else {
                 continue;
             };
@@ -137,6 +194,12 @@ impl Watch<'_> {
             }
         }
         found
+    }
+
+    /// Its allocs, if one of them is unhealthy: usually none is, and then nobody looks at all of them.
+    fn allocs_if_unhealthy(&self) -> impl Iterator<Item = &Arc<Alloc>> {
+        let some = self.deployment.task_groups.values().any(|group| group.unhealthy_allocs > 0);
+        some.then(|| self.snapshot.allocs_of_deployment(self.deployment.id)).into_iter().flatten()
     }
 
     fn is_complete(&self) -> bool {
@@ -171,7 +234,7 @@ impl Watch<'_> {
 
     /// Unhealthy allocs that the scheduler has not been allowed to replace yet.
     fn replaceable(&self) -> Vec<AllocId> {
-        let allocs = self.snapshot.allocs_of_deployment(self.deployment.id).filter(|alloc| {
+        let allocs = self.allocs_if_unhealthy().filter(|alloc| {
             alloc.health() == Some(false)
                 && alloc.next_allocation.is_none()
                 && alloc.desired_transition.reschedule != Some(true)

@@ -56,7 +56,7 @@ impl EvalBroker {
     /// The broker of a leader that has just begun.
     pub fn rebuild(snapshot: &Snapshot, now: impl Into<Moment>) -> Self {
         let (mut broker, now) = (Self::default(), now.into());
-        for eval in snapshot.evals() {
+        for eval in snapshot.open_evals() {
             broker.add(eval, now);
         }
         broker

@@ -14,8 +14,8 @@ use drover_state::{Command, Snapshot};
 
 use crate::replacement;
 
-/// The most ids of a kind in one command.
-pub const COLLECTED_PER_COMMAND_MAX: usize = 4096;
+/// The most ids of a kind in one command. Whoever waits for a write waits for no more than one of these: some milliseconds.
+pub const COLLECTED_PER_COMMAND_MAX: usize = 1024;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -3,13 +3,13 @@
 //! `now` is here a time on a clock that never jumps: a wall clock that is set would make all nodes miss their heartbeats at
 //! once, or none for hours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use drover_model::eval::EvalTrigger;
 use drover_model::node::NodeStatus;
 use drover_model::{NodeId, Timestamp};
-use drover_state::{Command, Snapshot, Table};
+use drover_state::{Change, Command, Events, Snapshot};
 
 use crate::new_eval::Ids;
 use crate::node_evals;
@@ -28,8 +28,8 @@ pub const FAILOVER_TTL: Duration = Duration::from_secs(300);
 pub struct Heartbeats {
     /// When a node counts as missing.
     due: BTreeMap<NodeId, Timestamp>,
-    /// Index of the nodes when `due` was last compared with them.
-    nodes_index: u64,
+    // Invariant: the same as `due`, by time.
+    by_time: BTreeSet<(Timestamp, NodeId)>,
 }
 
 impl Heartbeats {
@@ -47,19 +47,27 @@ impl Heartbeats {
         // Up to twice the time, so that nodes that began together do not stay together.
         let spread = Ids::at(now, node.as_bytes()).number() % 1000;
         let ttl = ttl + ttl * u32::try_from(spread).unwrap_or(0) / 1000;
-        self.due.insert(node, now.plus(ttl).plus(GRACE));
+        self.expect(node, now.plus(ttl).plus(GRACE));
         ttl
+    }
+
+    /// Takes over what changed; `snapshot` is of the events' index or later.
+    pub fn on_events(&mut self, snapshot: &Snapshot, events: &Events, now: Timestamp) {
+        for change in &events.changes {
+            let Change::Node(id) = change else { continue };
+            if snapshot.node(*id).is_none_or(|node| !is_expected(node.status)) {
+                self.forget(*id);
+            } else if !self.due.contains_key(id) {
+                self.expect(*id, now.plus(FAILOVER_TTL));
+            }
+        }
     }
 
     /// The nodes that are missing from now on; `at` is the date that their commands carry.
     pub fn step(&mut self, snapshot: &Snapshot, now: Timestamp, at: Timestamp) -> Vec<Command> {
-        if snapshot.table_index(Table::Nodes) != self.nodes_index {
-            self.compare(snapshot, now);
-        }
-        let missing: Vec<NodeId> = self.due.iter().filter(|(_, due)| **due <= now).map(|(id, _)| *id).collect();
         let mut commands = Vec::new();
-        for id in missing {
-            self.due.remove(&id);
+        while let Some((_, id)) = self.by_time.first().copied().filter(|(due, _)| *due <= now) {
+            self.forget(id);
             if snapshot.node(id).is_some_and(|node| is_expected(node.status)) {
                 commands.push(Command::UpdateNodeStatus {
                     node_id: id,
@@ -76,6 +84,7 @@ impl Heartbeats {
     /// The whole server stood still for so long: whoever wanted to be heard meanwhile gets the time back.
     pub fn put_off(&mut self, by: Duration) {
         self.due.values_mut().for_each(|due| *due = due.plus(by));
+        self.by_time = self.due.iter().map(|(id, due)| (*due, *id)).collect();
     }
 
     /// How many nodes are expected.
@@ -85,15 +94,28 @@ impl Heartbeats {
 
     /// When the next node counts as missing.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.due.values().min().copied()
+        self.by_time.first().map(|(due, _)| *due)
     }
 
-    /// Forgets nodes that are gone or down and expects those that are new.
-    fn compare(&mut self, snapshot: &Snapshot, now: Timestamp) {
-        self.nodes_index = snapshot.table_index(Table::Nodes);
+    /// Forgets nodes that are gone or down and expects those that are new: all of them are looked at.
+    pub fn compare(&mut self, snapshot: &Snapshot, now: Timestamp) {
         self.due.retain(|id, _| snapshot.node(*id).is_some_and(|node| is_expected(node.status)));
         for node in snapshot.nodes().filter(|node| is_expected(node.status)) {
             self.due.entry(node.id).or_insert_with(|| now.plus(FAILOVER_TTL));
+        }
+        self.by_time = self.due.iter().map(|(id, due)| (*due, *id)).collect();
+    }
+
+    fn expect(&mut self, node: NodeId, due: Timestamp) {
+        if let Some(before) = self.due.insert(node, due) {
+            self.by_time.remove(&(before, node));
+        }
+        self.by_time.insert((due, node));
+    }
+
+    fn forget(&mut self, node: NodeId) {
+        if let Some(due) = self.due.remove(&node) {
+            self.by_time.remove(&(due, node));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_model::eval::{Eval, EvalTrigger};
-use drover_model::job::{Job, JobType};
+use drover_model::job::Job;
 use drover_model::{JobKey, NodeId, Timestamp};
 use drover_state::Snapshot;
 
@@ -22,11 +22,7 @@ pub(crate) fn make(snapshot: &Snapshot, node_id: NodeId, trigger: EvalTrigger, i
         let job = snapshot.job(&alloc.job_key()).or_else(|| snapshot.job_of_alloc(alloc));
         jobs.extend(job.map(|job| (job.key(), job)));
     }
-    for job in snapshot.jobs() {
-        if matches!(job.kind, JobType::System | JobType::SysBatch) && !job.stop {
-            jobs.insert(job.key(), job);
-        }
-    }
+    jobs.extend(snapshot.system_jobs().filter(|job| !job.stop).map(|job| (job.key(), job)));
     let node_modify_index = snapshot.node(node_id).map_or(0, |node| node.modify_index);
     let eval = |job: &Arc<Job>| Eval { node_id: Some(node_id), node_modify_index, ..ids.eval(job, trigger) };
     jobs.into_values().map(eval).collect()

@@ -54,6 +54,37 @@ pub fn run_observed(
     (!run.plans.is_empty()).then_some(Command::ApplyPlans { plans: run.plans, at: now })
 }
 
+/// The most changes of allocs in one command: whoever waits for a write waits for no more than one of these, some tens of
+/// milliseconds.
+pub const CHANGES_PER_COMMAND_MAX: usize = 2048;
+
+/// A command of [`run`] in parts that do not hold up others for long, to be committed in this order. A plan that is to be
+/// committed whole stays whole.
+pub fn parts(command: Command) -> Vec<Command> {
+    let mut parts = Vec::new();
+    let mut left = vec![command];
+    while let Some(command) = left.pop() {
+        if is_large(&command) {
+            // One that is large has halves.
+            left.extend(halves(command).into_iter().flat_map(|(first, second)| [second, first]));
+        } else {
+            parts.push(command);
+        }
+    }
+    parts
+}
+
+fn is_large(command: &Command) -> bool {
+    let Command::ApplyPlans { plans, .. } = command else { return false };
+    let changes: usize = plans.iter().map(|accepted| changes(&accepted.plan)).sum();
+    let is_whole = matches!(&plans[..], [only] if only.plan.all_at_once);
+    changes > CHANGES_PER_COMMAND_MAX && !is_whole
+}
+
+fn changes(plan: &Plan) -> usize {
+    plan.stops.len() + plan.updates.len() + plan.placements.len()
+}
+
 /// The two halves of a command of [`run`] that is too long for the log, to be committed in this order; none for what can't be
 /// halved. The evals' new status is in the last part of their plan: if the rest is lost they are scheduled again.
 pub fn halves(command: Command) -> Option<(Command, Command)> {
@@ -63,12 +94,8 @@ pub fn halves(command: Command) -> Option<(Command, Command)> {
     let second = if plans.len() > 1 {
         plans.split_off(plans.len() / 2)
     } else {
-        let AcceptedPlan { plan, .. } = plans.first_mut()?;
-        let changes = plan.stops.len() + plan.updates.len() + plan.placements.len();
-        if changes < 2 {
-            return None;
-        }
-        vec![cut(plans.pop()?, changes / 2, &mut plans)]
+        let count = plans.first().map(|accepted| changes(&accepted.plan)).filter(|changes| *changes >= 2)?;
+        vec![cut(plans.pop()?, count / 2, &mut plans)]
     };
     Some((Command::ApplyPlans { plans, at }, Command::ApplyPlans { plans: second, at }))
 }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use drover_leader::deployments::Deployments;
 use drover_leader::eval_broker::EvalBroker;
 use drover_leader::heartbeat::Heartbeats;
-use drover_leader::moment::Deadlines;
-use drover_leader::{alloc_report, deployments, node_evals, unblock, worker};
+use drover_leader::{alloc_report, node_evals, unblock, worker};
 use drover_model::alloc::{Alloc, AllocUpdate, ClientStatus, DesiredStatus};
 use drover_model::deployment::DeploymentStatus;
 use drover_model::eval::{Eval, EvalStatus, EvalTrigger};
@@ -33,6 +33,7 @@ struct World {
     events: Vec<Events>,
     broker: EvalBroker,
     heartbeats: Heartbeats,
+    deployments: Deployments,
     seconds: u64,
     seed: u64,
     /// Nodes that are silent.
@@ -48,6 +49,7 @@ impl World {
             events: Vec::new(),
             broker: EvalBroker::default(),
             heartbeats: Heartbeats::default(),
+            deployments: Deployments::default(),
             seconds: 1000,
             seed: 0,
             silent: BTreeSet::new(),
@@ -137,14 +139,14 @@ impl World {
         let mut commands = Vec::new();
         for events in std::mem::take(&mut self.events) {
             self.broker.on_events(&snapshot, &events, now);
+            self.heartbeats.on_events(&snapshot, &events, now);
+            self.deployments.on_events(&snapshot, &events);
             commands.extend(unblock::step(&snapshot, &events, now));
         }
         self.broker.tick(now);
         commands.extend(self.heartbeats.step(&snapshot, now, now));
         let seed = self.seed();
-        let mut deadlines = Deadlines::default();
-        deployments::look(&snapshot, &mut deadlines, now.into());
-        commands.extend(deployments::step(&snapshot, &deadlines, now.into(), seed));
+        commands.extend(self.deployments.step(&snapshot, now.into(), seed));
         let mut busy = !commands.is_empty();
         for command in commands {
             self.run(command);
@@ -413,6 +415,7 @@ fn a_new_leader_goes_on() {
     let snapshot = world.state.snapshot();
     world.broker = EvalBroker::rebuild(&snapshot, world.now());
     world.heartbeats = Heartbeats::new(&snapshot, world.now());
+    world.deployments = Deployments::default();
     world.settle();
     world.edges();
     assert_eq!(world.running(), 2);

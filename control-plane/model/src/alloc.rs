@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{self, AllocId, DeploymentId, EvalId, JobId, JobKey, Namespace, NodeId};
 use crate::metric::AllocMetric;
 use crate::resources::AllocatedResources;
+use crate::small_map::SmallMap;
 use crate::task_state::TaskState;
+use crate::text::Text;
 use crate::time::{Timestamp, nanos, rfc3339};
 use crate::wire::{is_default, nullable};
 
@@ -103,7 +106,7 @@ pub struct Alloc {
     pub node_id: NodeId,
     /// The node's name when it was placed.
     #[serde(skip_serializing_if = "is_default")]
-    pub node_name: String,
+    pub node_name: Text,
     /// The job.
     #[serde(rename = "JobID", skip_serializing_if = "is_default")]
     pub job_id: JobId,
@@ -116,9 +119,9 @@ pub struct Alloc {
     /// The group.
     #[serde(skip_serializing_if = "is_default")]
     pub task_group: String,
-    /// What it was given.
+    /// What it was given. Allocs of one group that were given the same share it.
     #[serde(skip_serializing_if = "is_default")]
-    pub allocated_resources: AllocatedResources,
+    pub allocated_resources: Arc<AllocatedResources>,
     /// Why it is where it is.
     #[serde(skip_serializing_if = "is_default")]
     pub metrics: AllocMetric,
@@ -134,10 +137,10 @@ pub struct Alloc {
     pub client_status: ClientStatus,
     /// In words.
     #[serde(skip_serializing_if = "is_default")]
-    pub client_description: String,
+    pub client_description: Text,
     /// Per task.
     #[serde(with = "nullable", skip_serializing_if = "is_default")]
-    pub task_states: BTreeMap<String, TaskState>,
+    pub task_states: SmallMap<String, TaskState>,
     /// The deployment it counts in.
     #[serde(rename = "DeploymentID", with = "id::optional", skip_serializing_if = "is_default")]
     pub deployment_id: Option<DeploymentId>,
@@ -158,7 +161,7 @@ pub struct Alloc {
     pub reschedule_tracker: Option<RescheduleTracker>,
     /// Its network, as the edge made it.
     #[serde(skip_serializing_if = "is_default")]
-    pub network_status: Option<NetworkStatus>,
+    pub network_status: Option<Box<NetworkStatus>>,
     /// Allocs that had to go for it.
     #[serde(with = "nullable", skip_serializing_if = "is_default")]
     pub preempted_allocations: Vec<AllocId>,

@@ -5,6 +5,8 @@
 //! an old entry still reads after a field was added).
 
 pub mod id;
+pub mod small_map;
+pub mod text;
 pub mod time;
 pub mod wire;
 
@@ -33,9 +35,13 @@ pub mod diff;
 pub mod eval;
 pub mod metric;
 pub mod plan;
+pub mod score;
+mod task_event;
 pub mod task_state;
 
 pub mod unacted;
 
 pub use id::{AllocId, DeploymentId, EvalId, JobId, JobKey, JoinTokenId, Namespace, NodeId};
+pub use small_map::SmallMap;
+pub use text::Text;
 pub use time::Timestamp;

@@ -1,12 +1,11 @@
 //! Resources: what a task asks for and what an alloc was given.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::device::{AllocatedDevice, DeviceRequest};
 use crate::network::{Network, PortMapping};
+use crate::small_map::SmallMap;
 use crate::task::Lifecycle;
 use crate::wire::nullable;
 
@@ -51,9 +50,9 @@ pub struct Resources {
 #[serde(default, rename_all = "PascalCase")]
 pub struct AllocatedResources {
     /// Per task.
-    pub tasks: BTreeMap<String, AllocatedTask>,
+    pub tasks: SmallMap<String, AllocatedTask>,
     /// When each task runs.
-    pub task_lifecycles: BTreeMap<String, Option<Lifecycle>>,
+    pub task_lifecycles: SmallMap<String, Option<Lifecycle>>,
     /// What the group shares.
     pub shared: AllocatedShared,
 }

@@ -28,6 +28,19 @@ pub struct EnrolRequest {
     pub region: String,
     /// Why it may join.
     pub proof: Proof,
+    /// The region's key is at the joiner already, and its certificate has ended: it wants a later one for that key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldRegion>,
+}
+
+/// What a server shows of the region's authority that it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRegion {
+    /// The region's certificate, in PEM.
+    pub certificate: String,
+    /// A request signed with its key, in DER.
+    #[serde(with = "serde_bytes")]
+    pub proof: Vec<u8>,
 }
 
 /// Why a machine may join.
@@ -85,5 +98,10 @@ pub enum EnrolAnswer {
     Refused {
         /// Why, for the joiner's log.
         reason: String,
+    },
+    /// A later certificate for the region whose key the joiner holds.
+    RegionRenewed {
+        /// In PEM.
+        certificate: String,
     },
 }

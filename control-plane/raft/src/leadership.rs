@@ -11,6 +11,7 @@ use openraft::{ChangeMembers, Instant as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::machine::OF_LATER;
 use crate::members::{self, RaftMember};
 use crate::pace::Pace;
 use crate::types::{Metrics, Raft};
@@ -74,6 +75,9 @@ pub fn follow(
                 && !(matches!(error, Fatal::Stopped) && stopping.load(Ordering::Relaxed))
             {
                 break Some(match error {
+                    Fatal::StorageError(error) if error.to_string().contains(OF_LATER) => {
+                        format!("the log can't be applied: {error}")
+                    }
                     Fatal::StorageError(error) => format!("the log's disk has failed: {error}"),
                     other => other.to_string(),
                 });

@@ -22,6 +22,7 @@ mod machine;
 mod measured;
 mod network;
 mod origin;
+mod recent;
 mod snapshot_file;
 mod staged;
 mod store;
@@ -31,7 +32,7 @@ mod wire;
 
 pub use leadership::Leadership;
 pub use members::{MemberError, PeerProgress, Progress, RaftMember};
-pub use node::{LogLength, RaftNode, Settings, StartError};
+pub use node::{LogLength, RaftNode, Settings, StartError, snapshot_interval};
 pub use pace::{MULTIPLIER_MAX, Pace};
 pub use peers::{Alone, FRAME_BYTES_MAX, FrameReceiver, FrameSender, Link, Peer, PeerError, Peers};
 pub use propose::ProposeError;

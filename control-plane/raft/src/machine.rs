@@ -119,9 +119,13 @@ impl Machine {
         self.growth.clone()
     }
 
-    /// Keeps a state that was read for a restore, so that its end need not read it again; none forgets it.
+    /// Keeps a state that was read for a restore, so that its end need not read it again; none forgets it. What was kept before is
+    /// forgotten on another thread: a whole state takes as long to forget as it took to read.
     pub fn keep_read(&self, read: Option<(Digest, State)>) {
-        *self.read_before.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        let before = std::mem::replace(&mut *self.read_before.lock().unwrap_or_else(PoisonError::into_inner), read);
+        if before.is_some() {
+            tokio::task::spawn_blocking(move || drop(before));
+        }
     }
 
     fn take_read(&self, digest: &Digest) -> Option<State> {
@@ -160,10 +164,23 @@ impl Machine {
     }
 
     /// Applies what is quick. Gives the image that a restore has brought whole, for [`Self::replace`].
-    fn apply_entry(&self, log_id: LogId, payload: Payload) -> (Outcome, Option<Events>, Option<Complete>) {
+    ///
+    /// # Errors
+    /// A later drover has written it. Nothing is applied.
+    fn apply_entry(&self, log_id: LogId, payload: Payload) -> io::Result<(Outcome, Option<Events>, Option<Complete>)> {
         let mut guard = self.lock();
         let applied = &mut *guard;
-        let last = applied.last.replace(log_id);
+        let last = applied.last;
+        let command = match &payload {
+            EntryPayload::Normal(Proposal::Command(bytes)) => Some(command::decode(bytes)),
+            _ => None,
+        };
+        if let Some(Err(error)) = &command
+            && error.is_of_later()
+        {
+            return Err(of_later(log_id.index, error));
+        }
+        applied.last = Some(log_id);
         let index = log_id.index + applied.index_offset;
         staged::forget_stale(&mut applied.staged, log_id.index);
         let (answer, events, complete) = match payload {
@@ -172,20 +189,22 @@ impl Machine {
                 applied.membership = StoredMembership::new(Some(log_id), membership);
                 (Answer::Done, None, None)
             }
-            EntryPayload::Normal(Proposal::Command(bytes)) => match command::decode(&bytes) {
-                Ok(command) => {
-                    self.growth.add(bytes.len());
-                    let (name, began) = (measured::apply_name(&command), Instant::now());
-                    let (answer, events) = apply::apply(&mut applied.state, index, command);
-                    measured::applied(name, began.elapsed());
-                    (answer, Some(events), None)
+            EntryPayload::Normal(Proposal::Command(bytes)) => {
+                match command.unwrap_or_else(|| command::decode(&bytes)) {
+                    Ok(command) => {
+                        self.growth.add(bytes.len());
+                        let (name, began) = (measured::apply_name(&command), Instant::now());
+                        let (answer, events) = apply::apply(&mut applied.state, index, command);
+                        measured::applied(name, began.elapsed());
+                        (answer, Some(events), None)
+                    }
+                    Err(error) => {
+                        // Every server of this version reads the same bytes and refuses them alike.
+                        tracing::error!(index = log_id.index, %error, "log entry refused");
+                        (refused(error.to_string()), None, None)
+                    }
                 }
-                Err(error) => {
-                    // Every server of this version reads the same bytes and refuses them alike.
-                    tracing::error!(index = log_id.index, %error, "log entry refused");
-                    (refused(error.to_string()), None, None)
-                }
-            },
+            }
             EntryPayload::Normal(Proposal::Restore(step)) => {
                 let staged = if matches!(step, RestoreStep::Finish { .. }) { applied.staged.clone() } else { None };
                 match staged::step(&mut applied.staged, log_id.index, step) {
@@ -199,7 +218,7 @@ impl Machine {
                 }
             }
         };
-        (Outcome { index, answer }, events, complete)
+        Ok((Outcome { index, answer }, events, complete))
     }
 
     /// Puts a restored state in the place of this one, if it is the one that was said.
@@ -279,6 +298,18 @@ impl Captured {
     }
 }
 
+/// How the process ends that can't read an entry because it is older than who wrote it.
+pub const OF_LATER: &str = "was written by a later drover";
+
+/// The process ends with this: a server that passed over the entry would have another state than those that know it.
+fn of_later(index: u64, error: &command::DecodeError) -> io::Error {
+    let text = format!(
+        "entry {index} of the log {OF_LATER}, this server must be upgraded before it goes on: {}",
+        error.source
+    );
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
 fn refused(reason: String) -> Answer {
     Answer::Refused(Refusal::Conflict { reason })
 }
@@ -300,7 +331,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let (mut outcome, mut events, complete) = self.apply_entry(entry.log_id, entry.payload);
+            let (mut outcome, mut events, complete) = self.apply_entry(entry.log_id, entry.payload)?;
             let mut is_restored = false;
             if let Some(complete) = complete {
                 (outcome, events) = self.replace(entry.log_id, complete).await?;
@@ -403,7 +434,7 @@ mod tests {
     /// Applies one entry; gives what came of it.
     async fn apply(machine: &Machine, index: u64, proposal: Proposal) -> Outcome {
         let log_id = LogId::new_term_index(1, index);
-        let (outcome, _, complete) = machine.apply_entry(log_id, EntryPayload::Normal(proposal));
+        let (outcome, _, complete) = machine.apply_entry(log_id, EntryPayload::Normal(proposal)).unwrap();
         match complete {
             Some(complete) => machine.replace(log_id, complete).await.unwrap().0,
             None => outcome,
@@ -460,7 +491,7 @@ mod tests {
         apply(&machine, 2, Proposal::Restore(part)).await;
         let finish = || Proposal::Restore(RestoreStep::Finish { begun: 1 });
         let end = LogId::new_term_index(1, 3);
-        let (_, _, complete) = machine.apply_entry(end, EntryPayload::Normal(finish()));
+        let (_, _, complete) = machine.apply_entry(end, EntryPayload::Normal(finish())).unwrap();
         machine.build_snapshot().await.unwrap();
         machine.replace(end, complete.unwrap()).await.unwrap();
         assert_eq!(machine.lock().last, Some(end));
@@ -471,6 +502,24 @@ mod tests {
         assert_eq!(machine.lock().last, Some(LogId::new_term_index(1, 2)));
         assert_eq!(apply(&machine, 3, finish()).await.answer, Answer::Done);
         assert_eq!(machine.lock().state.snapshot().evals().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_entry_of_a_later_drover_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine::open(dir.path().to_path_buf()).unwrap();
+        apply(&machine, 1, command(1)).await;
+        let before = machine.lock().state.digest();
+        let moon = rmp_serde::to_vec_named(&std::collections::BTreeMap::from([("RegisterMoon", ["io"])])).unwrap();
+        let entry = EntryPayload::Normal(Proposal::Command(moon.into()));
+        let error = machine.apply_entry(LogId::new_term_index(1, 2), entry).err().unwrap().to_string();
+        assert!(
+            error.starts_with("entry 2 of the log was written by a later drover") && !error.contains('\n'),
+            "{error}"
+        );
+        assert!(error.contains("RegisterMoon"), "{error}");
+        let applied = machine.lock();
+        assert_eq!((applied.index(), applied.state.digest()), (1, before));
     }
 
     #[tokio::test]

@@ -11,9 +11,9 @@ use drover_state::{Events, Snapshot};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Config, Instant as _, SnapshotPolicy};
 use tokio::sync::{broadcast, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::growth;
+use crate::growth::{self, Looks};
 use crate::leadership::{self, Leadership};
 use crate::log_store::LogStore;
 use crate::machine::{Captured, Machine, Published};
@@ -44,6 +44,8 @@ pub struct Settings {
     pub address: String,
     /// How long the log gets.
     pub log: LogLength,
+    /// How often it is looked whether a snapshot is due (`raft_snapshot_interval`); with each entry when none.
+    pub snapshot_interval: Option<Duration>,
     /// How fast its servers miss each other; the same on all of them.
     pub pace: Pace,
 }
@@ -51,7 +53,7 @@ pub struct Settings {
 impl Settings {
     /// With a log of the usual length, at the usual pace.
     pub fn new(dir: PathBuf, node_id: u64, address: String) -> Self {
-        Self { dir, node_id, address, log: LogLength::default(), pace: Pace::default() }
+        Self { dir, node_id, address, log: LogLength::default(), snapshot_interval: None, pace: Pace::default() }
     }
 }
 
@@ -67,6 +69,15 @@ pub struct LogLength {
 
 /// The shortest log behind a snapshot, and the fewest entries between two, that an operator can ask for.
 const LOG_ENTRIES_MIN: u64 = 1000;
+
+/// The shortest time between two looks whether a snapshot is due that an operator can ask for.
+const SNAPSHOT_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// The time between two looks whether a snapshot is due that an operator asks for, never so short that looking is all that a server
+/// does.
+pub fn snapshot_interval(asked: Option<Duration>) -> Option<Duration> {
+    asked.filter(|asked| !asked.is_zero()).map(|asked| asked.max(SNAPSHOT_INTERVAL_MIN))
+}
 
 impl LogLength {
     /// What an operator asks for; the usual numbers where nothing is said, and never so few that snapshots are all that a
@@ -190,7 +201,7 @@ impl RaftNode {
             let (dir, node_id) = (settings.dir.clone(), settings.node_id);
             Err(StartError::OtherServer { dir, owners, node_id })
         };
-        let owner = log.owner().map_err(open_log)?;
+        let (began, owner) = (Instant::now(), log.owner().map_err(open_log)?);
         if let Some(owner) = owner.filter(|owner| *owner != settings.node_id) {
             return other_server(vec![owner]);
         }
@@ -203,8 +214,14 @@ impl RaftNode {
         }
         recovery::apply(&settings, &mut log, &machine).await?;
         let published = machine.published();
-        let config =
-            config(settings.log, settings.pace).validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        let looks = settings
+            .snapshot_interval
+            .map(|interval| Looks::of(interval, settings.log.snapshot_every, settings.node_id));
+        let mut config = config(settings.log, settings.pace);
+        if looks.is_some() {
+            config.snapshot_policy = SnapshotPolicy::Never;
+        }
+        let config = config.validate().map_err(|e| StartError::Raft { reason: e.to_string() })?;
         let origin = Arc::new(Origin::open(log.clone()).map_err(open_log)?);
         let network = Network::new(peers, origin.clone());
         let raft = Raft::new(settings.node_id, Arc::new(config), network.clone(), log.clone(), machine.clone())
@@ -234,7 +251,8 @@ impl RaftNode {
             }
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let served = Arc::new(Served::new());
+        let has_answered = owner.map_or(Duration::ZERO, |_| settings.pace.lease_read_age_max());
+        let served = Arc::new(Served::new(began + has_answered));
         let (leadership, members) = leadership::follow(
             &raft,
             leadership::Own { address: settings.address.clone(), pace: settings.pace },
@@ -243,7 +261,7 @@ impl RaftNode {
             fatal,
         );
         let store = store.clone();
-        let asking = tokio::spawn(growth::ask_for_snapshots(raft.clone(), machine.growth())).abort_handle();
+        let asking = tokio::spawn(growth::ask_for_snapshots(raft.clone(), machine.growth(), looks)).abort_handle();
         let inner = Inner {
             raft,
             machine,

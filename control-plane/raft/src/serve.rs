@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use drover_state::image;
 use futures_util::{StreamExt, stream};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use openraft::storage::Snapshot as RaftSnapshot;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::codec::{self, LogIdRecord, VoteRecord};
 use crate::machine::{SnapshotData, on_blocking};
@@ -83,19 +84,32 @@ pub enum ServeError {
 pub(crate) struct Served {
     /// When a leader was last heard.
     pub(crate) leader_heard: watch::Sender<Option<Instant>>,
+    /// From when on this server votes. Before it stopped it may have answered a leader, who answers reads by that for a while
+    /// (`Pace::lease_read_age_max`); openraft does not remember across a start that this server keeps that leader.
+    votes_from: Instant,
     calls: Mutex<BTreeMap<u64, usize>>,
     /// One snapshot is taken at a time.
     receiving: AsyncMutex<()>,
+    /// Why the last snapshot was not taken: the leader offers it again every second or so, and it is said once.
+    refused: Mutex<String>,
 }
 
 impl Served {
-    pub(crate) fn new() -> Self {
-        let (calls, receiving) = (Mutex::default(), AsyncMutex::new(()));
-        Self { leader_heard: watch::Sender::new(None), calls, receiving }
+    pub(crate) fn new(votes_from: Instant) -> Self {
+        let (calls, receiving, refused) = (Mutex::default(), AsyncMutex::new(()), Mutex::default());
+        Self { leader_heard: watch::Sender::new(None), votes_from, calls, receiving, refused }
     }
 
     fn hear_leader(&self) {
         self.leader_heard.send_replace(Some(Instant::now()));
+    }
+
+    fn say_refused(&self, from: u64, reason: &str) {
+        let mut said = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != reason {
+            tracing::error!(leader = from, %reason, "the leader's snapshot is not taken, this server stays behind");
+            reason.clone_into(&mut said);
+        }
     }
 
     fn begin(self: &Arc<Self>, from: u64) -> Option<OpenCall> {
@@ -124,6 +138,18 @@ impl Drop for OpenCall {
                 calls.remove(&self.from);
             }
         }
+    }
+}
+
+/// Why a state of that version of the form can't be taken. It is never given to raft then: what can't be read ends the process.
+fn unreadable(version: Option<u8>) -> Option<String> {
+    match version {
+        Some(version) if version <= image::VERSION => None,
+        Some(version) => Some(format!(
+            "its state has version {version}, the drover of this server reads versions up to {}: upgrade this server",
+            image::VERSION
+        )),
+        None => Some("it holds no state".to_owned()),
     }
 }
 
@@ -158,6 +184,9 @@ impl RaftNode {
         if !self.is_of_log(origin) {
             return Err(ServeError::OtherRegion { from });
         }
+        if matches!(call, Call::Vote(_) | Call::PreVote(_)) {
+            sleep_until(self.served().votes_from).await;
+        }
         let answer = match call {
             Call::Vote(ballot) => self.answer_vote(from, ballot, origin).await?,
             Call::PreVote(ballot) => {
@@ -168,9 +197,17 @@ impl RaftNode {
                 self.adopt(from, origin).await?;
                 return self.serve_append(from, sender, receiver).await;
             }
-            Call::Snapshot { vote, len } => {
+            Call::Snapshot { vote, len, image } => {
                 self.adopt(from, origin).await?;
-                wire::encode(&self.take_snapshot(from, vote, len, receiver.as_mut()).await?)
+                let answer = match unreadable(Some(image)) {
+                    // Before its pieces come: it may be long, and the leader asks again and again.
+                    Some(reason) => SnapshotAnswer::Refused(reason),
+                    None => self.take_snapshot(from, vote, len, receiver.as_mut()).await?,
+                };
+                if let SnapshotAnswer::Refused(reason) = &answer {
+                    self.served().say_refused(from, reason);
+                }
+                wire::encode(&answer)
             }
             Call::Transfer { vote, to, last } => wire::encode(&self.take_over(from, vote, to, last).await?),
             // Answered above.
@@ -300,8 +337,15 @@ impl RaftNode {
             Err(error) => return Ok(SnapshotAnswer::Refused(error.to_string())),
         };
         let checked = file.clone();
-        if let Err(error) = on_blocking(move || Ok(checked.verify()?)).await {
-            return Ok(SnapshotAnswer::Refused(error.to_string()));
+        match on_blocking(move || checked.verify().map_err(io::Error::from).and_then(|()| checked.image_version()))
+            .await
+        {
+            Ok(version) => {
+                if let Some(reason) = unreadable(version) {
+                    return Ok(SnapshotAnswer::Refused(reason));
+                }
+            }
+            Err(error) => return Ok(SnapshotAnswer::Refused(error.to_string())),
         }
         let (last_log_id, last_membership) = match codec::snapshot_head(file.record().clone()) {
             Ok(head) if file.has_digest() => head,
@@ -315,6 +359,7 @@ impl RaftNode {
         let snapshot = RaftSnapshot { meta, snapshot: SnapshotData::Received(file, beside) };
         let installed = self.raft().install_full_snapshot(vote, snapshot).await;
         let response = installed.map_err(|e: Fatal<TypeConfig>| stopped(e))?;
+        self.served().refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.served().hear_leader();
         Ok(SnapshotAnswer::Vote(codec::vote_record(&response.vote)))
     }

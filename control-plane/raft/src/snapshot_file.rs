@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use drover_state::image;
 use ring::digest::{Context, SHA256};
 
 use crate::codec::{self, SnapshotRecord};
@@ -152,6 +153,16 @@ impl SnapshotFile {
     /// What the head says.
     pub fn record(&self) -> &SnapshotRecord {
         &self.record
+    }
+
+    /// The version of the form that the state in it has; none when it is no state at all.
+    pub fn image_version(&self) -> io::Result<Option<u8>> {
+        let mut begin = [0; image::BEGIN_BYTES];
+        if self.body_len - self.record.staged_len() < begin.len() as u64 {
+            return Ok(None);
+        }
+        self.file.read_exact_at(&mut begin, self.body_at)?;
+        Ok(image::version(&begin))
     }
 
     /// The whole length, in bytes.

@@ -1,40 +1,56 @@
 //! The disk below the log: one surrealkv tree on threads of its own.
 //!
-//! surrealkv runs flush, compaction and fsync on whichever thread polls it, so the tree gets a small runtime to itself;
-//! its default durability does not fsync, so writes go through the two functions here: [`Store::write_now`] is durable
-//! when it returns, [`Store::write_soon`] is readable when it returns and durable when the flusher says so. One fsync
-//! serves every write that waits for it (group commit).
+//! surrealkv runs flush, compaction and fsync on whichever thread polls it, so the tree gets a small runtime to itself. One
+//! writer there takes what waits, in order, and writes it as one transaction with one fsync (group commit).
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use surrealkv::{Durability, LSMIterator, Mode, Transaction, Tree, TreeBuilder};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
 
 /// Keys kept in memory before they are written out. surrealkv counts keys only, values come on top.
 const MEMTABLE_BYTES: usize = 4 << 20;
 /// Read cache.
 const BLOCK_CACHE_BYTES: u64 = 8 << 20;
-/// Waiting flushes; a full queue makes writers wait.
-const FLUSH_QUEUE_MAX: usize = 4096;
+/// Waiting writes; a full queue makes writers wait: the disk is the limit then.
+const QUEUE_MAX: usize = 4096;
+/// Writes of so many bytes go in one transaction; a longer one goes alone.
+const GROUP_BYTES: usize = 1 << 20;
 
 /// What to do once the disk has it (or has not).
 pub type OnDurable = Box<dyn FnOnce(io::Result<()>) + Send>;
 
+/// What is written.
+type Write = Box<dyn FnOnce(&mut Transaction) -> surrealkv::Result<()> + Send>;
+
+struct Job {
+    write: Write,
+    bytes: usize,
+    /// May go in one transaction with its neighbours.
+    may_share: bool,
+    done: OnDurable,
+}
+
 /// The tree. It is closed when this is dropped.
 pub struct Store {
-    // Dropped in order: queue (ends the flusher), flusher, tree, runtime.
-    flush_queue: Option<mpsc::SyncSender<OnDurable>>,
-    flusher: Option<JoinHandle<()>>,
-    tree: std::sync::Arc<Tree>,
+    // Dropped in order: queue (ends the writer), tree, runtime.
+    queue: Option<mpsc::Sender<Job>>,
+    /// Ends when the writer has.
+    writer: Mutex<std::sync::mpsc::Receiver<()>>,
+    tree: Arc<Tree>,
     runtime: Option<Runtime>,
     dir: std::path::PathBuf,
 }
 
 fn store_error(what: &str, dir: &Path, error: impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("{what} log store in {}: {error}", dir.display()))
+}
+
+fn closed() -> io::Error {
+    io::Error::other("log store is closed")
 }
 
 impl Store {
@@ -51,26 +67,26 @@ impl Store {
                 .build()
         };
         let tree = match opened {
-            Ok(tree) => std::sync::Arc::new(tree),
+            Ok(tree) => Arc::new(tree),
             Err(error) => {
                 // The caller may be async, where a runtime must not be waited for.
                 runtime.shutdown_background();
                 return Err(store_error("open", dir, error));
             }
         };
-        let (flush_queue, waiting) = mpsc::sync_channel(FLUSH_QUEUE_MAX);
-        let flusher = std::thread::Builder::new().name("log-flush".to_owned()).spawn({
-            let tree = tree.clone();
-            let handle = runtime.handle().clone();
-            let dir = dir.to_path_buf();
-            move || {
-                let _guard = handle.enter();
-                flush_loop(&tree, &dir, &waiting);
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let (ended, writer) = std::sync::mpsc::channel();
+        runtime.spawn({
+            let (tree, dir) = (tree.clone(), dir.to_path_buf());
+            async move {
+                write_loop(&tree, &dir, waiting).await;
+                drop(tree);
+                drop(ended);
             }
-        })?;
+        });
         Ok(Self {
-            flush_queue: Some(flush_queue),
-            flusher: Some(flusher),
+            queue: Some(queue),
+            writer: Mutex::new(writer),
             tree,
             runtime: Some(runtime),
             dir: dir.to_path_buf(),
@@ -83,88 +99,101 @@ impl Store {
         f(&tx).map_err(|e| store_error("read", &self.dir, e))
     }
 
-    /// Writes; on disk when it returns.
-    pub async fn write_now(&self, f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>) -> io::Result<()> {
-        self.commit(Durability::Immediate, f).await
+    /// Writes after all that was asked for before, in a transaction of its own; on disk when it returns.
+    pub async fn write_now(
+        &self,
+        write: impl FnOnce(&mut Transaction) -> surrealkv::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (tell, told) = oneshot::channel();
+        // Nobody may wait any more: it is written all the same.
+        let done = Box::new(move |result| drop(tell.send(result)));
+        self.send(Job { write: Box::new(write), bytes: 0, may_share: false, done }).await?;
+        told.await.map_err(|_| closed())?
     }
 
-    /// Writes; readable when it returns, on disk when `done` is called.
+    /// Will write it after all that was asked for before; `done` is called when it is on disk. `bytes` is about its length.
     pub async fn write_soon(
         &self,
+        bytes: usize,
+        write: impl FnOnce(&mut Transaction) -> surrealkv::Result<()> + Send + 'static,
         done: OnDurable,
-        f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>,
     ) -> io::Result<()> {
-        self.commit(Durability::Eventual, f).await?;
-        let queue = self.flush_queue.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
-        match queue.try_send(done) {
-            Ok(()) => Ok(()),
-            Err(mpsc::TrySendError::Full(done)) => {
-                // Thousands of writes wait for one fsync: the disk is the limit, waiting here is the back-pressure.
-                queue.send(done).map_err(|_| io::Error::other("log store is closed"))
-            }
-            Err(mpsc::TrySendError::Disconnected(_)) => Err(io::Error::other("log store is closed")),
-        }
+        self.send(Job { write: Box::new(write), bytes, may_share: true, done }).await
     }
 
-    /// Writes that need not be on disk: losing them costs time, not data.
-    pub async fn write_lazily(&self, f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>) -> io::Result<()> {
-        self.commit(Durability::Eventual, f).await
+    async fn send(&self, job: Job) -> io::Result<()> {
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue.send(job).await.map_err(|_| closed())
     }
 
     /// Closes the tree and frees its lock. Everything acknowledged is on disk already: this only saves work at the next
     /// start. Later reads and writes fail.
     pub async fn close(&self) -> io::Result<()> {
-        let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
+        let runtime = self.runtime.as_ref().ok_or_else(closed)?;
         let tree = self.tree.clone();
         let closed = runtime.spawn(async move { tree.close().await }).await;
         closed.map_err(io::Error::other)?.map_err(|e| store_error("close", &self.dir, e))
-    }
-
-    async fn commit(
-        &self,
-        durability: Durability,
-        f: impl FnOnce(&mut Transaction) -> surrealkv::Result<()>,
-    ) -> io::Result<()> {
-        let wrong = |error: surrealkv::Error| store_error("write", &self.dir, error);
-        let mut tx = self.tree.begin_with_mode(Mode::WriteOnly).map_err(wrong)?;
-        tx.set_durability(durability);
-        f(&mut tx).map_err(wrong)?;
-        let runtime = self.runtime.as_ref().ok_or_else(|| io::Error::other("log store is closed"))?;
-        let commit = runtime.spawn(async move { tx.commit().await });
-        commit.await.map_err(|e| store_error("write", &self.dir, e))?.map_err(wrong)
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.flush_queue.take();
-        if let Some(flusher) = self.flusher.take() {
-            // A flusher that panicked has nothing left to say; its callers were told by their dropped callbacks.
-            let _ = flusher.join();
-        }
+        self.queue.take();
+        // It says nothing, it only ends; what still waits is written first.
+        let _ = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).recv();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-fn flush_loop(tree: &Tree, dir: &Path, waiting: &mpsc::Receiver<OnDurable>) {
-    let mut batch = Vec::new();
-    while let Ok(first) = waiting.recv() {
-        batch.push(first);
-        batch.extend(waiting.try_iter().take(FLUSH_QUEUE_MAX));
-        // What goes wrong behind the writes (compaction, a flush) is found here: nothing is acknowledged after it.
-        let result = tree.flush_wal(true).map_err(|e| e.to_string()).and_then(|()| match tree.is_stopped() {
-            false => Ok(()),
-            true => Err(tree.background_error().map_or_else(String::new, |e| format!("{e:?}"))),
-        });
-        for done in batch.drain(..) {
+/// Writes what waits until nobody can ask for more.
+async fn write_loop(tree: &Tree, dir: &Path, mut waiting: mpsc::Receiver<Job>) {
+    let mut next = None;
+    loop {
+        let Some(first) = (match next.take() {
+            Some(job) => Some(job),
+            None => waiting.recv().await,
+        }) else {
+            return;
+        };
+        let (mut bytes, mut group) = (first.bytes, vec![first]);
+        while group[0].may_share
+            && next.is_none()
+            && let Ok(job) = waiting.try_recv()
+        {
+            bytes += job.bytes;
+            if job.may_share && bytes <= GROUP_BYTES {
+                group.push(job);
+            } else {
+                next = Some(job);
+            }
+        }
+        let (writes, dones): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.write, job.done)).unzip();
+        let result = commit(tree, writes).await;
+        for done in dones {
             // A failed fsync is never tried again: the kernel may have dropped what it could not write.
             done(match &result {
                 Ok(()) => Ok(()),
-                Err(error) => Err(store_error("sync", dir, error)),
+                Err(error) => Err(store_error("write", dir, error)),
             });
         }
+    }
+}
+
+/// Writes these in one transaction and waits for the disk.
+async fn commit(tree: &Tree, writes: Vec<Write>) -> Result<(), String> {
+    let text = |error: surrealkv::Error| error.to_string();
+    let mut tx = tree.begin_with_mode(Mode::WriteOnly).map_err(text)?;
+    tx.set_durability(Durability::Immediate);
+    for write in writes {
+        write(&mut tx).map_err(text)?;
+    }
+    tx.commit().await.map_err(text)?;
+    // What goes wrong behind the writes (compaction, a flush) is found here: nothing is acknowledged after it.
+    match tree.is_stopped() {
+        false => Ok(()),
+        true => Err(tree.background_error().map_or_else(String::new, |error| format!("{error:?}"))),
     }
 }
 

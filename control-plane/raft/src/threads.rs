@@ -2,11 +2,13 @@
 //! in nobody's way.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 
 use drover_state::image::{Task, in_turn};
 use tokio::sync::oneshot;
+
+use crate::machine::on_blocking;
 
 /// The most threads that share work.
 const THREADS_MAX: usize = 4;
@@ -40,13 +42,32 @@ pub fn on_all(tasks: Vec<Task<'_>>) {
 
 /// Runs what takes long beside everything else: on a thread of its own, after all that wants to be answered.
 pub async fn aside<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    aside_by(f, |work| Builder::new().name("aside".to_owned()).stack_size(STACK_BYTES).spawn(work).map(drop)).await
+}
+
+/// As [`aside`], with whoever makes the thread.
+async fn aside_by<T: Send + 'static>(
+    f: impl FnOnce() -> io::Result<T> + Send + 'static,
+    spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
+) -> io::Result<T> {
     let (done, result) = oneshot::channel();
-    Builder::new().name("aside".to_owned()).stack_size(STACK_BYTES).spawn(move || {
+    // A thread that can't be had takes nothing with it.
+    let work = Arc::new(Mutex::new(Some(f)));
+    let taken = work.clone();
+    let spawned = spawn(Box::new(move || {
+        let Some(f) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         // A thread that can't stand back does its work all the same.
         let _ = rustix::process::nice(NICENESS);
         // Nobody waits for it any more: then it was done for nothing.
         let _ = done.send(f());
-    })?;
+    }));
+    if let Err(error) = spawned {
+        // The system has no thread to give, for the moment perhaps: then on one of those that are there, which are shared.
+        tracing::warn!(%error, "no thread for what takes long, it is done among the rest");
+        let f = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let f = f.ok_or_else(|| io::Error::other("the work was taken by a thread that is not there"))?;
+        return on_blocking(f).await;
+    }
     result.await.map_err(|_| io::Error::other("the thread that did it has panicked"))?
 }
 
@@ -66,5 +87,11 @@ mod tests {
     async fn work_aside_gives_its_result() {
         assert_eq!(aside(|| Ok(7)).await.unwrap(), 7);
         assert!(aside(|| Err::<(), _>(io::Error::other("no"))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn without_a_thread_of_its_own_the_work_is_done_all_the_same() {
+        let none = |_| Err(io::Error::from(io::ErrorKind::WouldBlock));
+        assert_eq!(aside_by(|| Ok(7), none).await.unwrap(), 7);
     }
 }

@@ -40,6 +40,9 @@ pub enum Call {
         vote: VoteRecord,
         /// The length of the file.
         len: u64,
+        /// The version of the state's form in it; 0 from a caller that does not say.
+        #[serde(default)]
+        image: u8,
     },
     /// The receiver is to lead. One answer follows.
     Transfer {

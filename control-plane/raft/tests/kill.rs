@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use drover_model::{EvalId, JobId, Timestamp};
 use drover_raft::{Alone, RaftNode, Settings};
@@ -16,6 +18,8 @@ const WRITER_DIR: &str = "DROVER_KILL_TEST_DIR";
 const ROUNDS: usize = 6;
 /// Acknowledged writes before each kill.
 const WRITES: usize = 200;
+/// The longest wait for the writer's next word, its start included.
+const WORD_MAX: Duration = Duration::from_secs(120);
 
 fn eval(number: u64) -> Command {
     let mut bytes = [0; 16];
@@ -73,21 +77,25 @@ fn acknowledged_writes_survive_kill_9() {
     let mut acknowledged = 0;
     for _ in 0..ROUNDS {
         let mut writer = spawn_writer(dir.path());
+        let stdout = writer.stdout.take().unwrap();
+        // Read aside: a writer that says nothing more would hold up whoever reads.
+        let (said, words) = sync_channel(WRITES);
+        let reader = std::thread::spawn(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            while lines.next().is_some_and(|line| said.send(line).is_ok()) {}
+        });
         let mut seen = 0;
-        for line in BufReader::new(writer.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            let Some(number) = line.split("acknowledged ").nth(1) else {
-                continue;
-            };
+        while seen < WRITES {
+            let Ok(line) = words.recv_timeout(WORD_MAX) else { break };
+            let Some(number) = line.split("acknowledged ").nth(1) else { continue };
             acknowledged = number.parse::<u64>().unwrap() + 1;
             seen += 1;
-            if seen == WRITES {
-                break;
-            }
         }
-        assert_eq!(seen, WRITES, "the writer ended by itself");
         writer.kill().unwrap();
         writer.wait().unwrap();
+        drop(words);
+        reader.join().unwrap();
+        assert_eq!(seen, WRITES, "the writer ended by itself, or said nothing for {WORD_MAX:?}");
     }
     runtime().block_on(async {
         let node = open(dir.path()).await;

@@ -28,14 +28,16 @@ pub struct Candidates<'a> {
 
 /// Finds the nodes that a job's allocs may be placed on.
 pub fn candidates<'a>(snapshot: &'a Snapshot, job: &Job) -> Candidates<'a> {
-    let mut found = Candidates::default();
+    let mut nodes: Vec<&Node> = Vec::new();
+    let mut per_datacenter: BTreeMap<&str, i64> = BTreeMap::new();
     for node in snapshot.nodes() {
         if node.is_ready() && is_in_reach(node, job) {
-            *found.per_datacenter.entry(node.datacenter.clone()).or_default() += 1;
-            found.nodes.push(node);
+            *per_datacenter.entry(&node.datacenter).or_default() += 1;
+            nodes.push(node);
         }
     }
-    found
+    let per_datacenter = per_datacenter.into_iter().map(|(name, nodes)| (name.to_owned(), nodes)).collect();
+    Candidates { nodes, per_datacenter }
 }
 
 /// True when the node is in the job's datacenters and pool.

@@ -10,6 +10,8 @@ use drover_model::resources::{
     AllocatedCpu, AllocatedMemory, AllocatedResources, AllocatedShared, AllocatedTask, Totals,
 };
 use drover_model::task::Task;
+use drover_model::{AllocId, NodeId};
+use drover_state::{NodeLoad, Snapshot};
 
 use crate::device;
 use crate::network::{self, PortUse};
@@ -53,10 +55,37 @@ pub struct NodeUse {
 }
 
 impl NodeUse {
+    /// What the allocs on a node use, but for those that `stopped` names. Ports are counted where `ports` are those that the
+    /// node keeps back.
+    pub fn of_node(
+        snapshot: &Snapshot,
+        node: NodeId,
+        stopped: impl Fn(AllocId) -> bool,
+        ports: Option<PortUse>,
+    ) -> Self {
+        let load = snapshot.load_of_node(node);
+        let mut used = Self {
+            totals: load.map(NodeLoad::totals).unwrap_or_default(),
+            allocs: load.map_or(0, |load| load.allocs() as i64),
+            ports,
+            ..Self::default()
+        };
+        for alloc in snapshot.holders_on_node(node).filter(|alloc| !stopped(alloc.id)) {
+            // Allocs that collide already are an old wrong that a new placement does not make worse.
+            used.hold(&alloc.allocated_resources);
+        }
+        used
+    }
+
     /// Adds an alloc; false when a core, a device or a port was taken already.
     pub fn add(&mut self, resources: &AllocatedResources) -> bool {
         self.totals.add(resources.totals());
         self.allocs += 1;
+        self.hold(resources)
+    }
+
+    /// Takes the cores, devices and ports of an alloc that is counted already.
+    fn hold(&mut self, resources: &AllocatedResources) -> bool {
         let mut is_free = true;
         for core in cores_of(resources) {
             is_free &= self.cores.insert(core);

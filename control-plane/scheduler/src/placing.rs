@@ -8,6 +8,7 @@ use drover_model::group::Group;
 use drover_model::job::Job;
 use drover_model::metric::AllocMetric;
 use drover_model::plan::PlanStop;
+use drover_model::score::Scores;
 use drover_model::{AllocId, JobKey, NodeId};
 
 use crate::feasible::{Candidates, Rules};
@@ -33,8 +34,8 @@ impl<'w, 'a> Placing<'w, 'a> {
         let tie_seed = work.seeds.next_number();
         let base = AllocMetric {
             nodes_in_pool: candidates.nodes.len() as i64,
-            node_pool: job.map(|job| job.node_pool.clone()).unwrap_or_default(),
-            nodes_available: candidates.per_datacenter,
+            node_pool: job.map(|job| job.node_pool.as_str().into()).unwrap_or_default(),
+            nodes_available: candidates.per_datacenter.into(),
             ..AllocMetric::default()
         };
         let table = NodeTable::new(work.snapshot, candidates.nodes, key, tie_seed);
@@ -89,8 +90,8 @@ impl<'w, 'a> Placing<'w, 'a> {
         if let Some(mut pick) = ranking.pick_on(&mut self.table, row, self.work.seeds) {
             for score in &mut pick.metric.score_meta_data {
                 // Only one node is looked at: nothing but the room left counts.
-                score.scores.retain(|part, _| part == "binpack");
-                score.norm_score = score.scores.values().sum();
+                let binpack = score.scores.get("binpack").unwrap_or_default();
+                (score.scores, score.norm_score) = (Scores::from([("binpack", binpack)]), binpack);
             }
             self.commit(&job, group, &place, pick);
             return true;
@@ -157,12 +158,12 @@ impl<'w, 'a> Placing<'w, 'a> {
             eval_id: Some(self.work.eval.id),
             name: place.name.clone(),
             node_id: node.id,
-            node_name: node.name.clone(),
+            node_name: node.name.as_str().into(),
             job_id: job.id.clone(),
             job_version: job.version,
             job_create_index: job.create_index,
             task_group: group.name.clone(),
-            allocated_resources: pick.resources,
+            allocated_resources: Arc::new(pick.resources),
             metrics: pick.metric,
             deployment_id: place.deployment_id,
             deployment_status: place.is_canary.then(|| AllocHealth { canary: true, ..AllocHealth::default() }),

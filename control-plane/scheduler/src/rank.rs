@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use drover_model::NodeId;
 use drover_model::group::Group;
 use drover_model::job::Job;
 use drover_model::metric::{AllocMetric, NodeScore};
 use drover_model::resources::AllocatedResources;
+use drover_model::score::Scores;
+use drover_model::{NodeId, SmallMap};
 
 use crate::feasible::Rules;
 use crate::score::{self, Affinities, Spreads};
@@ -296,16 +297,15 @@ impl Parts {
         sum / count
     }
 
-    fn by_name(&self) -> BTreeMap<String, f64> {
-        let mut scores = BTreeMap::from([
-            ("binpack".to_owned(), self.binpack),
-            ("job-anti-affinity".to_owned(), self.anti_affinity.unwrap_or(0.0)),
-            ("node-reschedule-penalty".to_owned(), self.penalty.unwrap_or(0.0)),
-            ("node-affinity".to_owned(), self.affinity.unwrap_or(0.0)),
-        ]);
+    fn by_name(&self) -> Scores {
+        let always = [
+            ("binpack", Some(self.binpack)),
+            ("job-anti-affinity", Some(self.anti_affinity.unwrap_or(0.0))),
+            ("node-reschedule-penalty", Some(self.penalty.unwrap_or(0.0))),
+            ("node-affinity", Some(self.affinity.unwrap_or(0.0))),
+        ];
         let others = [("devices", self.devices), ("allocation-spread", self.spread)];
-        scores.extend(others.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?))));
-        scores
+        always.into_iter().chain(others).filter_map(|(name, part)| Some((name, part?))).collect()
     }
 }
 
@@ -321,11 +321,14 @@ fn base_only(metric: &AllocMetric) -> AllocMetric {
 
 /// Adds (or takes away) a row's state to the counts; entries that come to nothing go.
 fn count(metric: &mut AllocMetric, class: &str, state: &RowState, by: i64) {
-    let add = |counts: &mut BTreeMap<String, i64>, key: &str| {
+    let add = |counts: &mut SmallMap<String, i64>, key: &str| {
         if key.is_empty() {
             return;
         }
-        let count = counts.entry(key.to_owned()).or_default();
+        let count = match counts.get_mut(key) {
+            Some(count) => count,
+            None => counts.get_or_default(key.to_owned()),
+        };
         *count += by;
         if *count == 0 {
             counts.remove(key);
@@ -354,7 +357,7 @@ pub fn add_missing(metric: &mut AllocMetric, group: &Group) {
     let is_short = |dimension: &str| metric.dimension_exhausted.contains_key(dimension);
     let (cpu, memory, cores) = (is_short("cpu"), is_short("memory"), is_short("cores"));
     for task in &group.tasks {
-        let missing = metric.resources_exhausted.entry(task.name.clone()).or_default();
+        let missing = metric.resources_exhausted.get_or_default(task.name.clone());
         let add = |sum: &mut i64, ask: i64, is_short: bool| *sum = sum.saturating_add(if is_short { ask } else { 0 });
         add(&mut missing.cpu_mhz, task.resources.cpu_mhz, cpu);
         add(&mut missing.memory_mib, task.resources.memory_mib, memory);

@@ -38,7 +38,7 @@ pub struct NodeTable<'a> {
 impl<'a> NodeTable<'a> {
     /// Fills the table from the snapshot.
     pub fn new(snapshot: &'a Snapshot, nodes: Vec<&'a Node>, job: &JobKey, tie_seed: u64) -> Self {
-        let used = nodes.iter().map(|node| use_of(snapshot, node.id)).collect();
+        let used = nodes.iter().map(|node| NodeUse::of_node(snapshot, node.id, |_| false, None)).collect();
         let mut table = Self {
             snapshot,
             capacity: nodes.iter().map(|node| fit::capacity(node)).collect(),
@@ -143,8 +143,8 @@ impl<'a> NodeTable<'a> {
         }
         let node = self.nodes[row];
         let mut ports = PortUse::of_node(node);
-        for alloc in self.snapshot.allocs_of_node(node.id) {
-            if fit::takes_room(alloc) && !self.stopped.contains_key(&alloc.id) {
+        for alloc in self.snapshot.holders_on_node(node.id) {
+            if !self.stopped.contains_key(&alloc.id) {
                 // Allocs that collide already are an old wrong that a new placement does not make worse.
                 ports.take(&alloc.allocated_resources);
             }
@@ -187,13 +187,4 @@ impl<'a> NodeTable<'a> {
         *self.counts[row].entry(group.to_owned()).or_default() += 1;
         self.changes.push(row);
     }
-}
-
-/// What the allocs on a node use, ports left out.
-fn use_of(snapshot: &Snapshot, node: NodeId) -> NodeUse {
-    let mut used = NodeUse::default();
-    for alloc in snapshot.allocs_of_node(node).filter(|alloc| fit::takes_room(alloc)) {
-        used.add(&alloc.allocated_resources);
-    }
-    used
 }

@@ -28,11 +28,18 @@ pub fn verify(newest: &Snapshot, plan: Plan) -> Verified {
     for alloc in &plan.placements {
         nodes.entry(alloc.node_id).or_default().push(alloc);
     }
-    let stopped: BTreeSet<AllocId> = plan.stops.iter().map(|stop| stop.alloc_id).collect();
+    let mut stopped: BTreeMap<NodeId, BTreeSet<AllocId>> = BTreeMap::new();
+    for alloc in plan.stops.iter().filter_map(|stop| newest.alloc(stop.alloc_id)) {
+        if fit::takes_room(alloc) {
+            stopped.entry(alloc.node_id).or_default().insert(alloc.id);
+        }
+    }
+    let none = BTreeSet::new();
+    let stopped = |node: &NodeId| stopped.get(node).unwrap_or(&none);
     let is_job_wanted = newest.job(&plan.job).is_some_and(|job| !job.stop);
     let refused: BTreeSet<AllocId> = nodes
         .into_iter()
-        .filter(|(node, placements)| !is_job_wanted || !fits(newest, *node, placements, &stopped))
+        .filter(|(node, placements)| !is_job_wanted || !fits(newest, *node, placements, stopped(node)))
         .flat_map(|(_, placements)| placements.into_iter().map(|alloc| alloc.id).collect::<Vec<_>>())
         .collect();
     if refused.is_empty() {
@@ -67,14 +74,16 @@ fn without(mut plan: Plan, refused: &BTreeSet<AllocId>) -> Plan {
     plan
 }
 
+/// `stopped` are those of the node's allocs that take room and that the plan stops.
 fn fits(newest: &Snapshot, node: NodeId, placements: &[&Alloc], stopped: &BTreeSet<AllocId>) -> bool {
     let Some(node) = newest.node(node).filter(|node| node.is_ready()) else {
         return false;
     };
-    let mut used = NodeUse { ports: Some(PortUse::of_node(node)), ..NodeUse::default() };
-    let known = newest.allocs_of_node(node.id);
-    for alloc in known.filter(|alloc| fit::takes_room(alloc) && !stopped.contains(&alloc.id)) {
-        used.add(&alloc.allocated_resources);
+    let is_stopped = |id: AllocId| stopped.contains(&id);
+    let mut used = NodeUse::of_node(newest, node.id, is_stopped, Some(PortUse::of_node(node)));
+    for alloc in stopped.iter().filter_map(|id| newest.alloc(*id)) {
+        used.totals.subtract(alloc.allocated_resources.totals());
+        used.allocs -= 1;
     }
     let mut is_free = true;
     for alloc in placements {

@@ -18,7 +18,7 @@ use drover_transport::Endpoint;
 use crate::links::number_of;
 use crate::server::Server;
 use crate::settings::StartError;
-use crate::{clock, region_renewal};
+use crate::{chance, clock, region_renewal};
 
 const ID_FILE: &str = "node-id";
 const NODE_KEY_FILE: &str = "node-key.pem";
@@ -34,9 +34,22 @@ const OWN_LEAF_LIFETIME: Duration = Duration::from_secs(72 * 3600);
 /// The longest wait between two looks at the own certificate's age.
 const RENEW_CHECK_MAX: Duration = Duration::from_secs(600);
 /// The shortest wait between two renewals.
-const RENEW_RETRY: Duration = Duration::from_secs(30);
-/// The wait after the first one that failed; it doubles up to the other: a server that has just started has no leader yet.
+const RENEW_BETWEEN_MIN: Duration = Duration::from_secs(30);
+/// The wait after the first one that failed; it doubles up to [`RENEW_CHECK_MAX`]: a server that has just started has no leader yet.
 const RENEW_RETRY_MIN: Duration = Duration::from_millis(500);
+/// So long before a certificate ends it is tried often again, however many attempts have failed.
+const RENEW_MARGIN: Duration = Duration::from_secs(3600);
+/// The wait between two attempts then.
+const RENEW_LATE: Duration = Duration::from_secs(30);
+
+/// The wait after a renewal that failed: the last one doubled, spread by a number, and no longer than until the certificate's last
+/// hour. `left` is what it has still to live.
+fn retry_wait(last: Duration, left: Duration, number: u64) -> Duration {
+    let doubled = (last * 2).clamp(RENEW_RETRY_MIN, RENEW_CHECK_MAX);
+    // Between three quarters of it and all: servers that lost the same one do not all come back at once.
+    let spread = doubled - doubled / 4 * (number % 1024) as u32 / 1024;
+    spread.min(left.saturating_sub(RENEW_MARGIN).max(RENEW_LATE))
+}
 
 /// Who a server is, for as long as its data directory lives.
 pub struct Home {
@@ -202,7 +215,7 @@ pub fn renew_own(
 pub async fn keep_renewed(server: Server, mut valid: Range<SystemTime>) {
     // Certificates count by the date: when that is set all looks different.
     let mut jumps = clock::Jumps::watch();
-    let (mut retry, mut said) = (RENEW_RETRY_MIN, String::new());
+    let (mut retry, mut said) = (Duration::ZERO, String::new());
     loop {
         let Some(authority) = server.authority() else { return };
         let now = authority.floored(SystemTime::now());
@@ -231,9 +244,16 @@ pub async fn keep_renewed(server: Server, mut valid: Range<SystemTime>) {
                 }
             }
         }
-        let left = valid.end.duration_since(now).unwrap_or_default();
-        let wait = if is_settled { left.clamp(RENEW_RETRY, RENEW_CHECK_MAX) } else { retry };
-        retry = if is_settled { RENEW_RETRY_MIN } else { (retry * 2).min(RENEW_RETRY) };
+        let wait = if is_settled {
+            retry = Duration::ZERO;
+            valid.end.duration_since(now).unwrap_or_default().clamp(RENEW_BETWEEN_MIN, RENEW_CHECK_MAX)
+        } else {
+            // `valid` is two thirds of the own one's life.
+            let own_end = valid.end + valid.end.duration_since(valid.start).unwrap_or_default() / 2;
+            let left = own_end.min(authority.not_after()).duration_since(now).unwrap_or_default();
+            retry = retry_wait(retry, left, chance::seed());
+            retry
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = jumps.next() => {}
@@ -356,6 +376,26 @@ mod tests {
             let kept = open_authority(dir.path(), &region(), SystemTime::now()).unwrap();
             assert_eq!(kept.not_after(), renewed.not_after());
         }
+    }
+
+    #[test]
+    fn a_renewal_that_fails_is_tried_ever_more_seldom_but_not_past_the_end() {
+        let (mut last, mut waits) = (Duration::ZERO, Vec::new());
+        for number in 0..40 {
+            last = retry_wait(last, 100 * DAY, number * 677);
+            waits.push(last);
+        }
+        assert_eq!(waits[0], RENEW_RETRY_MIN);
+        let is_spread = |wait: &Duration| (RENEW_CHECK_MAX * 3 / 4..=RENEW_CHECK_MAX).contains(wait);
+        assert!(waits.iter().skip(25).all(is_spread), "{waits:?}");
+        assert!(waits.windows(2).skip(25).any(|pair| pair[0] != pair[1]), "{waits:?}");
+        // Five minutes before its last hour, then in it, then past it.
+        for (left, expected) in
+            [(RENEW_MARGIN + Duration::from_secs(300), 300), (RENEW_MARGIN, 30), (Duration::ZERO, 30)]
+        {
+            assert_eq!(retry_wait(RENEW_CHECK_MAX, left, 0), Duration::from_secs(expected));
+        }
+        assert_eq!(retry_wait(Duration::ZERO, Duration::ZERO, 0), RENEW_RETRY_MIN);
     }
 
     #[test]

@@ -15,7 +15,12 @@ use tokio::io::unix::AsyncFd;
 
 /// Now, in nanoseconds since 1970; the first instant for a clock before that.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    date(SystemTime::now())
+}
+
+/// A time of the wall clock, in nanoseconds since 1970; the first instant for one before that.
+pub fn date(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 

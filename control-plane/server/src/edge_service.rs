@@ -2,7 +2,7 @@
 
 mod heartbeats;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -254,7 +254,7 @@ fn set_clock(update: &mut AllocUpdate, alloc: &Alloc, now: Timestamp) {
 
 /// Pushes what the node shall run: everything at first, then what changed, for as long as the edge listens.
 async fn push_allocs(server: &Server, node_id: NodeId, connection: &Connection, mut stream: Stream) {
-    let mut sent: BTreeMap<AllocId, u64> = BTreeMap::new();
+    let mut sent = Sent::default();
     let mut whole = true;
     loop {
         let waiter = server.wait_for(&Watch::WantedOfNode(node_id));
@@ -279,23 +279,57 @@ async fn push_allocs(server: &Server, node_id: NodeId, connection: &Connection, 
     }
 }
 
-/// The frames that bring the edge from what it was sent to what is now.
-fn changes(snapshot: &Snapshot, node_id: NodeId, sent: &mut BTreeMap<AllocId, u64>, whole: bool) -> Vec<NodeAllocs> {
-    let mut upserts = Vec::new();
-    let mut known = BTreeSet::new();
-    for alloc in snapshot.allocs_of_node(node_id) {
-        known.insert(alloc.id);
-        if sent.get(&alloc.id) == Some(&alloc.alloc_modify_index) {
-            continue;
+/// What an edge was sent of its allocs.
+#[derive(Default)]
+struct Sent {
+    /// When servers had last changed what they want of each.
+    of: BTreeMap<AllocId, u64>,
+    /// No change of before this raft index is news.
+    next_index: u64,
+    /// Of the state that it was read from.
+    begun_index: u64,
+}
+
+impl Sent {
+    /// The allocs of which the edge has to hear, and which it has that are gone. Where the state goes on from the one before, only
+    /// those that changed are looked at: a node may have thousands that have ended.
+    fn news<'s>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        node_id: NodeId,
+        whole: bool,
+    ) -> (Vec<&'s Arc<Alloc>>, Vec<AllocId>) {
+        let goes_on = !whole && self.begun_index == snapshot.begun_index();
+        let since = self.next_index;
+        (self.begun_index, self.next_index) = (snapshot.begun_index(), snapshot.index().saturating_add(1));
+        let recent = Some(since).filter(|_| goes_on).and_then(|since| snapshot.wanted_on_node_since(node_id, since));
+        let recent: Option<Vec<&Arc<Alloc>>> = recent.map(Iterator::collect);
+        let mut news = Vec::new();
+        for alloc in recent.unwrap_or_else(|| snapshot.allocs_of_node(node_id).collect()) {
+            let index = alloc.alloc_modify_index;
+            if self.of.get(&alloc.id) != Some(&index) && snapshot.job_of_alloc(alloc).is_some() {
+                self.of.insert(alloc.id, index);
+                news.push(alloc);
+            }
         }
-        let Some(job) = snapshot.job_of_alloc(alloc) else { continue };
-        sent.insert(alloc.id, alloc.alloc_modify_index);
-        upserts.push(WantedAlloc { alloc: (**alloc).clone(), job: job.clone() });
+        let mut removals = Vec::new();
+        if !goes_on || self.of.len() != snapshot.count_on_node(node_id) {
+            let is_gone = |id: &AllocId| snapshot.alloc(*id).is_none_or(|alloc| alloc.node_id != node_id);
+            removals = self.of.keys().copied().filter(is_gone).collect();
+            for id in &removals {
+                self.of.remove(id);
+            }
+        }
+        (news, removals)
     }
-    let removals: Vec<AllocId> = sent.keys().filter(|id| !known.contains(id)).copied().collect();
-    removals.iter().for_each(|id| {
-        sent.remove(id);
-    });
+}
+
+/// The frames that bring the edge from what it was sent to what is now.
+fn changes(snapshot: &Snapshot, node_id: NodeId, sent: &mut Sent, whole: bool) -> Vec<NodeAllocs> {
+    let (news, removals) = sent.news(snapshot, node_id, whole);
+    let wanted =
+        |alloc: &Arc<Alloc>| Some(WantedAlloc { alloc: (**alloc).clone(), job: snapshot.job_of_alloc(alloc)?.clone() });
+    let upserts: Vec<WantedAlloc> = news.into_iter().filter_map(wanted).collect();
     if upserts.is_empty() && removals.is_empty() && !whole {
         return Vec::new();
     }

@@ -13,6 +13,7 @@ use serde_bytes::ByteBuf;
 
 use crate::clock;
 use crate::join_tokens::JOIN_TOKEN_TTL_MAX;
+use crate::region_token::Granted;
 use crate::server::Server;
 use drover_state::Command;
 use drover_state::join_token::JoinToken;
@@ -75,7 +76,10 @@ async fn enrol(server: &Server, candidate: &Candidate, request: EnrolRequest) ->
     let identity = Identity::new(region, role, &request.node).map_err(|e| e.to_string())?;
     let (mac, token) = check_proof(server, candidate, &request, &identity, &key).await?;
     let authority = match token {
-        Some(token) if founds => server.found_region(&own, &token, &request.node)?,
+        Some(token) if founds => match server.found_region(&own, &token, &request.node, request.held).await? {
+            Granted::New(authority) => *authority,
+            Granted::Renewed(certificate) => return Ok(EnrolAnswer::RegionRenewed { certificate }),
+        },
         _ => own,
     };
     let now = authority.floored(SystemTime::now());

@@ -55,9 +55,20 @@ impl Founded {
         self.0.get(region).is_none_or(|founding| founding.node == node || !founding.void.contains(&token))
     }
 
-    /// Notes that the region is founded by that server now, and the other tokens for it. It is on the disk when this returns.
-    pub fn add(dir: &Path, region: &str, node: &str, others: BTreeSet<JoinTokenId>) -> Result<(), String> {
+    /// Notes that the region is founded by that server now, and the other tokens for it. Tokens that can't be used any more, as
+    /// `is_over` says, are forgotten, and regions without others. It is on the disk when this returns, and blocks until then.
+    pub fn add(
+        dir: &Path,
+        region: &str,
+        node: &str,
+        others: BTreeSet<JoinTokenId>,
+        is_over: impl Fn(&JoinTokenId) -> bool,
+    ) -> Result<(), String> {
         let mut founded = Self::read(dir)?;
+        founded.0.retain(|_, founding| {
+            founding.void.retain(|token| !is_over(token));
+            !founding.void.is_empty()
+        });
         let founding = founded.0.entry(region.to_owned()).or_default();
         node.clone_into(&mut founding.node);
         founding.void.extend(others);
@@ -85,15 +96,40 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let admits =
             |region: &str, number, node: &str| Founded::read(dir.path()).unwrap().admits(region, token(number), node);
+        let add = |region: &str, node: &str, void: u8| {
+            Founded::add(dir.path(), region, node, BTreeSet::from([token(void)]), |_| false).unwrap();
+        };
         assert!(admits("west", 1, "a"));
-        Founded::add(dir.path(), "west", "a", BTreeSet::from([token(2)])).unwrap();
+        add("west", "a", 2);
         assert!(!admits("west", 2, "b"));
         assert!(admits("west", 2, "a"), "its first server may ask again");
         assert!(admits("west", 3, "b"), "made later, on purpose");
         assert!(admits("north", 2, "b"));
-        Founded::add(dir.path(), "west", "b", BTreeSet::from([token(4)])).unwrap();
+        add("west", "b", 4);
         assert!(!admits("west", 2, "a") && !admits("west", 4, "c"));
         std::fs::write(path(dir.path()), "{").unwrap();
         assert!(Founded::read(dir.path()).unwrap_err().contains(FILE));
+    }
+
+    #[test]
+    fn tokens_that_are_over_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let many = |from: u32| {
+            (from..from + TOKENS_MAX as u32).map(|number| {
+                let mut bytes = [0; 16];
+                bytes[..4].copy_from_slice(&number.to_be_bytes());
+                JoinTokenId::from_random(bytes)
+            })
+        };
+        Founded::add(dir.path(), "north", "n", BTreeSet::from([token(9)]), |_| false).unwrap();
+        Founded::add(dir.path(), "west", "a", many(0).collect(), |_| false).unwrap();
+        let full = Founded::add(dir.path(), "west", "b", BTreeSet::from([token(1)]), |_| false).unwrap_err();
+        assert!(full.contains("more than 1024 tokens for region west"), "{full}");
+        let old: BTreeSet<JoinTokenId> = many(0).chain([token(9)]).collect();
+        Founded::add(dir.path(), "west", "b", many(5000).collect(), |token| old.contains(token)).unwrap();
+        let founded = Founded::read(dir.path()).unwrap();
+        let west: Vec<_> = founded.0.keys().map(String::as_str).collect();
+        assert_eq!((west, founded.0["west"].void.len()), (vec!["west"], TOKENS_MAX));
+        assert!(many(5000).all(|token| !founded.admits("west", token, "c")));
     }
 }

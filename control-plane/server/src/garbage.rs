@@ -17,7 +17,12 @@ impl Server {
     pub async fn collect_garbage(&self) -> Result<(), Error> {
         for _ in 0..ROUNDS_MAX {
             let snapshot = self.read(false).await?.snapshot;
-            let commands = collect(&snapshot, clock::now(), Thresholds::NONE);
+            // Everything is looked at: not on a thread that answers.
+            let looked_at = tokio::task::spawn_blocking(move || collect(&snapshot, clock::now(), Thresholds::NONE));
+            let commands = looked_at.await.map_err(|error| Error::Internal {
+                public: "collection failed".to_owned(),
+                private: error.to_string(),
+            })?;
             if commands.is_empty() {
                 break;
             }

@@ -12,6 +12,8 @@ use drover_protocol::enrol::{ENROL_BYTES_MAX, EnrolAnswer, EnrolRequest, Proof};
 use drover_protocol::host_file::HostFile;
 use drover_transport::{CloseCode, Endpoint, Enrolment};
 
+use crate::ended;
+
 /// The longest time until the other side has shown who it is.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// The longest time for the answer.
@@ -27,6 +29,8 @@ pub struct Joiner<'a> {
     pub id: &'a str,
     /// Its datacenter.
     pub datacenter: &'a str,
+    /// The region's keys that it has, whose certificate has ended.
+    pub ended: Option<&'a Authority>,
 }
 
 /// Why there are no keys. The text is for the log.
@@ -83,17 +87,26 @@ impl Joiner<'_> {
             datacenter: self.datacenter.to_owned(),
             region: self.region.to_string(),
             proof,
+            held: self.ended.map(ended::held).transpose().map_err(because)?,
         };
         let request = codec::encode(&request);
         let asked = tokio::time::timeout(ANSWER_TIME_MAX, enrolment.connection.call(&request, ENROL_BYTES_MAX));
         let answer = asked.await.map_err(because)?.map_err(because)?;
-        let (keys, mac) = match codec::decode::<EnrolAnswer>(&answer).map_err(because)? {
-            EnrolAnswer::Issued { keys: Some(keys), mac, .. } => (keys, mac),
-            EnrolAnswer::Issued { keys: None, .. } => return Err(JoiningError("no keys were given".to_owned())),
-            EnrolAnswer::Refused { reason } => return Err(JoiningError(format!("the server refuses: {reason}"))),
+        let no_keys = || JoiningError("no keys were given".to_owned());
+        let (authority, mac) = match (codec::decode::<EnrolAnswer>(&answer).map_err(because)?, self.ended) {
+            (EnrolAnswer::Issued { keys: Some(keys), mac, .. }, Some(ended)) => {
+                (ended::renewed(ended, keys.region).map_err(because)?, mac)
+            }
+            (EnrolAnswer::Issued { keys: Some(keys), mac, .. }, None) => {
+                let texts = AuthorityPem { root: keys.root, root_key: None, intermediate: keys.region, key: keys.key };
+                (Authority::from_pem(&texts).map_err(because)?, mac)
+            }
+            (EnrolAnswer::RegionRenewed { certificate }, Some(ended)) => {
+                (ended::renewed(ended, certificate).map_err(because)?, None)
+            }
+            (EnrolAnswer::Refused { reason }, _) => return Err(JoiningError(format!("the server refuses: {reason}"))),
+            (EnrolAnswer::Issued { keys: None, .. } | EnrolAnswer::RegionRenewed { .. }, _) => return Err(no_keys()),
         };
-        let texts = AuthorityPem { root: keys.root, root_key: None, intermediate: keys.region, key: keys.key };
-        let authority = Authority::from_pem(&texts).map_err(because)?;
         if authority.fingerprint() != *fingerprint || authority.region() != self.region {
             return Err(JoiningError(format!("the keys that were given are of {authority:?}")));
         }

@@ -95,12 +95,11 @@ impl Server {
         check_takes_jobs(&snapshot)?;
         let job = snapshot.job(&key).ok_or_else(|| Error::Conflict("parameterized job not found".to_owned()))?;
         check_dispatch(job, &request).map_err(Error::Conflict)?;
-        if !request.idempotency_token.is_empty() {
-            let is_twin = |child: &&std::sync::Arc<Job>| child.dispatch_idempotency_token == request.idempotency_token;
-            if let Some(twin) = snapshot.children_of(&key).find(is_twin) {
-                let index = twin.create_index;
-                return Ok(Launched { key: twin.key(), job_create_index: index, eval_id: None, index });
-            }
+        if !request.idempotency_token.is_empty()
+            && let Some(twin) = snapshot.child_with_token(&key, &request.idempotency_token)
+        {
+            let index = twin.create_index;
+            return Ok(Launched { key: twin.key(), job_create_index: index, eval_id: None, index });
         }
         let mut random = String::new();
         for byte in &chance::bytes16()[..4] {

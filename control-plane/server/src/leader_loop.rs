@@ -7,16 +7,17 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use drover_leader::deployments::Deployments;
 use drover_leader::eval_broker::EvalBroker;
 use drover_leader::heartbeat::Heartbeats;
-use drover_leader::moment::Deadlines;
 use drover_leader::periodic::Launches;
-use drover_leader::{deployments, gc, unblock, worker};
+use drover_leader::{gc, unblock, worker};
 use drover_model::eval::Eval;
 use drover_model::{NodeId, Timestamp};
 use drover_state::{Change, Command, Events, Snapshot};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::task::JoinHandle;
 
 use crate::metrics::{self, Counted};
 use crate::server::Server;
@@ -92,10 +93,11 @@ pub async fn run(server: Server) {
 struct Duties {
     broker: EvalBroker,
     launches: Launches,
-    /// Of the deployments.
-    deadlines: Deadlines,
+    deployments: Deployments,
     /// On the steady clock.
     next_gc: Timestamp,
+    /// The collection that is under way, or was the last.
+    gc: Option<JoinHandle<()>>,
     jumps: clock::Jumps,
 }
 
@@ -112,13 +114,14 @@ async fn lead(server: &Server) {
     let now = clock::moment();
     let snapshot = server.reading().snapshot;
     server.inner.heard.with(|heartbeats| {
-        heartbeats.get_or_insert_with(|| Heartbeats::new(&snapshot, now.steady));
+        heartbeats.get_or_insert_default().compare(&snapshot, now.steady);
     });
     let mut duties = Duties {
         broker: EvalBroker::rebuild(&snapshot, now),
         launches: Launches::default(),
-        deadlines: Deadlines::default(),
+        deployments: Deployments::default(),
         next_gc: now.steady.plus(GC_INTERVAL),
+        gc: None,
         jumps: clock::Jumps::watch(),
     };
     for command in unblock::missed(&snapshot, now.wall) {
@@ -176,7 +179,7 @@ async fn wait(
 ) -> bool {
     let heartbeats = server.inner.heard.with(|heartbeats| heartbeats.as_ref().and_then(Heartbeats::next_deadline));
     let now = clock::moment();
-    let due = [duties.broker.next_deadline(), duties.deadlines.next(), heartbeats]
+    let due = [duties.broker.next_deadline(), duties.deployments.next_deadline(), heartbeats]
         .into_iter()
         .flatten()
         .fold(duties.next_gc, Timestamp::min);
@@ -218,14 +221,20 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     duties.broker.on_events(&snapshot, &events, moment);
     commands.extend(unblock::step(&snapshot, &events, now));
     duties.broker.tick(moment);
-    let missing = |heartbeats: &mut Heartbeats| heartbeats.step(&snapshot, clock::steady(), now);
+    let missing = |heartbeats: &mut Heartbeats| {
+        let steady = clock::steady();
+        heartbeats.on_events(&snapshot, &events, steady);
+        heartbeats.step(&snapshot, steady, now)
+    };
     commands.extend(server.inner.heard.with(|heartbeats| heartbeats.as_mut().map(missing)).unwrap_or_default());
-    deployments::look(&snapshot, &mut duties.deadlines, moment);
-    commands.extend(deployments::step(&snapshot, &duties.deadlines, moment, chance::seed()));
+    duties.deployments.on_events(&snapshot, &events);
+    commands.extend(duties.deployments.step(&snapshot, moment, chance::seed()));
     commands.extend(duties.launches.step(&snapshot, now, &crate::launches::zone));
     if moment.steady >= duties.next_gc {
         duties.next_gc = moment.steady.plus(GC_INTERVAL);
-        commands.extend(gc::step(&snapshot, now));
+        if duties.gc.as_ref().is_none_or(JoinHandle::is_finished) {
+            duties.gc = Some(tokio::spawn(collect(server.clone(), snapshot.clone(), now)));
+        }
     }
     let mut busy = false;
     for command in commands {
@@ -251,6 +260,19 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     Ok(busy)
 }
 
+/// Forgets what has ended long ago. Beside the other duties, which wait for none of it: all there is is looked at, off the threads
+/// that answer, and what is proposed late does no harm.
+async fn collect(server: Server, snapshot: Snapshot, now: Timestamp) {
+    let Ok(commands) = tokio::task::spawn_blocking(move || gc::step(&snapshot, now)).await else { return };
+    for command in commands {
+        if let Err(error) = server.commit_here(&command).await {
+            // Whatever it was, the next round looks at all again.
+            tracing::debug!(%error, "not collected");
+            return;
+        }
+    }
+}
+
 /// The events of several entries as one, each change once: what follows from them is looked up in the newest state anyway.
 fn merged(pending: &[Arc<Events>]) -> Events {
     let changes: BTreeSet<&Change> = pending.iter().flat_map(|events| &events.changes).collect();
@@ -261,9 +283,10 @@ fn merged(pending: &[Arc<Events>]) -> Events {
     }
 }
 
-/// Commits plans, in several entries where they are too long for one.
+/// Commits plans, in several entries where one would hold up others for long or is too long for the log.
 async fn commit_plans(server: &Server, command: Command) -> Result<(), crate::Error> {
-    let mut left = vec![command];
+    let mut left = worker::parts(command);
+    left.reverse();
     while let Some(command) = left.pop() {
         match server.commit_here(&command).await {
             Ok(_) => {}

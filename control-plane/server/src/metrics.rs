@@ -209,16 +209,13 @@ impl Region {
                 lacking[1] = lacking[1].saturating_add(asked.memory_mib);
             }
             // Nodes without a class have none to be counted under.
-            let none = String::new();
-            let classes: Vec<&String> = match metric.class_exhausted.is_empty() {
-                true => vec![&none],
-                false => metric.class_exhausted.keys().collect(),
-            };
-            for datacenter in metric.nodes_available.keys() {
-                places.extend(
-                    classes.iter().map(|class| [datacenter.clone(), (*class).clone(), metric.node_pool.clone()]),
-                );
-            }
+            let none = metric.class_exhausted.is_empty().then(String::new);
+            let classes = || none.iter().chain(metric.class_exhausted.keys());
+            let of_metric = metric.nodes_available.keys().flat_map(|datacenter| {
+                classes().map(move |class| [datacenter.clone(), class.clone(), metric.node_pool.to_string()])
+            });
+            // Each of them is a place of its own: no more are made than are counted.
+            places.extend(of_metric.take(JOB_SUMMARIES_MAX.saturating_sub(places.len())));
         }
         let add = |sum: &mut [i64; 2]| {
             sum.iter_mut().zip(lacking).for_each(|(sum, more)| *sum = sum.saturating_add(more));
@@ -226,7 +223,7 @@ impl Region {
         if self.lacking.len() < JOB_SUMMARIES_MAX {
             add(self.lacking.entry(eval.job_key()).or_default());
         }
-        for place in places.into_iter().take(JOB_SUMMARIES_MAX) {
+        for place in places {
             if self.lacking_on.len() < JOB_SUMMARIES_MAX || self.lacking_on.contains_key(&place) {
                 add(self.lacking_on.entry(place).or_default());
             }
@@ -363,5 +360,32 @@ pub(crate) fn edge_request(request: &ToServer) -> Option<&'static str> {
         ToServer::Heartbeat { .. } => Some("nomad.nomad.client.update_status"),
         ToServer::ReportAllocs { .. } => Some("nomad.nomad.client.update_alloc"),
         ToServer::WatchAllocs { .. } | ToServer::Forward(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_model::metric::AllocMetric;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_counted_within_a_bound() {
+        let names = |word: &str, count: i64| (0..count).map(|number| (format!("{word}-{number}"), 1)).collect();
+        let metric = AllocMetric {
+            nodes_available: names("dc", 50),
+            class_exhausted: names("class", 5000),
+            node_pool: "default".into(),
+            ..AllocMetric::default()
+        };
+        let mut region = Region::default();
+        let failed_group_allocs = [("front".to_owned(), metric.clone()), ("back".to_owned(), metric)].into();
+        region.add_lacking(&Eval { failed_group_allocs, ..Eval::default() });
+        assert_eq!(region.lacking_on.len(), JOB_SUMMARIES_MAX);
+        let metric = AllocMetric { nodes_available: names("dc", 2), ..AllocMetric::default() };
+        let mut region = Region::default();
+        region.add_lacking(&Eval { failed_group_allocs: [("front".to_owned(), metric)].into(), ..Eval::default() });
+        let place = |number: u8| [format!("dc-{number}"), String::new(), String::new()];
+        assert!(region.lacking_on.keys().eq([&place(0), &place(1)]), "nodes without a class have none");
     }
 }

@@ -125,6 +125,7 @@ fn joiner(server: &Server) -> Joiner<'_> {
         region: server.region_name(),
         id: &server.info().id,
         datacenter: &server.info().datacenter,
+        ended: server.inner.ended.as_ref(),
     }
 }
 

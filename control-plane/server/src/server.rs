@@ -10,17 +10,18 @@ use drover_certs::{Authority, Identity, JoinToken, RegionName, Role};
 use drover_membership::{Member, MemberStatus, Membership};
 use drover_protocol::host_file::{HOST_FILE_VERSION, HostFile};
 use drover_protocol::server::{FromPeer, ToPeer};
-use drover_raft::{Leadership, ProposeError, RaftNode};
+use drover_raft::{ProposeError, RaftNode};
 use drover_state::{Answer, Command, Snapshot};
 use drover_transport::{CloseCode, Endpoint, Protocol};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::edge_calls::EdgeConnections;
 use crate::error::Error;
 use crate::event_buffer::{EventBuffer, Subscription};
 use crate::forward::ForwardHandler;
+use crate::leader_wait::{LEADER_RETRY_WAIT, LeaderWait};
 use crate::links::{Addresses, Links};
 use crate::peer_calls::AskError;
 use crate::raft_links::RaftLinks;
@@ -28,14 +29,11 @@ use crate::settings::{ServerInfo, Settings, StartError};
 use crate::usable_token::usable_token;
 use crate::watch::{Waiter, Waiters, Watch};
 use crate::{
-    accept, authority, chance, clock, copied, endpoints, host_file, leader_loop, peer_service, reconcile, region,
+    accept, authority, chance, clock, copied, ended, endpoints, host_file, leader_loop, peer_service, reconcile, region,
 };
 
 /// How long a request waits for a leader before it is refused.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
-/// After this time a request is tried again although nothing was heard of another leader: a leader whose lease ran out is
-/// the same one a moment later.
-const LEADER_RETRY_WAIT: Duration = Duration::from_millis(50);
 /// How long the log may take at the start until its state is there again.
 const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(120);
 /// Who has come to the gossip port for a certificate and waits to be served.
@@ -70,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) data_dir: PathBuf,
     pub(crate) waiting_tokens: crate::waiting_tokens::WaitingTokens,
     authority: RwLock<Option<Authority>>,
+    /// The region's keys of before, where its certificate has ended.
+    pub(crate) ended: Option<Authority>,
     identity: Identity,
     pub(crate) host_secret: drover_certs::Secret,
     pub(crate) forward_handler: OnceLock<ForwardHandler>,
@@ -131,6 +131,7 @@ impl Server {
                 kept => kept,
             },
         };
+        let (authority, ended) = ended::told_apart(authority, now, join_token.is_some())?;
 
         let (endpoint, gossip_endpoint) = endpoints::bind(&settings)?;
         let bound = |endpoint: &Endpoint| {
@@ -163,6 +164,7 @@ impl Server {
         let fatal = Fatal(Arc::new(Mutex::new(Some(Box::new(fatal)))));
         let raft_settings = drover_raft::Settings {
             log: settings.raft_log,
+            snapshot_interval: settings.raft_snapshot_interval,
             pace: settings.raft_pace,
             ..drover_raft::Settings::new(dir.join("raft"), home.number, info.rpc_advertise.to_string())
         };
@@ -206,6 +208,7 @@ impl Server {
             data_dir: dir,
             waiting_tokens,
             authority: RwLock::new(None),
+            ended,
             identity,
             host_secret,
             forward_handler: OnceLock::new(),
@@ -220,6 +223,8 @@ impl Server {
         match (own_trust, authority) {
             (Some(own), _) => server.begin_own(&own)?,
             (None, Some(authority)) => server.adopt(authority)?,
+            // One that has waits for no fellow: it has a token.
+            (None, None) if server.inner.ended.is_some() => {}
             (None, None) => server.inner.host_file.write(&server.own_host_file(), rpc_bound.port()),
         }
         tokio::spawn(wake_waiters(server.clone()));
@@ -396,7 +401,7 @@ impl Server {
     }
 
     fn leader_wait(&self) -> LeaderWait {
-        LeaderWait { leadership: self.inner.raft.leadership(), deadline: Instant::now() + LEADER_WAIT_MAX }
+        LeaderWait::new(self.inner.raft.leadership(), LEADER_WAIT_MAX)
     }
 
     /// The leader's RPC address, when there is one.
@@ -475,36 +480,6 @@ impl Server {
     /// A fresh id.
     pub fn fresh_id<T: From<[u8; 16]>>(&self, make: fn([u8; 16]) -> T) -> T {
         make(chance::bytes16())
-    }
-}
-
-/// The wait of one request for a leader.
-struct LeaderWait {
-    leadership: watch::Receiver<Leadership>,
-    deadline: Instant,
-}
-
-impl LeaderWait {
-    /// A change from here on counts.
-    fn before_attempt(&mut self) {
-        self.leadership.mark_unchanged();
-    }
-
-    /// The time that is left.
-    fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
-    /// Waits for another leader, or a little; an error when that took too long in all.
-    async fn for_change(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        if now >= self.deadline {
-            return Err(Error::NoLeader);
-        }
-        match timeout_at(self.deadline.min(now + LEADER_RETRY_WAIT), self.leadership.changed()).await {
-            Ok(Err(_)) => Err(Error::NoLeader),
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Settings {
     pub event_buffer: Option<usize>,
     /// How long the region's log gets.
     pub raft_log: LogLength,
+    /// How often it is looked whether the log needs a snapshot; with each entry when none.
+    pub raft_snapshot_interval: Option<Duration>,
     /// How fast the region's servers miss each other; the same on all of them.
     pub raft_pace: Pace,
     /// The version of the program.
@@ -105,6 +107,7 @@ impl Settings {
             event_buffer: Some(EVENT_BUFFER_DEFAULT),
             kept_snapshots: KeptSnapshots::default(),
             raft_log: LogLength::default(),
+            raft_snapshot_interval: None,
             raft_pace: Pace::default(),
             version: String::new(),
         }
@@ -146,6 +149,20 @@ pub enum StartError {
     /// The region's keys can't be made, read or kept.
     #[error("set up the region's authority from server/tls (root.pem, region.pem)")]
     Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The region's certificate has ended, and nothing here renews it.
+    #[error(
+        "the certificate of region {region} ended at {end}, and the root's key, which renews it, is not here: run `drover server join-token \
+         create -region {region}` on the server that made the authority (its data_dir has server/tls/root-key.pem), name that server in \
+         server_join {{ retry_join }} and give the token to this one in DROVER_JOIN_TOKEN or server {{ join_token_file }}; the region's other \
+         servers then take a token from this one. If that server is gone for good, move server/tls away: the region gets a new \
+         authority, and its machines join anew. Where it has not ended, set this machine's clock"
+    )]
+    RegionEnded {
+        /// The region.
+        region: String,
+        /// When, as text.
+        end: String,
+    },
     /// The RPC port can't be had.
     #[error("open the RPC port")]
     Bind(#[source] drover_transport::endpoint::BindError),

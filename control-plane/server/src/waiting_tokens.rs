@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use drover_model::{JoinTokenId, Timestamp};
+use drover_model::Timestamp;
 use drover_state::join_token::JoinToken;
 
 use crate::authority::write_private;
@@ -49,9 +49,9 @@ impl WaitingTokens {
         self.lock().iter().find(|token| token.secret_hash == *secret_hash).cloned()
     }
 
-    /// The tokens that found that region.
-    pub fn for_region(&self, region: &str) -> Vec<JoinTokenId> {
-        self.lock().iter().filter(|token| token.region == region).map(|token| token.id).collect()
+    /// All that wait.
+    pub fn all(&self) -> Vec<JoinToken> {
+        self.lock().clone()
     }
 
     /// Takes one use. False when there was none left.

@@ -20,7 +20,7 @@ use drover_server::own_tls::OwnTls;
 use drover_server::{Server, Settings};
 use drover_transport::{Connection, Endpoint, EndpointOptions, Protocol};
 
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const TABLE: &str = include_str!("rpc_table.txt");
@@ -148,6 +148,7 @@ fn rows(caller: &Caller, target: &Target) -> Vec<(String, Ask)> {
             datacenter: "dc1".to_owned(),
             region: "east".to_owned(),
             proof,
+            held: None,
         })
     };
     let fresh = NodeId::from_random(caller.key.public_key_bytes());

@@ -1,7 +1,10 @@
 //! Who gets into a region: founded by a token, refused with a reason, with certificates of one's own.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
-use std::net::{SocketAddr, UdpSocket};
+#[path = "../../../tests/harness/src/ports.rs"]
+mod ports;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +15,7 @@ use drover_server::own_tls::OwnTls;
 use drover_server::{AutopilotConfig, Error, JoinSettings, Server, Settings, StartError};
 use tokio::time::{Instant, sleep};
 
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A log of this test alone: a region's joining is told by its lines.
@@ -52,8 +55,10 @@ fn said() -> Said {
     SAID.get_or_init(begin).clone()
 }
 
+/// One that nobody else takes while this process lives.
 fn free_address() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let [port] = std::mem::ManuallyDrop::new(ports::Ports::<1>::take()).numbers();
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 fn settings(region: &str, name: &str, dir: &Path) -> Settings {
@@ -179,8 +184,9 @@ async fn a_second_region_is_founded_by_a_token() {
     }
 }
 
-/// Gives the data directory of a founded region's server a certificate of that region whose time is nearly over; gives its end.
-fn age_region(root_dir: &Path, dir: &Path, left: Duration) -> SystemTime {
+/// Gives the data directory of a founded region's server a certificate of that region which lives so long and was made then; gives
+/// its end.
+fn age_region(root_dir: &Path, dir: &Path, begin: SystemTime, life: Duration) -> SystemTime {
     let read = |dir: &Path, name: &str| std::fs::read_to_string(dir.join("tls").join(name)).unwrap();
     let texts = AuthorityPem {
         root: read(root_dir, "root.pem"),
@@ -189,10 +195,27 @@ fn age_region(root_dir: &Path, dir: &Path, left: Duration) -> SystemTime {
         key: read(dir, "region-key.pem"),
     };
     let authority = Authority::from_pem(&texts).unwrap();
-    let lifetimes = Lifetimes { intermediate: 10 * left, ..Lifetimes::default() };
-    let old = authority.renew(SystemTime::now() - 9 * left, &lifetimes).unwrap();
+    let lifetimes = Lifetimes { intermediate: life, ..Lifetimes::default() };
+    let old = authority.renew(begin, &lifetimes).unwrap();
     std::fs::write(dir.join("tls/region.pem"), old.to_pem().intermediate).unwrap();
     old.not_after()
+}
+
+/// Keys of a region whose root was made long ago, in the data directory of its first server.
+fn old_root(region: &str, dir: &Path) {
+    let begin = SystemTime::now() - 100 * DAY;
+    let made = Authority::create(region.parse().unwrap(), begin, &Lifetimes::default()).unwrap().to_pem();
+    let tls = dir.join("tls");
+    std::fs::create_dir_all(&tls).unwrap();
+    let root_key = made.root_key.unwrap();
+    for (name, text) in [
+        ("root.pem", &made.root),
+        ("root-key.pem", &root_key),
+        ("region.pem", &made.intermediate),
+        ("region-key.pem", &made.key),
+    ] {
+        std::fs::write(tls.join(name), text).unwrap();
+    }
 }
 
 /// When the region's certificate in a data directory ends.
@@ -205,20 +228,8 @@ fn region_end(dir: &Path) -> SystemTime {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
     let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
-    // The root's certificate was made long enough ago for the other one to be old.
-    let begin = SystemTime::now() - 100 * DAY;
-    let made = Authority::create("renew-east".parse().unwrap(), begin, &Lifetimes::default()).unwrap().to_pem();
-    let tls = dirs[0].path().join("tls");
-    std::fs::create_dir_all(&tls).unwrap();
-    let root_key = made.root_key.unwrap();
-    for (name, text) in [
-        ("root.pem", &made.root),
-        ("root-key.pem", &root_key),
-        ("region.pem", &made.intermediate),
-        ("region-key.pem", &made.key),
-    ] {
-        std::fs::write(tls.join(name), text).unwrap();
-    }
+    // Its certificate was made long enough ago for the other one to be old.
+    old_root("renew-east", dirs[0].path());
     let east_plan = settings("renew-east", "e1", dirs[0].path());
     let east = start(&east_plan).await;
     assert!(east.wait_for_leader(WAIT).await);
@@ -244,8 +255,12 @@ async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
     east.shutdown().await;
 
     // Two thirds of its life have passed, and who has the root's key is not there.
-    let ends: Vec<SystemTime> = (1..3).map(|number| age_region(dirs[0].path(), dirs[number].path(), 2 * DAY)).collect();
-    // Elsewhere: other tests may have taken the addresses meanwhile.
+    let ends: Vec<SystemTime> = {
+        let age =
+            |number: usize| age_region(dirs[0].path(), dirs[number].path(), SystemTime::now() - 18 * DAY, 20 * DAY);
+        (1..3).map(age).collect()
+    };
+    // Elsewhere, as servers that were moved.
     let moved = |plan: &Settings| Settings { rpc_bind: free_address(), gossip_bind: free_address(), ..plan.clone() };
     let west = start(&moved(&plans[0])).await;
     let second = start(&Settings { join: joining(&west), ..moved(&plans[1]) }).await;
@@ -257,7 +272,7 @@ async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
     // It is, and both servers have the later one: the same, for the key that they had.
     let key = std::fs::read(dirs[1].path().join("tls/region-key.pem")).unwrap();
     let east = start(&Settings { join: joining(&west), ..moved(&east_plan) }).await;
-    // The leader tries again after half a minute at most, and then its fellow after as long.
+    // The leader tries again after as long as it has tried already, and then its fellow.
     until_within(3 * WAIT, "a later certificate", async || {
         (1..3).all(|number| region_end(dirs[number].path()) > SystemTime::now() + 700 * DAY)
     })
@@ -266,6 +281,66 @@ async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
     assert_eq!(pem(1), pem(2));
     assert_eq!(std::fs::read(dirs[1].path().join("tls/region-key.pem")).unwrap(), key);
     assert!(said().text().contains("the certificate of another region was renewed"));
+    for server in [second, west, east] {
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founded_region_whose_certificate_has_ended_comes_back_by_a_token() {
+    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    old_root("ended-east", dirs[0].path());
+    let east = start(&settings("ended-east", "e1", dirs[0].path())).await;
+    assert!(east.wait_for_leader(WAIT).await);
+    let first = Settings { join: joining(&east), ..settings("ended-west", "w1", dirs[1].path()) };
+    let made = token(&east, "ended-west").await.unwrap().text;
+    let west = start(&Settings { join_token: Some(made), ..first.clone() }).await;
+    until("its keys", async || dirs[1].path().join("tls/region-key.pem").exists()).await;
+    assert!(west.wait_for_leader(WAIT).await);
+    let mut written = None;
+    until("a token of it", async || {
+        written = token(&west, "").await.ok().map(|made| made.token.id);
+        written.is_some()
+    })
+    .await;
+    let written = written.unwrap();
+    west.shutdown().await;
+    east.force_leave("w1.ended-west", true).await.unwrap();
+    until("nobody of it", async || east.regions() == ["ended-east"]).await;
+
+    // All of its servers were off past its life.
+    let end = age_region(dirs[0].path(), dirs[1].path(), SystemTime::now() - 50 * DAY, 20 * DAY);
+    assert!(end < SystemTime::now());
+    let read = |name: &str| std::fs::read(dirs[1].path().join("tls").join(name)).unwrap();
+    let before = (read("region.pem"), read("region-key.pem"));
+    let moved = |plan: &Settings| Settings { rpc_bind: free_address(), gossip_bind: free_address(), ..plan.clone() };
+    let refused = Server::start(moved(&first), |_| ()).await.err().unwrap();
+    assert!(matches!(&refused, StartError::RegionEnded { region, .. } if region == "ended-west"), "{refused}");
+    assert!(refused.to_string().contains("`drover server join-token create -region ended-west`"), "{refused}");
+    assert_eq!((read("region.pem"), read("region-key.pem")), before, "nothing was changed");
+
+    // With a token for founding it, it has a later certificate for the key that it had, and all that it knew.
+    let made = token(&east, "ended-west").await.unwrap().text;
+    let west = start(&Settings { join_token: Some(made), ..moved(&first) }).await;
+    assert!(west.wait_for_leader(WAIT).await);
+    until("both regions", async || east.regions() == ["ended-east", "ended-west"]).await;
+    assert!(region_end(dirs[1].path()) > SystemTime::now() + 600 * DAY);
+    assert_eq!(read("region-key.pem"), before.1);
+    assert!(west.reading().snapshot.join_token(written).is_some());
+
+    // Another of its servers takes a token from this one.
+    std::fs::create_dir(dirs[2].path().join("tls")).unwrap();
+    for (name, text) in [("root.pem", read("root.pem")), ("region.pem", before.0), ("region-key.pem", before.1)] {
+        std::fs::write(dirs[2].path().join("tls").join(name), text).unwrap();
+    }
+    let plan = Settings {
+        join_token: Some(token(&west, "").await.unwrap().text),
+        join: joining(&west),
+        bootstrap_expect: 0,
+        ..settings("ended-west", "w2", dirs[2].path())
+    };
+    let second = start(&plan).await;
+    until("the certificate", async || region_end(dirs[2].path()) == region_end(dirs[1].path())).await;
     for server in [second, west, east] {
         server.shutdown().await;
     }
@@ -482,6 +557,46 @@ async fn a_copy_with_certificates_of_its_own_does_not_start_beside_the_other() {
     moved.shutdown().await;
 }
 
+/// Copies a directory and all in it.
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_all(&entry.path(), &to),
+            false => std::fs::copy(entry.path(), to).map(drop).unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_original_that_joins_its_copy_is_told() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let plan = settings("beside", "s1", dirs[0].path());
+    let original = start(&plan).await;
+    assert!(original.wait_for_leader(WAIT).await);
+    original.shutdown().await;
+    drop(original);
+    copy_all(dirs[0].path(), dirs[1].path());
+    // The original is off: the copy is a server that has moved.
+    let copy = start(&settings("beside", "s1", dirs[1].path())).await;
+    assert!(copy.wait_for_leader(WAIT).await);
+    // At its own address the original asks nobody. (That is another one by now: this process still has the first.)
+    let plan = Settings { join: joining(&copy), ..settings("beside", "s1", dirs[0].path()) };
+    std::fs::write(dirs[0].path().join("rpc-address"), plan.rpc_bind.to_string()).unwrap();
+    let original = start(&plan).await;
+    assert_eq!(original.info().id, copy.info().id);
+    let at = copy.info().gossip_advertise.to_string();
+    let is_told = || {
+        let is_it = |line: &str| line.contains(&at) && line.contains("or one that runs on a copy of its data");
+        said().text().lines().any(is_it)
+    };
+    until("a word on the copy", async || is_told()).await;
+    assert_eq!(copy.membership().members().len(), 1, "neither takes the other for a member");
+    original.shutdown().await;
+    copy.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_with_and_without_certificates_of_their_own_do_not_meet() {
     let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
@@ -496,7 +611,7 @@ async fn servers_with_and_without_certificates_of_their_own_do_not_meet() {
     until("the remedy", async || said().text().contains(help)).await;
     automatic.shutdown().await;
     // With keys of its own authority it is told by the handshake.
-    // At another address: the old one may be somebody else's by now.
+    // At another address, as one that was moved.
     let plan = Settings { bootstrap_expect: 1, rpc_bind: free_address(), gossip_bind: free_address(), ..plan };
     let automatic = start(&plan).await;
     until("the remedy", async || said().times("the other side uses certificates of an own authority: set tls") > 0)

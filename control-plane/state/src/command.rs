@@ -404,6 +404,15 @@ pub struct DecodeError {
     pub source: rmp_serde::decode::Error,
 }
 
+impl DecodeError {
+    /// A later drover has written it: it names something that this one does not know. Those that know it have changed their state by
+    /// it, so passing over it would make this state another one than theirs.
+    pub fn is_of_later(&self) -> bool {
+        // What serde says of a name that no variant has.
+        matches!(&self.source, rmp_serde::decode::Error::Syntax(text) if text.starts_with("unknown variant"))
+    }
+}
+
 /// The bytes of a command in the log.
 pub fn encode(command: &Command) -> Vec<u8> {
     rmp_serde::to_vec_named(command).expect("the types of a command hold nothing that MessagePack can't express")
@@ -425,6 +434,28 @@ mod tests {
     use super::*;
     use crate::State;
     use crate::apply::apply;
+
+    #[test]
+    fn a_command_of_a_later_drover_is_told_from_nonsense() {
+        #[derive(Serialize)]
+        enum Later {
+            RegisterMoon { name: &'static str },
+            Moonrise,
+            UpdateNodeStatus { status: &'static str },
+        }
+        let of_later = |command: &Later| decode(&rmp_serde::to_vec_named(command).unwrap()).unwrap_err().is_of_later();
+        assert!(of_later(&Later::RegisterMoon { name: "io" }));
+        assert!(of_later(&Later::Moonrise));
+        assert!(of_later(&Later::UpdateNodeStatus { status: "eclipsed" }), "a new value of a known field");
+        let whole = encode(&Command::RemoveJoinTokens { ids: vec![JoinTokenId::from_random([7; 16])] });
+        for bytes in [&whole[..whole.len() - 1], b"", b"nonsense", &[0xc1]] {
+            assert!(!decode(bytes).unwrap_err().is_of_later(), "{bytes:?}");
+        }
+        let deep = (0..300).fold(serde_json::Value::Null, |inner, _| serde_json::Value::Array(vec![inner]));
+        let node = Node { drain_strategy: Some(deep), ..Node::default() };
+        let command = Command::RegisterNode { node: Box::new(node), evals: Vec::new(), at: Timestamp(1) };
+        assert!(!decode(&encode(&command)).unwrap_err().is_of_later());
+    }
 
     #[test]
     fn what_the_log_takes_never_makes_an_image_that_cannot_be_read() {

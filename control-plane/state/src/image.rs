@@ -36,9 +36,12 @@ mod assembly;
 mod tests;
 
 const MAGIC: &[u8; 8] = b"drover\0S";
-/// The version this code writes. It reads all versions up to it.
-const VERSION: u8 = 2;
+/// The version of the form this code writes. It reads all versions up to it.
+pub const VERSION: u8 = 2;
 const FIRST_VERSION: u8 = 1;
+/// How deep values may lie in each other in an image of the first version, as MessagePack counts it: it counts no variants, of
+/// which no value of a state lies in so many, and what is read must be one that can be written and read again.
+const FIRST_DEPTH_MAX: usize = packed::DEPTH_MAX - 16;
 
 /// How many things of a kind one section holds: enough that what repeats is said seldom, few enough that there is work
 /// for several threads.
@@ -57,6 +60,9 @@ pub enum DecodeError {
     /// A later drover wrote them.
     #[error("image of a state has version {0}, this drover reads versions up to {VERSION}")]
     Version(u8),
+    /// Values lie in each other deeper than they could be written again.
+    #[error("image of a state holds values that lie in each other more than {0} deep")]
+    Deep(usize),
     /// Its end is missing, or something follows it.
     #[error("image of a state is damaged: it has another length than it says")]
     Length,
@@ -138,10 +144,7 @@ impl State {
         let rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Header)?;
         let (&version, body) = rest.split_first().ok_or(DecodeError::Header)?;
         match version {
-            FIRST_VERSION => {
-                let image = rmp_serde::from_slice(body).map_err(DecodeError::Body)?;
-                Ok(assembly::assemble(vec![image], run))
-            }
+            FIRST_VERSION => Ok(assembly::assemble(vec![read_first(body)?], run)),
             VERSION => Ok(assembly::assemble(read_sections(&split(body)?, run)?, run)),
             other => Err(DecodeError::Version(other)),
         }
@@ -155,7 +158,7 @@ impl State {
         let rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Header)?;
         let (&version, body) = rest.split_first().ok_or(DecodeError::Header)?;
         match version {
-            FIRST_VERSION => rmp_serde::from_slice::<Image>(body).map(drop).map_err(DecodeError::Body),
+            FIRST_VERSION => read_first(body).map(drop),
             VERSION => {
                 let sections = split(body)?;
                 let mut read: Vec<Result<(), packed::Error>> = sections.iter().map(|_| Ok(())).collect();
@@ -164,7 +167,7 @@ impl State {
                 };
                 let pairs = sections.into_iter().zip(&mut read);
                 run(pairs.map(|pair| -> Task<'_> { Box::new(move || task(pair)) }).collect());
-                read.into_iter().collect::<Result<(), _>>().map_err(DecodeError::Section)
+                read.into_iter().collect::<Result<(), _>>().map_err(section_error)
             }
             other => Err(DecodeError::Version(other)),
         }
@@ -225,6 +228,31 @@ fn cut<T>(mut things: impl Iterator<Item = T>, count: usize, mut add: impl FnMut
     }
 }
 
+/// What an image says of its version: its first bytes are enough. None for what is no image.
+pub fn version(begin: &[u8]) -> Option<u8> {
+    begin.strip_prefix(MAGIC)?.first().copied()
+}
+
+/// How many bytes [`version`] wants to see.
+pub const BEGIN_BYTES: usize = MAGIC.len() + 1;
+
+fn section_error(error: packed::Error) -> DecodeError {
+    match error {
+        packed::Error::Depth => DecodeError::Deep(packed::DEPTH_MAX),
+        error => DecodeError::Section(error),
+    }
+}
+
+/// An image of the first version, behind the version's byte.
+fn read_first(body: &[u8]) -> Result<Image, DecodeError> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(body);
+    reader.set_max_depth(FIRST_DEPTH_MAX);
+    Image::deserialize(&mut reader).map_err(|error| match error {
+        rmp_serde::decode::Error::DepthLimitExceeded => DecodeError::Deep(FIRST_DEPTH_MAX),
+        error => DecodeError::Body(error),
+    })
+}
+
 /// The sections behind the version's byte.
 fn split(body: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
     let (count, mut rest) = body.split_first_chunk::<4>().ok_or(DecodeError::Length)?;
@@ -243,10 +271,10 @@ fn read_sections(sections: &[&[u8]], run: Run<'_>) -> Result<Vec<Image>, DecodeE
     let mut read: Vec<Result<Image, packed::Error>> = sections.iter().map(|_| Ok(Image::default())).collect();
     let task = |(bytes, into): (&&[u8], &mut Result<Image, packed::Error>)| {
         *into = packed::from_bytes(bytes).map(|mut image: Image| {
-            assembly::share_names(&mut image.allocs);
+            assembly::share(&mut image.allocs);
             image
         });
     };
     run(sections.iter().zip(&mut read).map(|pair| -> Task<'_> { Box::new(move || task(pair)) }).collect());
-    read.into_iter().collect::<Result<_, _>>().map_err(DecodeError::Section)
+    read.into_iter().collect::<Result<_, _>>().map_err(section_error)
 }

@@ -81,19 +81,30 @@ const KEPT_BYTES_MAX: usize = 256 << 20;
 const KEPT_MAX: usize = 16 << 20;
 /// Shapes that are kept of one packed value.
 const SHAPES_MAX: usize = 4096;
+/// What they take in memory, all together, by [`shape_cost`]. The one in the last place, which the next takes over, is not counted.
+const SHAPES_BYTES_MAX: usize = 64 << 20;
+/// A field of a kept shape, without its name.
+const FIELD_BYTES: usize = 48;
+/// Fields of one shape: a shape's number is one byte, and what it stands for must not be much more.
+const FIELDS_MAX: usize = 1024;
 /// The most entries of a map that has a shape as structs have, and the most names of those that lie in one column.
 const SHAPED_ENTRIES_MAX: usize = 8;
 const SHAPED_NAMES_MAX: usize = 64;
 /// From so many columns on no more maps get shapes.
 const SHAPED_COLUMNS_MAX: usize = 8 << 10;
-/// Fields of a struct, and columns of one packed value.
+/// Columns of one packed value.
 const COLUMNS_MAX: usize = 16 << 10;
 /// How deep values may lie in each other. `command::decode` takes 256, and what it takes lies a little deeper here.
-const DEPTH_MAX: usize = 384;
+pub(crate) const DEPTH_MAX: usize = 384;
 
 /// A value of one byte that says nothing: part of its struct's shape.
 fn is_constant(byte: u8) -> bool {
     matches!(byte, NONE | FALSE | TRUE | TEXT_EMPTY | SEQ_EMPTY | MAP_EMPTY | FLOAT_ZERO | SMALL)
+}
+
+/// What a shape takes in memory for as long as it is kept.
+fn shape_cost(fields: usize, names_bytes: usize) -> usize {
+    fields * FIELD_BYTES + names_bytes
 }
 
 /// Why a value can't be packed, or these bytes are none.

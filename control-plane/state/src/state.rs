@@ -9,15 +9,18 @@ use std::sync::Arc;
 use drover_model::alloc::Alloc;
 use drover_model::deployment::Deployment;
 use drover_model::eval::{Eval, EvalStatus};
-use drover_model::job::Job;
+use drover_model::job::{Job, JobType};
 use drover_model::node::Node;
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::autopilot::AutopilotConfig;
+use crate::children::Children;
 use crate::join_token::JoinToken;
 use crate::namespaces::Namespaces;
+use crate::node_load::NodeLoad;
+use crate::recent::Recent;
 use crate::scaling::JobScaling;
 use crate::scheduler_config::SchedulerConfig;
 use crate::submission::Submission;
@@ -30,6 +33,8 @@ pub const JOB_VERSIONS_MAX: usize = 6;
 #[derive(Clone, Default)]
 pub struct State {
     pub(crate) index: u64,
+    /// The index at which it was read whole; 0 for one that has grown from nothing. Not part of the image.
+    pub(crate) begun_index: u64,
     pub(crate) table_indexes: TableIndexes,
 
     pub(crate) jobs: OrdMap<JobKey, Arc<Job>>,
@@ -54,11 +59,18 @@ pub struct State {
     pub(crate) of_job: OrdMap<JobKey, Arc<OfJob>>,
     /// Jobs that launch by the clock.
     pub(crate) periodic_jobs: OrdSet<JobKey>,
+    /// Jobs that want to be on every node.
+    pub(crate) system_jobs: OrdSet<JobKey>,
     /// Jobs by the job that launched them.
-    pub(crate) children: OrdMap<JobKey, OrdSet<JobKey>>,
+    pub(crate) children: OrdMap<JobKey, Arc<Children>>,
+    /// Evals that have not ended.
+    pub(crate) open_evals: OrdSet<EvalId>,
     pub(crate) blocked_evals: OrdSet<EvalId>,
     pub(crate) active_deployments: OrdSet<DeploymentId>,
     pub(crate) allocs_of_node: OrdMap<NodeId, OrdSet<AllocId>>,
+    pub(crate) loads: OrdMap<NodeId, Arc<NodeLoad>>,
+    /// By node, since this state was read.
+    pub(crate) recently_wanted: OrdMap<NodeId, Arc<Recent>>,
     pub(crate) allocs_of_eval: OrdMap<EvalId, OrdSet<AllocId>>,
     pub(crate) allocs_of_deployment: OrdMap<DeploymentId, OrdSet<AllocId>>,
 }
@@ -67,6 +79,7 @@ impl State {
     /// This state took the place of another at that index: whoever waits for a change of anything has seen one.
     pub fn mark_restored(&mut self, index: u64) {
         self.index = self.index.max(index);
+        self.begun_index = self.index;
         self.table_indexes.set_all(self.index);
     }
 }
@@ -174,15 +187,30 @@ impl fmt::Debug for State {
     }
 }
 
-fn insert_into<K: Ord + Clone, V: Ord + Clone>(map: &mut OrdMap<K, OrdSet<V>>, key: K, value: V) {
-    map.entry(key).or_default().insert(value);
-}
-
 fn remove_from<K: Ord + Clone, V: Ord + Clone>(map: &mut OrdMap<K, OrdSet<V>>, key: &K, value: &V) {
     let Some(set) = map.get_mut(key) else { return };
     set.remove(value);
     if set.is_empty() {
         map.remove(key);
+    }
+}
+
+/// Moves something that stands in an index by a key, if it has another place now.
+fn move_in<T, K: Ord + Clone, V: Ord + Clone>(
+    map: &mut OrdMap<K, OrdSet<V>>,
+    old: Option<&T>,
+    new: Option<&T>,
+    place: impl Fn(&T) -> Option<(K, V)>,
+) {
+    let (old, new) = (old.and_then(&place), new.and_then(&place));
+    if old == new {
+        return;
+    }
+    if let Some((key, value)) = old {
+        remove_from(map, &key, &value);
+    }
+    if let Some((key, value)) = new {
+        map.entry(key).or_default().insert(value);
     }
 }
 
@@ -212,18 +240,41 @@ impl State {
         } else {
             self.periodic_jobs.remove(&job.key());
         }
-        if let Some(parent) = job.parent_key() {
-            insert_into(&mut self.children, parent, job.key());
+        if matches!(job.kind, JobType::System | JobType::SysBatch) {
+            self.system_jobs.insert(job.key());
+        } else {
+            self.system_jobs.remove(&job.key());
         }
-        self.jobs.insert(job.key(), job.clone());
+        let old = self.jobs.insert(job.key(), job.clone());
+        let place = |job: &Job| (job.parent_key(), job.status, job.dispatch_idempotency_token.clone());
+        if old.as_ref().is_some_and(|old| place(old) == place(job)) {
+            return;
+        }
+        if let Some(old) = old {
+            self.forget_child(&old);
+        }
+        if let Some(parent) = job.parent_key() {
+            Arc::make_mut(self.children.entry(parent).or_default()).add(job);
+        }
+    }
+
+    fn forget_child(&mut self, job: &Job) {
+        let Some(parent) = job.parent_key() else { return };
+        let Some(children) = self.children.get_mut(&parent) else { return };
+        let children = Arc::make_mut(children);
+        children.remove(job);
+        if children.is_empty() {
+            self.children.remove(&parent);
+        }
     }
 
     /// Forgets a job with all that only it needs, its versions aside.
     pub(crate) fn remove_job(&mut self, key: &JobKey) {
-        if let Some(parent) = self.jobs.remove(key).and_then(|job| job.parent_key()) {
-            remove_from(&mut self.children, &parent, key);
+        if let Some(job) = self.jobs.remove(key) {
+            self.forget_child(&job);
         }
         self.periodic_jobs.remove(key);
+        self.system_jobs.remove(key);
         self.submissions.remove(key);
         self.summaries.remove(key);
         self.scaling.remove(key);
@@ -241,6 +292,9 @@ impl State {
         }
         if eval.status == EvalStatus::Blocked {
             self.blocked_evals.insert(eval.id);
+        }
+        if !eval.status.is_terminal() {
+            self.open_evals.insert(eval.id);
         }
         self.with_job(eval.job_key(), |of_job| {
             of_job.evals.insert(eval.id);
@@ -260,6 +314,7 @@ impl State {
         if old.status == EvalStatus::Blocked {
             self.blocked_evals.remove(&old.id);
         }
+        self.open_evals.remove(&old.id);
         self.with_job(old.job_key(), |of_job| {
             of_job.evals.remove(&old.id);
             of_job.open_evals.remove(&old.id);
@@ -268,45 +323,80 @@ impl State {
 
     pub(crate) fn set_alloc(&mut self, alloc: Arc<Alloc>) {
         let old = self.allocs.insert(alloc.id, alloc.clone());
-        if let Some(old) = &old {
-            let place = |alloc: &Alloc| (alloc.node_id, alloc.eval_id, alloc.deployment_id, alloc.is_terminal());
-            // The usual case, a report: nothing that the indexes hold has changed.
-            if place(old) == place(&alloc) && old.job_id == alloc.job_id && old.namespace == alloc.namespace {
-                return;
-            }
-            self.forget_alloc(old);
-        }
-        insert_into(&mut self.allocs_of_node, alloc.node_id, alloc.id);
-        if let Some(eval) = alloc.eval_id {
-            insert_into(&mut self.allocs_of_eval, eval, alloc.id);
-        }
-        if let Some(deployment) = alloc.deployment_id {
-            insert_into(&mut self.allocs_of_deployment, deployment, alloc.id);
-        }
-        self.with_job(alloc.job_key(), |of_job| {
-            of_job.allocs.insert(alloc.id);
-            of_job.live_allocs += usize::from(!alloc.is_terminal());
-        });
+        self.index_alloc(old.as_deref(), Some(&alloc));
     }
 
     pub(crate) fn remove_alloc(&mut self, id: AllocId) -> Option<Arc<Alloc>> {
         let old = self.allocs.remove(&id)?;
-        self.forget_alloc(&old);
+        self.index_alloc(Some(&old), None);
         Some(old)
     }
 
-    fn forget_alloc(&mut self, old: &Alloc) {
-        remove_from(&mut self.allocs_of_node, &old.node_id, &old.id);
-        if let Some(eval) = old.eval_id {
-            remove_from(&mut self.allocs_of_eval, &eval, &old.id);
+    /// Moves an alloc in the indexes in which it stands elsewhere than before. After a report, the usual case, that is none.
+    fn index_alloc(&mut self, old: Option<&Alloc>, new: Option<&Alloc>) {
+        move_in(&mut self.allocs_of_node, old, new, |alloc| Some((alloc.node_id, alloc.id)));
+        move_in(&mut self.allocs_of_eval, old, new, |alloc| Some((alloc.eval_id?, alloc.id)));
+        move_in(&mut self.allocs_of_deployment, old, new, |alloc| Some((alloc.deployment_id?, alloc.id)));
+        self.load_alloc(old, new);
+        self.note_wanted(old, new);
+        let is_of_one_job = |old: &Alloc, new: &Alloc| old.job_id == new.job_id && old.namespace == new.namespace;
+        if let Some((old, new)) = old.zip(new).filter(|(old, new)| is_of_one_job(old, new)) {
+            if old.is_terminal() != new.is_terminal() {
+                self.with_job(new.job_key(), |of_job| {
+                    of_job.live_allocs += usize::from(!new.is_terminal());
+                    of_job.live_allocs -= usize::from(!old.is_terminal());
+                });
+            }
+            return;
         }
-        if let Some(deployment) = old.deployment_id {
-            remove_from(&mut self.allocs_of_deployment, &deployment, &old.id);
+        if let Some(old) = old {
+            self.with_job(old.job_key(), |of_job| {
+                of_job.allocs.remove(&old.id);
+                of_job.live_allocs -= usize::from(!old.is_terminal());
+            });
         }
-        self.with_job(old.job_key(), |of_job| {
-            of_job.allocs.remove(&old.id);
-            of_job.live_allocs -= usize::from(!old.is_terminal());
-        });
+        if let Some(new) = new {
+            self.with_job(new.job_key(), |of_job| {
+                of_job.allocs.insert(new.id);
+                of_job.live_allocs += usize::from(!new.is_terminal());
+            });
+        }
+    }
+
+    fn note_wanted(&mut self, old: Option<&Alloc>, new: Option<&Alloc>) {
+        if let Some(old) = old
+            && !self.allocs_of_node.contains_key(&old.node_id)
+        {
+            self.recently_wanted.remove(&old.node_id);
+        }
+        let place = |alloc: &Alloc| (alloc.node_id, alloc.alloc_modify_index);
+        if let Some(new) = new
+            && old.map(place) != Some(place(new))
+        {
+            Arc::make_mut(self.recently_wanted.entry(new.node_id).or_default()).note(new.alloc_modify_index, new.id);
+        }
+    }
+
+    fn load_alloc(&mut self, old: Option<&Alloc>, new: Option<&Alloc>) {
+        let is_same = |old: &Alloc, new: &Alloc| {
+            old.node_id == new.node_id
+                && old.is_client_terminal() == new.is_client_terminal()
+                && (Arc::ptr_eq(&old.allocated_resources, &new.allocated_resources)
+                    || old.allocated_resources == new.allocated_resources)
+        };
+        if old.zip(new).is_some_and(|(old, new)| is_same(old, new)) {
+            return;
+        }
+        if let Some(old) = old {
+            if self.allocs_of_node.contains_key(&old.node_id) {
+                Arc::make_mut(self.loads.entry(old.node_id).or_default()).remove(old);
+            } else {
+                self.loads.remove(&old.node_id);
+            }
+        }
+        if let Some(new) = new {
+            Arc::make_mut(self.loads.entry(new.node_id).or_default()).add(new);
+        }
     }
 
     pub(crate) fn set_deployment(&mut self, deployment: Arc<Deployment>) {

@@ -157,7 +157,12 @@ fn check_indexes(state: &State) {
             let children: Vec<_> = state.children_of(&key).map(|job| job.id.clone()).collect();
             let (launch, scaling) = (state.last_launch(&key), state.scaling_events(&key));
             lines.push(format!("{key:?} {allocs:?} {evals:?} {open:?} {deployments:?} {children:?}"));
-            lines.push(format!("{launch:?} {scaling:?}"));
+            lines.push(format!("{launch:?} {scaling:?} {:?}", state.child_counts(&key)));
+        }
+        lines.extend(state.system_jobs().map(|job| format!("system {:?}", job.key())));
+        for node in state.allocs().map(|alloc| alloc.node_id).collect::<BTreeSet<_>>() {
+            let load = state.load_of_node(node).map(|load| (load.totals(), load.allocs(), load.holders().clone()));
+            lines.push(format!("{node} {load:?} {}", state.count_on_node(node)));
         }
         for alloc in state.allocs() {
             let on_node: Vec<_> = state.allocs_of_node(alloc.node_id).map(|alloc| alloc.id).collect();
@@ -167,6 +172,7 @@ fn check_indexes(state: &State) {
             let (of_eval, of_deployment) = (of_eval.collect::<Vec<_>>(), of_deployment.collect::<Vec<_>>());
             lines.push(format!("{} {on_node:?} {of_eval:?} {of_deployment:?}", alloc.id));
         }
+        lines.extend(state.open_evals().map(|eval| format!("open {}", eval.id)));
         lines.extend(state.blocked_evals().map(|eval| format!("blocked {}", eval.id)));
         lines.extend(state.active_deployments().map(|deployment| format!("active {}", deployment.id)));
         lines

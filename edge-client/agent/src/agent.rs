@@ -27,6 +27,7 @@ use crate::config::EdgeConfig;
 use crate::connection::{Heard, Link, LinkStatus};
 use crate::figures::{AllocFigures, Publisher};
 use crate::gc::Collector;
+use crate::kept_keys::{actual_key, alloc_of, orphans, wanted_key};
 use crate::meta::Metadata;
 use crate::outbox::Outbox;
 use crate::own_node::OwnNode;
@@ -363,14 +364,6 @@ impl Journal for StoreJournal {
     }
 }
 
-fn wanted_key(alloc: AllocId) -> String {
-    format!("wanted/{alloc}")
-}
-
-fn actual_key(alloc: AllocId) -> String {
-    format!("actual/{alloc}")
-}
-
 /// Under this key stand the servers that were known last.
 const SERVERS_KEY: &str = "servers";
 
@@ -444,8 +437,9 @@ impl Agent {
     /// Takes up what an earlier life has left. Gives the servers it knew.
     fn restore(&mut self, values: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
         let mut kept = Vec::new();
+        orphans(values).for_each(|key| drop(self.store.delete(key.clone())));
         for (key, value) in values {
-            let Some(id) = key.strip_prefix("wanted/").and_then(|id| id.parse::<AllocId>().ok()) else { continue };
+            let Some(id) = alloc_of(key) else { continue };
             let wanted: Wanted = match codec::decode(value) {
                 Ok(wanted) => wanted,
                 Err(error) => {

@@ -77,7 +77,9 @@ mod tests {
         write("portmap", "echo something else >&2");
         write("loopback", "exec sleep 1000");
         let path = format!("/nonexistent:{}", dir.path().display());
-        assert_eq!(version(&path, "bridge").as_deref(), Some("1.4.0"));
+        // A busy machine may need longer than a plugin has, and another test that starts something at this moment has the file open.
+        let found = std::iter::repeat_with(|| version(&path, "bridge")).take(20).find(Option::is_some);
+        assert_eq!(found.flatten().as_deref(), Some("1.4.0"));
         assert_eq!(version(&path, "portmap"), None);
         assert_eq!(version(&path, "loopback"), None);
         assert_eq!(version(&path, "firewall"), None);

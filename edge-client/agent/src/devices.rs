@@ -1,8 +1,9 @@
 //! The devices of this machine: those of NVIDIA, as its kernel module tells of them, and those that the operator declares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use drover_model::device::{DeviceGroup, DeviceInstance, DeviceLocality};
 use drover_model::device_attribute::DeviceAttribute;
@@ -157,6 +158,11 @@ fn declared(config: &EdgeConfig, found: &mut Found) {
     for (name, device) in &config.devices {
         let mut parts = name.splitn(3, '/');
         let (Some(vendor), Some(kind), Some(model)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        // The two would share their variable and their rights; and a card must not be given out under two ids.
+        if found.access.contains_key(name) {
+            warn_once(name);
+            continue;
+        }
         let group = group_of(found, vendor, kind, model);
         for (id, paths) in &device.instances {
             let missing = paths.iter().find(|path| !path.exists());
@@ -177,6 +183,18 @@ fn declared(config: &EdgeConfig, found: &mut Found) {
             access: device.access.clone(),
         };
         found.access.insert(name.clone(), access);
+    }
+}
+
+/// It is looked each minute.
+fn warn_once(name: &str) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
+        tracing::warn!(
+            device = name,
+            "declared devices are left out: devices of this name were found; another name, or enabled = false for the plugin that \
+             finds them"
+        );
     }
 }
 
@@ -298,6 +316,29 @@ mod tests {
         assert!(found.groups[0].instances[0].healthy);
         assert_eq!(found.access["acme/modem/m1"].instances["left"], [file]);
         assert_eq!(stats(&found.groups)[0].instances["left"].summary, "healthy");
+    }
+
+    #[test]
+    fn what_was_found_is_not_declared_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        card(dir.path(), "0000:00:1e.0", 0, "GPU-a");
+        write(dir.path(), "dev/nvidia0", "");
+        let mut found = Found::default();
+        nvidia(dir.path(), &[], &mut found);
+        let before = found.clone();
+        let device = |id: &str| DeclaredDevices {
+            attributes: BTreeMap::new(),
+            instances: BTreeMap::from([(id.to_owned(), vec![PathBuf::from("/dev/null")])]),
+            access: "r".to_owned(),
+            variable: "MINE".to_owned(),
+        };
+        let mut config = EdgeConfig::new(dir.path());
+        config.devices.insert("nvidia/gpu/Tesla P4".to_owned(), device("GPU-a"));
+        declared(&config, &mut found);
+        assert_eq!(found, before, "cards are given as they were found");
+        config.devices.insert("nvidia/gpu/other".to_owned(), device("mine"));
+        declared(&config, &mut found);
+        assert_eq!((found.groups.len(), &*found.access["nvidia/gpu/other"].variable), (2, "MINE"));
     }
 
     #[test]

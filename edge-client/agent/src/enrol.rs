@@ -85,6 +85,7 @@ impl Joiner<'_> {
             datacenter: self.config.datacenter.clone(),
             region: self.config.region.clone(),
             proof,
+            held: None,
         };
         let request = codec::encode(&request);
         let asked = enrolment.connection.call(&request, ENROL_BYTES_MAX);
@@ -92,6 +93,7 @@ impl Joiner<'_> {
         let (chain, mac) = match codec::decode::<EnrolAnswer>(&answer)? {
             EnrolAnswer::Issued { chain, mac, .. } => (chain, mac),
             EnrolAnswer::Refused { reason } => bail!("the server refuses: {reason}"),
+            EnrolAnswer::RegionRenewed { .. } => bail!("the server gives a certificate that is for servers only"),
         };
         let own = chain.into_iter().map(serde_bytes::ByteBuf::into_vec).filter(|der| **der != *enrolment.root.as_ref());
         let leaf = Leaf::from_chain(own.map(Into::into).collect()).context("read the certificate that was issued")?;

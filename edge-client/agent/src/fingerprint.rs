@@ -19,6 +19,8 @@ use crate::networks;
 
 /// The version of the other orchestrator whose job files and constraints are understood.
 const COMPATIBLE_VERSION: &str = "2.0.6";
+/// The attribute with the size of the file system of the allocs.
+pub const DISK_BYTES: &str = "unique.storage.bytestotal";
 
 /// The node as it is registered, devices left out.
 pub fn node(id: NodeId, config: &EdgeConfig, drivers: &Drivers, now: Timestamp) -> Node {
@@ -184,11 +186,12 @@ fn disk(attributes: &mut BTreeMap<String, String>, config: &EdgeConfig) -> i64 {
     let Ok(stat) = rustix::fs::statvfs(dir) else { return 0 };
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let total = match config.disk_total_mib {
+        // As `df` tells it, and job files rely on: what is kept for root is part of it, and is to be reserved where that matters.
         0 => stat.f_blocks.saturating_mul(stat.f_frsize),
         mib => mib.saturating_mul(1 << 20),
     };
     set(attributes, "unique.storage.volume", machine::volume_of(dir, &mounts));
-    set(attributes, "unique.storage.bytestotal", total.to_string());
+    set(attributes, DISK_BYTES, total.to_string());
     i64::try_from(total >> 20).unwrap_or(i64::MAX)
 }
 

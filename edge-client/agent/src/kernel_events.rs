@@ -109,14 +109,54 @@ fn empty(socket: &OwnedFd) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
 
+    /// One that listens to what is sent by way of the other end.
+    fn heard_by_way_of() -> (KernelEvents, UnixDatagram) {
+        let (ours, other) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (KernelEvents { sockets: vec![registered(ours.into()).unwrap()] }, other)
+    }
+
     #[tokio::test]
-    async fn nothing_is_said_while_nothing_happens_for_ever() {
-        let events = KernelEvents::open();
+    async fn the_kernel_lets_us_listen() {
         // Others on this machine may make links meanwhile: it ends all the same.
+        let events = KernelEvents::open();
+        assert!(!events.sockets.is_empty(), "links and addresses are told to anybody");
         events.settled(Duration::from_millis(20)).await;
         events.changed(Instant::now() + Duration::from_millis(20)).await;
-        assert!(events.sockets.len() <= 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_is_heard_once() {
+        let (events, other) = heard_by_way_of();
+        let far = || Instant::now() + Duration::from_secs(3600);
+        other.send(b"a link").unwrap();
+        other.send(b"an address").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), events.changed(far())).await.expect("it is heard");
+        tokio::time::timeout(Duration::from_secs(60), events.settled(Duration::from_millis(1))).await.unwrap();
+        // All of it was taken, so that nothing wakes until something is said again.
+        let again = tokio::time::timeout(Duration::from_millis(50), events.changed(far())).await;
+        assert!(again.is_err(), "nothing was said since");
+        other.send(b"a device").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), events.changed(far())).await.expect("it is heard again");
+    }
+
+    #[tokio::test]
+    async fn whoever_never_stops_talking_is_not_waited_for() {
+        let (events, other) = heard_by_way_of();
+        other.set_nonblocking(true).unwrap();
+        let talking = tokio::spawn(async move {
+            loop {
+                // A full queue is emptied by the listener.
+                let _ = other.send(b"again");
+                tokio::task::yield_now().await;
+            }
+        });
+        let settled = tokio::time::timeout(Duration::from_secs(60), events.settled(Duration::from_millis(10))).await;
+        talking.abort();
+        assert!(settled.is_ok());
     }
 }

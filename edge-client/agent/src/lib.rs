@@ -37,6 +37,8 @@ pub mod task_calls;
 pub mod node_id;
 pub mod store;
 
+mod kept_keys;
+
 mod cni_plugins;
 pub mod devices;
 pub mod fingerprint;

@@ -128,6 +128,9 @@ pub fn proc_path(dir: &OwnedFd) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::atomic::{AtomicBool, AtomicU32};
+
     use super::*;
 
     fn all(files: &LogFiles, mut place: LogPlace) -> String {
@@ -149,31 +152,31 @@ mod tests {
         std::fs::write(logs.join("t.stdout.0"), "inside").unwrap();
         std::fs::write(outside.join("t.stdout.0"), "OUTSIDE").unwrap();
         std::os::unix::fs::symlink(&outside, &link).unwrap();
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (stop, swaps) = (AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
-            let swapping = scope.spawn(|| {
-                let mut swaps = 0;
+            scope.spawn(|| {
                 // Bounded: nobody stops it where an assertion below fails.
-                while swaps < 1_000_000 && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while swaps.load(Relaxed) < 1_000_000 && !stop.load(Relaxed) {
                     std::fs::rename(&logs, &kept).unwrap();
                     std::fs::rename(&link, &logs).unwrap();
                     std::fs::rename(&logs, &link).unwrap();
                     std::fs::rename(&kept, &logs).unwrap();
-                    swaps += 1;
+                    swaps.fetch_add(1, Relaxed);
                 }
-                swaps
             });
             let files = LogFiles::new(&logs, "t", "stdout");
-            let mut seen = 0;
-            for _ in 0..10_000 {
+            let (mut looks, mut seen) = (0, 0);
+            // More where the other thread has not had its turn yet.
+            while looks < 10_000 || (looks < 1_000_000 && (seen == 0 || swaps.load(Relaxed) <= 100)) {
+                looks += 1;
                 assert!(files.list().iter().all(|file| *file == (0, 6)), "a file of another size was listed");
                 if let Ok(Some(piece)) = files.read(LogPlace::default(), 100) {
                     assert_eq!(piece.data, b"inside");
                     seen += 1;
                 }
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            let swaps: u32 = swapping.join().unwrap();
+            stop.store(true, Relaxed);
+            let swaps = swaps.load(Relaxed);
             assert!(swaps > 100 && seen > 0, "{swaps} swaps, seen {seen} times");
         });
     }

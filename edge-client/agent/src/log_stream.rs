@@ -127,7 +127,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let watch = Watch::new(dir.path()).unwrap();
             std::fs::write(dir.path().join("t.stdout.0"), "x").unwrap();
-            tokio::time::timeout(Duration::from_secs(30), watch.changed()).await.unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(120), watch.changed()).await.unwrap().unwrap();
         });
     }
 }

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn records_go_out_in_packets_that_fit() {
         let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
-        listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        listener.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let mut sinks = [Sink::new(listener.local_addr().unwrap(), Dialect::Plain, false).unwrap()];
         let (sender, updates) = sync_channel(1000);
         (0..300).for_each(|number| sender.send(update(number)).unwrap());

@@ -128,6 +128,9 @@ pub(crate) fn spec(
         let below = layer.strip_prefix(&image.layers_dir).map(Path::to_owned);
         below.map_err(|_| StartError::Failed(format!("layer {} is not in the store", layer.display())))
     });
+    // A privileged task has them all.
+    let given: Vec<Device> = start.devices.iter().filter(|_| !task.is_privileged).map(device_of).collect();
+    given.iter().try_for_each(below_dev).map_err(invalid)?;
     let image_spec = ImageSpec {
         layers_dir: image.layers_dir.clone(),
         layers: layers.collect::<Result<_, _>>()?,
@@ -170,8 +173,7 @@ pub(crate) fn spec(
             ipc_mode,
             network_namespace: start.network_namespace,
             no_pivot_root: false,
-            // A privileged task has them all.
-            devices: start.devices.iter().filter(|_| !task.is_privileged).map(device_of).collect(),
+            devices: given,
             image: Some(Box::new(image_spec)),
         }),
     })
@@ -413,9 +415,19 @@ fn devices(plugin: &ContainerConfig, task: &ContainerTask) -> Result<Vec<Device>
         if !access.bytes().all(|letter| b"rwm".contains(&letter)) {
             return Err(format!("device {host_path:?}: cgroup_permissions must be of r, w and m, got {access:?}"));
         }
-        Ok(Device { host_path: absolute(host_path)?, path: absolute(path)?, access: access.to_owned() })
+        let device = Device { host_path: absolute(host_path)?, path: absolute(path)?, access: access.to_owned() };
+        below_dev(&device)?;
+        Ok(device)
     };
     task.devices.iter().map(device).collect()
+}
+
+/// Elsewhere in the root no device file is one: an image could bring some.
+fn below_dev(device: &Device) -> Result<(), String> {
+    match device.path.starts_with("/dev") {
+        true => Ok(()),
+        false => Err(format!("device {:?}: a container has devices below /dev only", device.path)),
+    }
 }
 
 /// `soft[:hard]` by name.

@@ -16,12 +16,16 @@ pub struct Exits {
     inner: Mutex<Inner>,
 }
 
+/// A process and when the kernel had started it: a number alone is used again, and so is a task's id.
+pub type Process = (i32, u64);
+
 #[derive(Debug, Default)]
 struct Inner {
     waiting: BTreeMap<String, oneshot::Sender<Exit>>,
-    unclaimed: BTreeMap<String, Exit>,
+    /// Ends by task, with whose end it is where that was told.
+    unclaimed: BTreeMap<String, (Option<Process>, Exit)>,
     /// Tasks that run as far as we were told.
-    running: BTreeSet<String>,
+    running: BTreeMap<String, Process>,
     /// How often the supervisor was lost.
     losses: u64,
     closed: bool,
@@ -34,7 +38,7 @@ impl Exits {
         let mut inner = self.lock();
         match inner.unclaimed.remove(id) {
             // A receiver that is gone already does not want it.
-            Some(exit) => drop(tx.send(exit)),
+            Some((_, exit)) => drop(tx.send(exit)),
             None if inner.closed => drop(tx),
             None => drop(inner.waiting.insert(id.to_owned(), tx)),
         }
@@ -46,14 +50,21 @@ impl Exits {
         self.lock().losses
     }
 
-    /// A task runs, says the supervisor of that many losses. False when that one was lost meanwhile.
-    pub fn note_running(&self, id: &str, losses: u64) -> bool {
+    /// A task runs as that process, says the supervisor of that many losses. False when that one was lost meanwhile.
+    pub fn note_running(&self, id: &str, process: Process, losses: u64) -> bool {
         let mut inner = self.lock();
         let is_current = inner.losses == losses;
-        if is_current && !inner.unclaimed.contains_key(id) {
-            inner.running.insert(id.to_owned());
+        if !is_current {
+            return false;
         }
-        is_current
+        // The end of an earlier life under this id, told late.
+        if inner.unclaimed.get(id).is_some_and(|(of, _)| of.is_some_and(|of| of != process)) {
+            inner.unclaimed.remove(id);
+        }
+        if !inner.unclaimed.contains_key(id) {
+            inner.running.insert(id.to_owned(), process);
+        }
+        true
     }
 
     /// The supervisor was lost and there is another one, which knows these tasks only: all others have ended like that.
@@ -62,16 +73,22 @@ impl Exits {
             let mut inner = self.lock();
             inner.losses += 1;
             let Inner { waiting, running, .. } = &*inner;
-            running.iter().chain(waiting.keys()).filter(|id| !known.contains(*id)).cloned().collect()
+            running.keys().chain(waiting.keys()).filter(|id| !known.contains(*id)).cloned().collect()
         };
         for id in BTreeSet::from_iter(lost) {
-            self.deliver(&id, exit.clone());
+            self.deliver(&id, None, exit.clone());
         }
     }
 
-    /// A task has ended.
-    pub fn deliver(&self, id: &str, exit: Exit) {
+    /// A task has ended; `of` is the process that it was, where that is known. What is told of another one than runs is of an
+    /// earlier life, and nobody's business any more.
+    pub fn deliver(&self, id: &str, of: Option<Process>, exit: Exit) {
         let mut inner = self.lock();
+        if let (Some(of), Some(running)) = (of, inner.running.get(id))
+            && of != *running
+        {
+            return;
+        }
         inner.running.remove(id);
         let unclaimed = match inner.waiting.remove(id) {
             Some(waiter) => waiter.send(exit).err(),
@@ -81,7 +98,7 @@ impl Exits {
             if inner.unclaimed.len() >= UNCLAIMED_MAX {
                 inner.unclaimed.pop_first();
             }
-            inner.unclaimed.insert(id.to_owned(), exit);
+            inner.unclaimed.insert(id.to_owned(), (of, exit));
         }
     }
 
@@ -119,9 +136,9 @@ mod tests {
         let exits = Exits::default();
         let mut before = exits.wait("a");
         assert!(before.try_recv().is_err());
-        exits.deliver("a", exit(1));
+        exits.deliver("a", None, exit(1));
         assert_eq!(before.try_recv(), Ok(exit(1)));
-        exits.deliver("b", exit(2));
+        exits.deliver("b", Some((7, 70)), exit(2));
         assert_eq!(exits.wait("b").try_recv(), Ok(exit(2)));
         assert!(exits.wait("b").try_recv().is_err());
     }
@@ -130,20 +147,39 @@ mod tests {
     fn an_end_that_the_first_waiter_left_is_kept_for_the_next() {
         let exits = Exits::default();
         drop(exits.wait("a"));
-        exits.deliver("a", exit(3));
+        exits.deliver("a", None, exit(3));
         assert_eq!(exits.wait("a").try_recv(), Ok(exit(3)));
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_life_is_not_that_of_a_later_one() {
+        let exits = Exits::default();
+        let losses = exits.losses();
+        // The same number, given to another process; told before and after it is known that the task runs.
+        let (earlier, later) = ((7, 70), (7, 900));
+        exits.deliver("a", Some(earlier), exit(1));
+        assert!(exits.note_running("a", later, losses));
+        let mut end = exits.wait("a");
+        exits.deliver("a", Some(earlier), exit(1));
+        assert!(end.try_recv().is_err(), "it runs");
+        exits.deliver("a", Some(later), exit(2));
+        assert_eq!(end.try_recv(), Ok(exit(2)));
+        // One that has ended before it was known to run has ended.
+        exits.deliver("b", Some(later), exit(3));
+        assert!(exits.note_running("b", later, losses));
+        assert_eq!(exits.wait("b").try_recv(), Ok(exit(3)));
     }
 
     #[test]
     fn with_its_supervisor_a_task_is_lost_wherever_it_stands() {
         let exits = Exits::default();
         let losses = exits.losses();
-        assert!(exits.note_running("unawaited", losses) && exits.note_running("kept", losses));
+        assert!(exits.note_running("unawaited", (7, 70), losses) && exits.note_running("kept", (8, 80), losses));
         let (mut awaited, mut kept) = (exits.wait("awaited"), exits.wait("kept"));
         exits.lose_all_but(&BTreeSet::from(["kept".to_owned()]), &exit(-1));
         assert_eq!((awaited.try_recv(), exits.wait("unawaited").try_recv()), (Ok(exit(-1)), Ok(exit(-1))));
         assert!(kept.try_recv().is_err());
-        assert!(!exits.note_running("late", losses), "what the lost one said is void");
+        assert!(!exits.note_running("late", (9, 90), losses), "what the lost one said is void");
     }
 
     #[test]

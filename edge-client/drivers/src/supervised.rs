@@ -212,7 +212,9 @@ impl Supervised {
             exits.forget(&id);
             let losses = exits.losses();
             match self.shared.client().and_then(|client| client.start_task(spec.clone())) {
-                Ok(started) if exits.note_running(&id, losses) => return Ok(handle_of(driver, id, &started)),
+                Ok(started) if exits.note_running(&id, (started.pid, started.start_ticks), losses) => {
+                    return Ok(handle_of(driver, id, &started));
+                }
                 Err(ClientError::Refused(Refusal::StartFailed(reason))) => return Err(launch_error(&reason)),
                 Err(err) if is_last => return Err(StartError::Failed(chain(&err))),
                 // It was asked for before, and the answer was lost: nobody watches that one.
@@ -251,7 +253,9 @@ impl Supervised {
             let Some(task) = task else { return Ok(Recovered::Unknown) };
             match (task.state, task.started) {
                 (TaskState::Exited(exit), _) => return Ok(Recovered::Exited(exit_of(&exit))),
-                (_, Some(started)) if self.shared.exits.note_running(&handle.id, losses) => {
+                (_, Some(started))
+                    if self.shared.exits.note_running(&handle.id, (started.pid, started.start_ticks), losses) =>
+                {
                     return Ok(Recovered::Running(handle_of(&handle.driver, task.task_id, &started)));
                 }
                 (_, Some(_)) if looks < STARTING_LOOKS_MAX => {}
@@ -351,7 +355,7 @@ impl Shared {
         loop {
             let since = Instant::now();
             while let Ok(exited) = events.next() {
-                self.exits.deliver(&exited.task_id, exit_of(&exited.exit));
+                self.exits.deliver(&exited.task_id, exited.process, exit_of(&exited.exit));
             }
             short_lives = if since.elapsed() < SHORT_LIFE { short_lives.saturating_add(1) } else { 0 };
             std::thread::sleep(wait_after(short_lives));

@@ -24,7 +24,7 @@ pub(crate) fn forget(ips: &[IpAddr]) -> io::Result<()> {
         }
         let mut socket = Socket::open(Some(NETFILTER))?;
         let mut found = Vec::new();
-        socket.dump(Message::new(GET, DUMP, &[family, 0, 0, 0]), |_, body| {
+        socket.dump_as_it_comes(Message::new(GET, DUMP, &[family, 0, 0, 0]), |_, body| {
             let mut ways = attributes(body, 4).filter(|(kind, _)| matches!(*kind, ORIGINAL | REPLY));
             if ways.any(|(_, way)| has_one(way, &wanted)) {
                 found.extend(attributes(body, 4).find(|(kind, _)| *kind == ORIGINAL).map(|(_, way)| way.to_vec()));

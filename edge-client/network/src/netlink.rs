@@ -19,11 +19,15 @@ const READ_BYTES: usize = 64 << 10;
 const BUFFER_BYTES: usize = 4 << 20;
 /// The most answers of one question that are read.
 const ANSWERS_MAX: usize = 100_000;
+/// How often a list is asked for that changes while the kernel tells it.
+const LISTS_MAX: usize = 20;
 
 const HEADER_LEN: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NESTED: u16 = 0x8000;
+/// Among the flags of an answer: what is listed has changed since the list was begun, so that some may stand there twice or not at all.
+const INTERRUPTED: u16 = 0x10;
 
 /// It is a question.
 pub(crate) const REQUEST: u16 = 1;
@@ -156,15 +160,27 @@ impl Socket {
             bytes.extend(message.finish(self.sequence, is_last));
         }
         self.send(&bytes)?;
-        self.answers(last, |_, _| {})
+        self.answers(last, |_, _| {}).map(drop)
     }
 
-    /// Asks for all there is of something: type and body of each go to `each`.
-    pub(crate) fn dump(&mut self, message: Message, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    /// Asks for all there is of something: type and body of each go to `each`, once the list is known to be whole.
+    pub(crate) fn dump(&mut self, message: Message, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        let listed = whole(|found| {
+            self.sequence += 1;
+            let last = self.sequence;
+            self.send(&message.clone().finish(last, false))?;
+            self.answers(last, |kind, body| found.push((kind, body.to_vec())))
+        })?;
+        listed.iter().for_each(|(kind, body)| each(*kind, body));
+        Ok(())
+    }
+
+    /// The same for what changes all the time and may be long: each goes to `each` as it comes.
+    pub(crate) fn dump_as_it_comes(&mut self, message: Message, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.sequence += 1;
         let last = self.sequence;
         self.send(&message.finish(last, false))?;
-        self.answers(last, each)
+        self.answers(last, each).map(drop)
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
@@ -175,45 +191,83 @@ impl Socket {
         }
     }
 
-    /// Reads until the answer to message `last`, or an error to any.
-    fn answers(&self, last: u32, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    /// Reads until the answer to message `last`, or an error to any. False when what was listed has changed meanwhile.
+    fn answers(&self, last: u32, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
         let mut buffer = vec![0_u8; READ_BYTES];
+        let mut is_whole = true;
         for _ in 0..ANSWERS_MAX {
             let (_, len) = match recv(&self.fd, buffer.as_mut_slice(), RecvFlags::TRUNC) {
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
                 other => other?,
             };
-            let mut rest = buffer.get(..len).ok_or(io::ErrorKind::InvalidData)?;
-            while let Some((kind, sequence, body, after)) = split_message(rest) {
-                rest = after;
-                match kind {
-                    NLMSG_ERROR => {
-                        let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                        if code != 0 {
-                            return Err(io::Error::from_raw_os_error(-code));
-                        }
-                        if sequence == last {
-                            return Ok(());
-                        }
-                    }
-                    NLMSG_DONE if sequence == last => return Ok(()),
-                    _ if sequence == last => each(kind, body),
-                    _ => {}
-                }
+            let bytes = buffer.get(..len).ok_or(io::ErrorKind::InvalidData)?;
+            if take(bytes, last, &mut is_whole, &mut each)? {
+                return Ok(is_whole);
             }
         }
         Err(io::ErrorKind::InvalidData.into())
     }
 }
 
-/// Type, sequence number and body of the first message, and what comes after it.
-fn split_message(bytes: &[u8]) -> Option<(u16, u32, &[u8], &[u8])> {
+/// Goes through what came with one read; true when that was the end of the answer to message `last`.
+fn take(mut rest: &[u8], last: u32, is_whole: &mut bool, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+    while let Some(Answer { kind, flags, sequence, body, after }) = split_message(rest) {
+        rest = after;
+        if sequence == last && flags & INTERRUPTED != 0 {
+            *is_whole = false;
+        }
+        match kind {
+            NLMSG_ERROR => {
+                let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                if code != 0 {
+                    return Err(io::Error::from_raw_os_error(-code));
+                }
+                if sequence == last {
+                    return Ok(true);
+                }
+            }
+            NLMSG_DONE if sequence == last => return Ok(true),
+            _ if sequence == last => each(kind, body),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+/// Answers by their type.
+type Listed = Vec<(u16, Vec<u8>)>;
+
+/// What `list` has put there, which says by false that it has to be asked again.
+fn whole(mut list: impl FnMut(&mut Listed) -> io::Result<bool>) -> io::Result<Listed> {
+    for _ in 0..LISTS_MAX {
+        let mut found = Vec::new();
+        if list(&mut found)? {
+            return Ok(found);
+        }
+    }
+    // Something changes it all the time.
+    Err(io::ErrorKind::Interrupted.into())
+}
+
+/// One message of the kernel, and the bytes behind it.
+struct Answer<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &'a [u8],
+    after: &'a [u8],
+}
+
+/// The first message.
+fn split_message(bytes: &[u8]) -> Option<Answer<'_>> {
     let len = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
-    let kind = u16::from_ne_bytes([*bytes.get(4)?, *bytes.get(5)?]);
+    let two = |at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+    let (kind, flags) = (two(4)?, two(6)?);
     let sequence = u32::from_ne_bytes(*bytes.get(8..)?.first_chunk()?);
     let body = bytes.get(HEADER_LEN..len)?;
-    Some((kind, sequence, body, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
+    let after = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    Some(Answer { kind, flags, sequence, body, after })
 }
 
 /// The attributes after a fixed part of `skip` bytes: type and value of each.
@@ -244,11 +298,41 @@ mod tests {
             inner.number(1, 7);
         });
         let bytes = message.finish(9, true);
-        let (kind, sequence, body, after) = split_message(&bytes).unwrap();
+        let Answer { kind, sequence, body, after, .. } = split_message(&bytes).unwrap();
         assert_eq!((kind, sequence, after.len()), (16, 9, 0));
         let found: Vec<(u16, Vec<u8>)> = attributes(body, 4).map(|(kind, value)| (kind, value.to_vec())).collect();
         assert_eq!(text_of(&found[0].1), "eth0");
         assert_eq!(attributes(&found[1].1, 0).next(), Some((1, 7_u32.to_ne_bytes().as_slice())));
+    }
+
+    #[test]
+    fn a_list_that_changed_meanwhile_is_asked_for_again() {
+        let answer = |kind: u16, flags: u16, body: &[u8]| {
+            let mut message = Message::new(kind, 0, body);
+            message.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+            message.finish(7, false)
+        };
+        // As the kernel marks it: from the message on before which the change was noticed, the last one included.
+        let of_attempt = |attempt: usize| {
+            let marked = if attempt < 2 { INTERRUPTED } else { 0 };
+            let number = u8::try_from(attempt).unwrap();
+            [answer(16, 0, &[number; 4]), answer(16, marked, &[number; 4]), answer(NLMSG_DONE, marked, &[0; 4])]
+                .concat()
+        };
+        let mut attempts = 0;
+        let mut list = |found: &mut Listed| -> io::Result<bool> {
+            let mut is_whole = true;
+            let ends = take(&of_attempt(attempts), 7, &mut is_whole, |kind, body| found.push((kind, body.to_vec())))?;
+            assert!(ends);
+            attempts += 1;
+            Ok(is_whole)
+        };
+        assert_eq!(whole(&mut list).unwrap(), vec![(16, vec![2; 4]); 2], "nothing of the earlier ones is left");
+        assert_eq!(attempts, 3);
+        assert_eq!(whole(|_| Ok(false)).unwrap_err().kind(), io::ErrorKind::Interrupted);
+        // What belongs to another question says nothing of this one.
+        let mut is_whole = true;
+        assert!(!take(&of_attempt(0), 8, &mut is_whole, |_, _| panic!("not asked for")).unwrap() && is_whole);
     }
 
     #[test]

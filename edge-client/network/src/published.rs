@@ -30,20 +30,24 @@ impl std::fmt::Display for Published {
     }
 }
 
-/// What leads that port to another node's alloc. `ip` none means every address.
+impl Published {
+    /// Whether it takes what comes to that port. `ip` none means every address.
+    pub fn takes(&self, ip: Option<IpAddr>, port: u16) -> bool {
+        self.host_port == port && (self.host_ip.is_none() || ip.is_none() || self.host_ip == ip)
+    }
+}
+
+/// All ports that lead to allocs of other nodes: one look at the kernel's rules, however many ports are asked about.
 ///
 /// # Errors
 /// The kernel does not say what there is.
-pub fn published_elsewhere(node_id: &str, ip: Option<IpAddr>, port: u16) -> io::Result<Option<Published>> {
-    let mut found = None;
+pub fn published_elsewhere(node_id: &str) -> io::Result<Vec<Published>> {
+    let mut found: Vec<Published> = Vec::new();
     for family in [Family::V4, Family::V6] {
         nft::rules(family, None, |body| {
-            found = found.take().or_else(|| {
-                read(body).filter(|its| {
-                    let is_at = its.host_ip.is_none() || ip.is_none() || its.host_ip == ip;
-                    its.node_id != node_id && its.host_port == port && is_at
-                })
-            });
+            // One rule for each protocol.
+            let its = read(body).filter(|its| its.node_id != node_id && found.last() != Some(its));
+            found.extend(its);
         })?;
     }
     Ok(found)

@@ -238,13 +238,15 @@ mod tests {
             task_groups: vec![group],
             ..Job::default()
         };
+        let network_status = network_status.map(Box::new);
         let mut alloc =
             Alloc { name: "inv.g[2]".to_owned(), task_group: "g".to_owned(), network_status, ..Alloc::default() };
         let mut given = AllocatedTask::default();
         given.cpu.mhz = 100;
         given.memory.mib = 64;
-        alloc.allocated_resources.tasks.insert("t".to_owned(), given);
-        alloc.allocated_resources.shared.ports =
+        let resources = Arc::make_mut(&mut alloc.allocated_resources);
+        resources.tasks.insert("t".to_owned(), given);
+        resources.shared.ports =
             vec![PortMapping { label: "odd-label".to_owned(), value: 23015, to: 80, host_ip: "10.0.0.1".to_owned() }];
         let node = Node { datacenter: "dc1".to_owned(), name: "n1".to_owned(), ..Node::default() };
         let facts = EdgeFacts {

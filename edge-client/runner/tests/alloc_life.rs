@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 /// No step of these tests takes longer, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[path = "alloc_life/around.rs"]
 mod around;
@@ -114,7 +114,7 @@ impl Host {
     fn agent_with(&self, journal: Arc<dyn Journal>) -> Agent {
         let mut options = StartOptions::new(self.dir.path().join("supervisor.sock"), &self.node);
         // Should a test end without having ended it.
-        options.linger = Some(Duration::from_secs(5));
+        options.linger = Some(PATIENCE);
         let supervised = Supervised::connect_or_start(options).unwrap();
         let settings = DriverSettings { raw_exec_enabled: true, ..DriverSettings::default() };
         let drivers = Drivers::on_supervisor(&supervised, &settings).unwrap();
@@ -376,12 +376,15 @@ fn an_end_that_is_known_counts_once() {
         // The end was taken note of, with no try left, and then the agent was killed: nobody has acknowledged it.
         let task = saved.tasks[0].handle.clone().unwrap();
         let driver = first.edge.drivers.get("raw_exec").unwrap().clone();
-        let exit = loop {
-            match driver.recover(&task).unwrap() {
-                Recovered::Exited(exit) => break exit,
-                _ => tokio::task::yield_now().await,
+        let ended = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match driver.recover(&task).unwrap() {
+                    Recovered::Exited(exit) => return exit,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
             }
-        };
+        });
+        let exit = ended.await.unwrap();
         drop(first);
         saved.tasks[0].window.used = 1;
         saved.observe(&wanted, Fact::Exited { task: "t".to_owned(), exit }, drover_runner::clock::now());
@@ -415,11 +418,13 @@ fn tasks_of_a_killed_supervisor_run_on_under_the_next() {
         another.await.unwrap();
         assert!(is_alive(pid));
         assert_eq!(handle.running()["t"].pid, pid);
-        // The next one knows the task: it tells of its end, and of how it ended.
+        // The next one knows the task: it tells of its end, and of how it ended where the kernel says that (Linux 6.15).
         kill(pid);
         let update = agent.until(|update| kinds(update).len() > 5).await;
         assert_eq!(kinds(&update), ["Received", "Task Setup", "Started", "Terminated", "Restarting", "Started"]);
-        assert_eq!(update.task_states["t"].events[3].details["signal"], "9");
+        let told = &update.task_states["t"].events[3].details;
+        let is_unknown = told.get("exit_message").is_some_and(|text| *text == *"exit code unknown");
+        assert!(told["signal"] == "9" || is_unknown, "{told:?}");
         let next = handle.running()["t"].pid;
         assert!(next != pid && is_alive(next));
         // Whoever ends it all right after another kill leaves nothing either.

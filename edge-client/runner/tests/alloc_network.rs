@@ -30,7 +30,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 /// No step of these tests takes longer, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The host's address for others.
 const HOST: &str = "10.98.0.1";
 
@@ -125,7 +125,7 @@ impl Host {
 
     fn agent(&self) -> Agent {
         let mut options = StartOptions::new(self.dir.path().join("supervisor.sock"), &self.node);
-        options.linger = Some(Duration::from_secs(5));
+        options.linger = Some(PATIENCE);
         let supervised = Supervised::connect_or_start(options).unwrap();
         let settings = DriverSettings { raw_exec_enabled: true, ..DriverSettings::default() };
         let drivers = Drivers::on_supervisor(&supervised, &settings).unwrap();
@@ -217,7 +217,7 @@ fn wanted(mode: &str, host_port: i32, tasks: Vec<Task>) -> Wanted {
     let job = Job { kind: JobType::Service, task_groups: vec![group], ..Job::default() };
     let mut alloc = Alloc { id: AllocId::from_random([5; 16]), task_group: "g".to_owned(), ..Alloc::default() };
     let given = PortMapping { label: "http".to_owned(), value: host_port, to: 80, host_ip: HOST.to_owned() };
-    alloc.allocated_resources.shared.ports = vec![given];
+    Arc::make_mut(&mut alloc.allocated_resources).shared.ports = vec![given];
     Wanted { alloc, job: Arc::new(job) }
 }
 
@@ -230,12 +230,15 @@ fn hello(to: &str) {
     let began = Instant::now();
     loop {
         let mut text = String::new();
-        let heard = TcpStream::connect_timeout(&to, PATIENCE).and_then(|mut stream| stream.read_to_string(&mut text));
+        let heard = TcpStream::connect_timeout(&to, PATIENCE).and_then(|mut stream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.read_to_string(&mut text)
+        });
         if heard.is_ok() && text == "hello\n" {
             return;
         }
         assert!(began.elapsed() < PATIENCE, "{to} does not answer: {heard:?}");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -271,7 +274,7 @@ fn tasks_of_a_group_share_its_network() {
                 break texts;
             }
             assert!(began.elapsed() < PATIENCE, "{texts:?}");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         };
         assert_eq!(texts[0], texts[1]);
         assert_eq!(texts[0].lines().nth(1), Some("NOMAD_ALLOC_ADDR_http=172.26.64.2:80"));
@@ -332,14 +335,14 @@ fn a_group_may_have_no_network() {
         let host = Host::new();
         let mut agent = host.agent();
         let mut wanted = wanted("none", 1, vec![task("t", "exec", "cat /proc/net/dev; exec sleep 1000")]);
-        wanted.alloc.allocated_resources.shared.ports.clear();
+        Arc::make_mut(&mut wanted.alloc.allocated_resources).shared.ports.clear();
         let handle = agent.spawn(&wanted, None);
         let update = agent.until(|update| update.client_status == ClientStatus::Running).await;
         assert_eq!(update.network_status, None);
         let began = Instant::now();
         while host.log(&wanted, "t").lines().count() < 3 {
             assert!(began.elapsed() < PATIENCE);
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let text = host.log(&wanted, "t");
         assert!(text.lines().count() == 3 && text.contains("lo:"), "{text}");

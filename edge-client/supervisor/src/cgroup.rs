@@ -12,9 +12,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup_files::{Layout, directories, errno_text, number, processes, remove_tree, table, write};
 use crate::cgroup_home::Home;
+use crate::device_rules::DeviceRules;
 use crate::protocol::Stats;
 use crate::spawn::Entry;
-use crate::spec::Resources;
+use crate::spec::{ContainerSpec, Resources};
 use crate::sys;
 
 /// The supervisor's own cgroup; no task's escaped name begins with a dot.
@@ -27,6 +28,7 @@ pub(crate) struct NodeCgroups {
     home: Home,
     /// Below each hierarchy's root: `drover/<node>`, below the home.
     path: PathBuf,
+    devices: DeviceRules,
 }
 
 /// The cgroup of one task.
@@ -74,7 +76,7 @@ impl NodeCgroups {
             _ => Home::default(),
         };
         let path = home.path.join(parent).join(short_node(node_id));
-        NodeCgroups { layout, home, path }
+        NodeCgroups { layout, home, path, devices: DeviceRules::default() }
     }
 
     /// Where these cgroups stand, for the next program of this process.
@@ -120,9 +122,13 @@ impl NodeCgroups {
         }
     }
 
-    /// Whether device rules are enforced by libcontainer here (only on v1: no BPF program is loaded on v2).
-    pub(crate) fn enforces_devices(&self) -> bool {
-        matches!(self.layout, Layout::V1 { .. })
+    /// Puts the rules for devices on a task's new cgroup; on v1 libcontainer does. False where none are enforced.
+    pub(crate) fn rule_devices(&self, task: &TaskCgroup, container: &ContainerSpec) -> Result<bool, String> {
+        match &self.layout {
+            Layout::V1 { all, .. } => Ok(all.iter().any(|root| root.join("devices.list").exists())),
+            Layout::V2 { .. } => self.devices.put(&task.tracked, container),
+            Layout::None { .. } => Ok(false),
+        }
     }
 
     /// Where this node has directories: one per hierarchy that is used or may be.

@@ -5,7 +5,8 @@
 //! <given>/<leaf> is where we were started --> <given>/drover/<node>   somebody gave <given> to our user
 //! anywhere else                           --> /drover/<node>
 //! ```
-//! Only a leaf will do: a cgroup that hands controllers down has no processes of its own, and the agent is one.
+//! Only a leaf will do: a cgroup that hands controllers down has no processes of its own, and the agent is one. A slice is nobody's
+//! but its service manager's, whoever owns the directory: in a session of a user all of them belong to that user.
 
 use std::path::{Path, PathBuf};
 
@@ -64,6 +65,9 @@ impl Home {
 
 /// Whether a cgroup is ours to divide: its manager says so, or it belongs to this user, who is not root.
 fn is_given(dir: &Path) -> bool {
+    if is_managers(dir) {
+        return false;
+    }
     let has = |name: &str| {
         let mut value = [0; TEXT_BYTES_MAX];
         let length = rustix::fs::getxattr(dir, name, &mut value).unwrap_or(0);
@@ -77,6 +81,12 @@ fn is_given(dir: &Path) -> bool {
     let user = rustix::process::geteuid();
     let is_own = std::fs::metadata(dir).is_ok_and(|meta| meta.uid() == user.as_raw());
     !user.is_root() && is_own && is_writable(dir)
+}
+
+/// Slices, and the unit that a user's own service manager was given.
+fn is_managers(dir: &Path) -> bool {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".slice") || name.starts_with("user@") && name.ends_with(".service")
 }
 
 fn is_writable(dir: &Path) -> bool {
@@ -100,6 +110,26 @@ mod tests {
         check("0::/\n", ("", ""));
         check("0::/leaf\n", ("", ""));
         check("9:memory:/system.slice/edge.service/agent\n", ("", ""));
+    }
+
+    #[test]
+    fn what_a_service_manager_divides_was_not_given_to_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |name: &str, expected: bool| {
+            let part = dir.path().join(name);
+            std::fs::create_dir(&part).unwrap();
+            for file in ["cgroup.procs", "cgroup.subtree_control"] {
+                std::fs::write(part.join(file), "").unwrap();
+            }
+            // What systemd says of a part that it has given away; the file system may not be able to hold it.
+            let is_marked = rustix::fs::setxattr(&part, "user.delegate", b"1", rustix::fs::XattrFlags::empty()).is_ok();
+            let is_expected = expected && (is_marked || !rustix::process::geteuid().is_root());
+            assert_eq!(is_given(&part), is_expected, "{name}");
+        };
+        check("app.slice", false);
+        check("user@1000.service", false);
+        check("edge.service", true);
+        check("given", true);
     }
 
     #[test]

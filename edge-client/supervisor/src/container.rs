@@ -200,7 +200,7 @@ fn config(
     let mut mounts = base_mounts(container);
     for bind in &container.binds {
         if !linked.contains(&bind.target)
-            && let Some(mount) = bind_mount(bind)?
+            && let Some(mount) = bind_mount(bind, plan.enforces_devices)?
         {
             mounts.push(mount);
         }
@@ -262,18 +262,20 @@ fn base_mounts(container: &ContainerSpec) -> Vec<Value> {
     mounts
 }
 
-fn bind_mount(bind: &Bind) -> Result<Option<Value>, String> {
+fn bind_mount(bind: &Bind, enforces_devices: bool) -> Result<Option<Value>, String> {
     if let Err(err) = bind.source.metadata() {
         return match bind.optional {
             true => Ok(None),
             false => Err(format!("bind {}: {}", bind.source.display(), errno_text(&err))),
         };
     }
-    let access = access_of(bind.read_only);
-    Ok(Some(json!({
-        "destination": bind.target, "type": "bind", "source": bind.source,
-        "options": ["rbind", if bind.follows_host { "rslave" } else { "rprivate" }, "nosuid", access],
-    })))
+    let mut options = vec!["rbind", if bind.follows_host { "rslave" } else { "rprivate" }, "nosuid"];
+    if !enforces_devices {
+        // No rule keeps the task from the device files that may lie there.
+        options.push("nodev");
+    }
+    options.push(access_of(bind.read_only));
+    Ok(Some(json!({"destination": bind.target, "type": "bind", "source": bind.source, "options": options})))
 }
 
 /// The word for it among a mount's options, for what is mounted below too where the kernel can.

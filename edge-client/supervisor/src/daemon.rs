@@ -21,6 +21,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::cgroup::{NodeCgroups, TaskCgroup};
 use crate::connection::Connection;
+use crate::descendants::Relatives;
 use crate::entry::RunOptions;
 use crate::log_thread::LogThread;
 use crate::protocol::{Reply, ReplyBody, Started, TASKS_MAX};
@@ -113,6 +114,8 @@ struct Daemon {
     tasks: BTreeMap<u64, Task>,
     by_id: BTreeMap<String, u64>,
     by_pid: BTreeMap<i32, u64>,
+    /// Whose child each process is, where tasks have no cgroups.
+    relatives: Relatives,
     /// Tasks in phase Starting and Ending: those with deadlines.
     starting: BTreeSet<u64>,
     ending: BTreeSet<u64>,
@@ -202,6 +205,7 @@ impl Daemon {
             tasks: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_pid: BTreeMap::new(),
+            relatives: Relatives::default(),
             starting: BTreeSet::new(),
             ending: BTreeSet::new(),
             answers: BTreeMap::new(),

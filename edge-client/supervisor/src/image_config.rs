@@ -118,7 +118,7 @@ pub(crate) fn add_devices(config: &mut Value, devices: &[Device], plan: &Contain
         // Nothing but the mode of the file limits what is done with it: said by whoever asks for less.
         if !plan.enforces_devices && !matches!(device.access.as_str(), "rwm" | "rw") {
             let (path, access) = (device.host_path.display(), &device.access);
-            return Err(format!("device {path}: access {access:?} can't be enforced on cgroup v2"));
+            return Err(format!("device {path}: access {access:?} can't be enforced on this host"));
         }
         add_device(config, device)?;
     }

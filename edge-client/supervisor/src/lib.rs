@@ -35,6 +35,7 @@ mod cgroup_home;
 mod connection;
 mod container;
 mod descendants;
+mod device_rules;
 mod log_file;
 mod log_thread;
 mod own_program;

@@ -250,9 +250,13 @@ pub struct TaskExited {
     pub task_id: String,
     /// How it ended.
     pub exit: Exit,
+    /// Its main process and when the kernel had started that: another task may have had this id before. None from supervisors that
+    /// do not say it.
+    #[serde(default)]
+    pub process: Option<(i32, u64)>,
 }
 
-/// What a task uses, from its cgroup. A figure that the kernel does not give is 0.
+/// What a task uses, from its cgroup, or from its processes where it has none. A figure that the kernel does not give is 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// Processor time, in nanoseconds.

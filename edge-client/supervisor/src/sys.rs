@@ -8,6 +8,8 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::device_rules::Instruction;
+
 /// Which side of a fork this is.
 pub(crate) enum Forked {
     /// In the parent, with the child's pid.
@@ -269,6 +271,42 @@ pub(crate) fn make_read_only(tree: &impl AsRawFd) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel check and hold a program that says who may use which device (cgroup v2).
+pub(crate) fn load_device_program(program: &[Instruction]) -> io::Result<OwnedFd> {
+    const LOAD: libc::c_int = 5;
+    const OF_CGROUP_DEVICE: u64 = 15;
+    // union bpf_attr: kind and count of instructions, the instructions, the licence; no log is wanted.
+    let attributes: [u64; 6] = [
+        OF_CGROUP_DEVICE | (program.len() as u64) << 32,
+        program.as_ptr() as u64,
+        c"Apache-2.0".as_ptr() as u64,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel reads the structure, whose size is said, and what it points to; all of it outlives the call. The descriptor is
+    // new and owned by us; it is closed by an exec.
+    unsafe {
+        match libc::syscall(libc::SYS_bpf, LOAD, attributes.as_ptr(), size_of_val(&attributes)) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => i32::try_from(fd).map(|fd| OwnedFd::from_raw_fd(fd)).map_err(io::Error::other),
+        }
+    }
+}
+
+/// Has such a program asked for whoever is in that cgroup or below, besides those that are asked already.
+pub(crate) fn attach_device_program(program: &OwnedFd, cgroup: &impl AsRawFd) -> io::Result<()> {
+    const ATTACH: libc::c_int = 8;
+    const AT_CGROUP_DEVICE: libc::c_int = 6;
+    const BESIDE_OTHERS: libc::c_int = 2;
+    let attributes = [cgroup.as_raw_fd(), program.as_raw_fd(), AT_CGROUP_DEVICE, BESIDE_OTHERS];
+    // SAFETY: the kernel reads the structure, whose size is said and which outlives the call.
+    match unsafe { libc::syscall(libc::SYS_bpf, ATTACH, attributes.as_ptr(), size_of_val(&attributes)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Joins a namespace by its file; `kind` is the flag of its kind.

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cgroup::TaskCgroup;
 use crate::descendants;
-use crate::protocol::{Exit, Started, TaskState, TaskStatus};
+use crate::protocol::{Exit, Started, TaskExited, TaskState, TaskStatus};
 use crate::record::{Record, RecordedLog, VERSION};
 use crate::report::Report;
 use crate::sys::{self, RawExit};
@@ -100,6 +100,12 @@ impl Task {
 
     pub(crate) fn pid(&self) -> Option<i32> {
         self.started.as_ref().map(|started| started.pid)
+    }
+
+    /// What whoever listens is told of its end.
+    pub(crate) fn exited(&self, exit: Exit) -> TaskExited {
+        let process = self.started.as_ref().map(|started| (started.pid, started.start_ticks));
+        TaskExited { task_id: self.id.clone(), exit, process }
     }
 
     pub(crate) fn status(&self) -> TaskStatus {

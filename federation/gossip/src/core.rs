@@ -93,6 +93,11 @@ impl Core {
         self.timers.next()
     }
 
+    /// How many pieces of news are still being told to the others.
+    pub fn news_to_tell(&self) -> usize {
+        self.foca.updates_backlog()
+    }
+
     /// Whether the goodbye was said as often as it is going to be.
     pub fn is_finished(&self) -> bool {
         self.is_finished

@@ -56,6 +56,7 @@ impl Actor {
     pub(crate) async fn run(mut self) {
         loop {
             let timer = self.core.next_timer().map(|at| self.began + at);
+            let mut round = None;
             let out = tokio::select! {
                 wish = self.wishes.recv() => match wish {
                     Some(wish) => self.on_wish(wish),
@@ -85,11 +86,17 @@ impl Actor {
                     Vec::new()
                 }
                 () = sleep_until(timer) => {
+                    round = Some(Instant::now());
                     let now = self.now();
                     self.core.on_timer(now)
                 }
             };
+            let speaks = out.iter().any(|output| matches!(output, Output::Send { .. }));
             self.carry_out(out);
+            if let Some(began) = round.filter(|_| speaks) {
+                drover_metrics::duration("nomad.memberlist.gossip", &[], began.elapsed());
+                drover_metrics::sample("nomad.memberlist.queue.broadcasts", &[], self.core.news_to_tell() as f64);
+            }
             if self.core.is_finished() {
                 // What was sent last is on its way before the port closes.
                 self.endpoint.shutdown(CloseCode::DONE, "this server has left").await;

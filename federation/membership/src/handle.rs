@@ -130,7 +130,7 @@ impl Membership {
         let dialled = pool::dial(&self.endpoint, self.key.as_ref(), address).await;
         let peer = dialled.map_err(|why| Some(with_sources(&why)))?;
         if self.endpoint.identity().as_ref() == Some(&peer.identity) {
-            return Err(Some("this is the server itself".to_owned()));
+            return Err(Some("this is the server itself, or one that runs on a copy of its data".to_owned()));
         }
         let (answer, answered) = oneshot::channel();
         self.wishes.send(Wish::Join { peer, answer }).await.map_err(|_| None)?;

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+#[path = "../../../tests/harness/src/ports.rs"]
+mod ports;
+
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use drover_certs::{Authority, Identity, Lifetimes, Role, Secret};
@@ -13,11 +16,16 @@ use drover_membership::{
 use drover_transport::{Endpoint, EndpointOptions};
 use tokio::time::timeout;
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// For what takes milliseconds on an idle machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// For noticing a death, which takes about five seconds on an idle machine.
-const LATER: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_secs(120);
+
+/// An address that nobody else takes while this process lives, also while no server is there.
+fn loopback() -> SocketAddr {
+    let [port] = std::mem::ManuallyDrop::new(ports::Ports::<1>::take()).numbers();
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
 
 fn authority(region: &str) -> Authority {
     Authority::create(region.parse().unwrap(), SystemTime::now(), &Lifetimes::default()).unwrap()
@@ -74,7 +82,7 @@ async fn start_at(authority: &Authority, name: &str, id: &str, address: SocketAd
 }
 
 async fn start(authority: &Authority, name: &str) -> Server {
-    start_at(authority, name, &format!("id-{name}"), LOOPBACK, None).await
+    start_at(authority, name, &format!("id-{name}"), loopback(), None).await
 }
 
 impl Server {
@@ -124,6 +132,17 @@ async fn three_join_and_hear_what_one_says_of_itself() {
         assert_eq!(server.membership.members().len(), 3);
         assert_eq!(server.membership.directory().regions(), ["west"]);
     }
+    // How they speak is measured; the figures are those of the whole process.
+    let is_measured = |name: &str| {
+        let totals = drover_metrics::process().totals();
+        totals.iter().any(|(of, _, series)| *of == name && series.iter().any(|series| series.total.count > 0))
+    };
+    let measured = async {
+        while !(is_measured("nomad.memberlist.gossip") && is_measured("nomad.memberlist.queue.broadcasts")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, measured).await.unwrap();
 }
 
 #[tokio::test]
@@ -202,7 +221,7 @@ async fn strangers_are_refused_and_never_listed() {
     // And a member does not take it in by asking for it.
     servers[0].membership.join(&[stranger.address]).await.unwrap_err();
     // One of the federation under a name that is taken.
-    let double = start_at(&west, "s2", "another-id", LOOPBACK, None).await;
+    let double = start_at(&west, "s2", "another-id", loopback(), None).await;
     let error = double.membership.join(&[servers[0].address]).await.unwrap_err();
     let expected = format!("another server of this name and region is a member, at {}", servers[1].address);
     assert!(error.to_string().contains(&expected), "{error}");
@@ -218,10 +237,10 @@ async fn a_key_where_set_is_demanded() {
     let west = authority("west");
     let key = || Some(gossip_key("MDEyMzQ1Njc4OWFiY2RlZg==").unwrap());
     let other = Some(gossip_key("ZmVkY2JhOTg3NjU0MzIxMA==").unwrap());
-    let first = start_at(&west, "s1", "id-s1", LOOPBACK, key()).await;
-    let second = start_at(&west, "s2", "id-s2", LOOPBACK, key()).await;
+    let first = start_at(&west, "s1", "id-s1", loopback(), key()).await;
+    let second = start_at(&west, "s2", "id-s2", loopback(), key()).await;
     let keyless = start(&west, "s3").await;
-    let wrong = start_at(&west, "s4", "id-s4", LOOPBACK, other).await;
+    let wrong = start_at(&west, "s4", "id-s4", loopback(), other).await;
     second.membership.join(&[first.address]).await.unwrap();
     for (from, to) in [(&keyless, &first), (&wrong, &first), (&first, &keyless), (&first, &wrong)] {
         let error = from.membership.join(&[to.address]).await.unwrap_err();

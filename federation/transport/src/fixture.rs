@@ -13,7 +13,7 @@ use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::peer::{Accepted, Candidate, Peer};
 use crate::protocol::Protocol;
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 

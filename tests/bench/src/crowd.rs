@@ -347,16 +347,16 @@ fn report(alloc: &Alloc, placed: Timestamp) -> AllocUpdate {
         Timestamp(at)
     };
     let event = |kind: &str, time: Timestamp, text: &str| TaskEvent {
-        kind: kind.to_owned(),
+        kind: kind.into(),
         time,
-        display_message: text.to_owned(),
+        display_message: text.into(),
         ..TaskEvent::default()
     };
     let received = event("Received", next(30_000_000), "Task received by client");
     let built = "Building Task Directory";
     let setup = TaskEvent {
-        message: built.to_owned(),
-        details: BTreeMap::from([("message".to_owned(), built.to_owned())]),
+        message: built.into(),
+        details: [("message".into(), built.into())].into(),
         ..event("Task Setup", next(3_000_000), built)
     };
     let started = event("Started", next(20_000_000), "Task started by client");

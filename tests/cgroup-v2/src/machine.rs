@@ -9,6 +9,13 @@ use std::time::{Duration, Instant};
 use crate::guest::{END, Guest};
 use crate::parts::Parts;
 
+/// What the kernel is told.
+/// A machine without devices has no other source of random numbers than its processor.
+/// Of the kernel only a panic is heard, and that ends the machine at once: `-no-reboot` makes a stop of the reboot.
+/// It has nothing to hide from itself, and waits for no processor to pass a point of rest by itself: every move between cgroups, and
+/// every end of a mount, would take many times as long.
+const KERNEL_WORDS: &str =
+    "console=ttyS0 loglevel=1 panic=-1 random.trust_cpu=on mitigations=off rcupdate.rcu_expedited=1";
 /// More of a console is not read, in bytes.
 const CONSOLE_MAX: u64 = 4 << 20;
 /// What a machine has, in MiB: its files lie in it too.
@@ -54,9 +61,7 @@ pub fn run(parts: &Parts, initramfs: &Path, end: &str, deadline: Duration) -> io
             .arg(&parts.kernel)
             .arg("-initrd")
             .arg(initramfs)
-            // A machine without devices has no other source of random numbers than its processor.
-            // Of the kernel only a panic is heard, and that ends the machine at once: `-no-reboot` makes a stop of the reboot.
-            .args(["-append", "console=ttyS0 loglevel=1 panic=-1 random.trust_cpu=on"])
+            .args(["-append", KERNEL_WORDS])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?,

@@ -14,8 +14,8 @@ use drover_cgroup_v2::parts::{Parts, stripped};
 use drover_harness::binaries::binary;
 use drover_harness::dice::size;
 
-/// The longest a run may take: several times what it takes on two busy cores.
-const DEADLINE: Duration = Duration::from_secs(600);
+/// The longest a run may take: many times what it takes on two cores.
+const DEADLINE: Duration = Duration::from_secs(840);
 
 /// One server. They are slow here, so their times are longer.
 const SERVER: &str = r#"
@@ -62,7 +62,7 @@ fail() {
 soon() {
     what=$1; shift; begun=$(cut -d. -f1 /proc/uptime)
     until "$@"; do
-        [ $(($(cut -d. -f1 /proc/uptime) - begun)) -lt 100 ] || fail "waited too long until $what"
+        [ $(($(cut -d. -f1 /proc/uptime) - begun)) -lt 400 ] || fail "waited too long until $what"
         sleep 0.2
     done
 }
@@ -107,9 +107,10 @@ task() { for pid in $(cat /sys/fs/cgroup/drover/*/*.steady/cgroup.procs); do ech
 lines() { cat /var/lib/edge/alloc/*/alloc/logs/steady.stdout.0; }
 goes_on() { [ $(lines | wc -l) -gt $1 ]; }
 whole() {
-    soon "there are more writes after $1" are_more $(($(count) + 6))
+    soon "there are more writes after $1" are_more $(($(count) + more))
     soon "the node is ready after $1" is_ready
-    runs steady || fail "the alloc after $1: $(running steady)"
+    # A second alloc in the place of the first would never be taken for it.
+    soon "its alloc runs after $1" runs steady
     [ "$(task)" = "$task" ] || fail "the task was $task, is $(task) after $1"
     soon "the task goes on after $1" goes_on $(lines | wc -l)
     says "all goes on after $1, $(count) writes"
@@ -152,6 +153,7 @@ soon "there are writes" are_more 4
 
 minute=60; day=86400
 # One server alone has little time: what follows shows the same.
+more=3; [ $last = 1 ] || more=6
 each() { [ $last = 1 ] || whole "$1"; }
 jump $((10 * minute));            whole "ten minutes ahead"
 jump $((-20 * minute));           each "ten minutes back"

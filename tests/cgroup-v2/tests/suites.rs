@@ -1,28 +1,31 @@
 //! The suites of the supervisor and of the drivers on pure cgroup v2: as root, and as a user to whom a part of the tree was handed
-//! over.
+//! over. In the long form whole lives of allocs too, as the runner's tests have them.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use drover_cgroup_v2::parts::{Parts, stripped};
 use drover_cgroup_v2::{guest, machine};
 
-/// The longest a run may take: several times what it takes on two busy cores.
-const DEADLINE: Duration = Duration::from_secs(400);
+/// The longest a run may take: many times what it takes on two cores.
+const DEADLINE: Duration = Duration::from_secs(840);
+/// When what was said so far is shown, because the machine ends before the suites do.
+const LAST_WORDS: Duration = Duration::from_secs(780);
 /// The suites as cargo built them for this test.
 const SUPERVISOR: &str = env!("CARGO_BIN_EXE_supervisor-suite");
 const DRIVERS: &str = env!("CARGO_BIN_EXE_drivers-suite");
 
 /// What is tried of the driver `container`: an emulated processor takes its time for an image. All of it with [`LONG`].
-const CONTAINER: [&str; 6] = [
+const CONTAINER: [&str; 7] = [
     "container::it_is",
     "container::a_task_starts_and",
     "container::want_of_memory",
     "container::a_command_runs",
     "container::a_task_outlives_agent_and",
     "container::the_host_is",
+    "container::a_task_uses",
 ];
 /// What a user with cgroups of its own tries of the supervisor's suite, all of it in the long form.
 const OF_USER: [&str; 9] = [
@@ -46,6 +49,9 @@ const ONLY: &str = "DROVER_CASES";
 const LIMITS_OF_ROOT: [&str; 2] = ["a_contained_task_is_limited", "a_task_has_cores_of_its_own"];
 const LIMITS: [&str; 3] =
     ["memory_limit_is_enforced_and_told", "stats_come_from_the_cgroup", "limits_that_can_not_be_had_are_named"];
+
+/// What lines begin with that tell how long the parts took.
+const TIME: &str = "time: ";
 
 /// Heard also when the test passes: the harness keeps what is printed, not what is written.
 fn say(text: &str) {
@@ -106,18 +112,36 @@ fn the_suites_pass() {
     let only = std::env::var(ONLY).ok();
     let drivers = only.clone().unwrap_or_else(|| drivers.join(" "));
     let words = only.clone().unwrap_or_default();
+    let mut lives = "";
+    if is_long && only.is_none() {
+        guest.file("bin/alloc-life", 0o755, stripped(&built_test("drover-runner", "alloc_life").unwrap()).unwrap());
+        // Tasks are shown one of their own in its place.
+        guest.file("etc/resolv.conf", 0o644, "");
+        lives = "begins lives; /bin/alloc-life 2>&1 || echo 1 >/run/code; begins 'nothing more'\n";
+    }
     // Without cgroups a plain user is the same in a machine as outside of it, so that run is left out.
+    // The suites run at once: most of their time they wait. What they say is shown one after the other.
     let script = format!(
-        "at() {{ echo \"guest: $1\"; echo \"at $(cut -d' ' -f1 /proc/uptime) s\"; }}\n\
+        "begins() {{ echo \"guest: $1\"; }}\n\
+         ended() {{ echo \"$1 ended at $(cut -d. -f1 /proc/uptime) s\" >>/run/times; }}\n\
+         shows() {{ begins \"supervisor$1\"; cat /run/supervisor; begins \"drivers$1\"; cat /run/drivers; begins 'nothing more'; }}\n\
+         both() {{\n\
+             (/bin/supervisor-suite $1 >/run/supervisor 2>&1 || echo 1 >/run/code; ended \"supervisor$3\") &\n\
+             first=$!\n\
+             /bin/drivers-suite $2 >/run/drivers 2>&1 || echo 1 >/run/code\n\
+             ended \"drivers$3\"; wait $first; shows \"$3\"\n\
+         }}\n\
+         ended start\n\
          echo 0 >/proc/sys/kernel/dmesg_restrict # One case reads a device that this closes.\n\
+         (sleep {}; shows ' so far') &\n\
          export DROVER_SUITE_IMAGE=/image.tar DROVER_SUITE_RUNS=none\n\
-         at supervisor; /bin/supervisor-suite {words} || code=1\n\
-         at drivers; /bin/drivers-suite {drivers} || code=1\n\
+         both '{words}' '{drivers}' ''\n\
          export DROVER_SUITE_RUNS=only\n\
-         at 'supervisor for a user'; /bin/supervisor-suite {} || code=1\n\
-         at 'drivers for a user'; /bin/drivers-suite raw_exec:: || code=1\n\
-         at 'nothing more'; exit ${{code:-0}}\n",
-        if only.is_some() || is_long { words.clone() } else { OF_USER.join(" ") }
+         both '{}' raw_exec:: ' for a user'\n\
+         {lives}\
+         sed 's/^/{TIME}/' /run/times; exit $(cat /run/code 2>/dev/null || echo 0)\n",
+        LAST_WORDS.as_secs(),
+        if only.is_some() || is_long { words.clone() } else { OF_USER.join(" ") },
     );
     let run = machine::boot(&parts, &guest, &script, DEADLINE).unwrap();
 
@@ -152,6 +176,12 @@ fn the_suites_pass() {
     for kill in kills {
         assert!(kill.contains("Memory cgroup out of memory"), "{kill}");
     }
+    let times: Vec<&str> = run.console.iter().filter_map(|line| line.strip_prefix(TIME)).collect();
+    say(&times.join(", "));
+    if !lives.is_empty() {
+        let lines = Suite::of(&run.console, "lives").root;
+        assert!(lines.contains(&"test an_exec_task_sees_its_own_root ... ok"), "{console}");
+    }
     say(&format!(
         "passed as root and as a user with cgroups of its own: {:?} cases of the supervisor's suite, {:?} of the drivers', in a machine with {}, {:.0} s with its start",
         supervisor.passed(),
@@ -159,6 +189,18 @@ fn the_suites_pass() {
         parts.kernel.file_name().unwrap_or_default().display(),
         run.took.as_secs_f64()
     ));
+}
+
+/// A test of another crate, built now: only the long form has use for it.
+fn built_test(package: &str, test: &str) -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").ok_or("cargo does not say where it is")?;
+    let words = ["test", "--package", package, "--test", test, "--no-run", "--message-format", "json"];
+    let built = Command::new(cargo).args(words).output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&built.stdout);
+    let messages = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut named = messages.filter(|message| message["target"]["name"] == test);
+    let program = named.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    program.ok_or_else(|| format!("{test} was not built: {}", String::from_utf8_lossy(&built.stderr)))
 }
 
 /// An image in a file, which the suite makes with tools that the guest has not.

@@ -1,9 +1,10 @@
 //! The `drover` command line, as people use it.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use drover_harness::binaries::binary;
+use drover_harness::output::output;
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
@@ -19,14 +20,14 @@ pub struct Said {
 /// Runs `drover` against the agent at `address`, in `dir`.
 ///
 /// # Panics
-/// It can't be run.
+/// It can't be run, or does not end.
 pub fn drover(address: &str, dir: &Path, args: &[&str]) -> Said {
     let mut command = Command::new(binary("drover"));
-    command.args(args).current_dir(dir).env("DROVER_ADDR", address).stdin(Stdio::null());
+    command.args(args).current_dir(dir).env("DROVER_ADDR", address);
     for name in ["NOMAD_ADDR", "DROVER_NAMESPACE", "NOMAD_NAMESPACE", "DROVER_REGION", "NOMAD_REGION"] {
         command.env_remove(name);
     }
-    said(command.output().expect("drover runs"))
+    said(output(&mut command))
 }
 
 /// The same, where it must succeed.

@@ -21,8 +21,8 @@ use crate::writers::small_job;
 const REST: Duration = Duration::from_millis(50);
 /// Between two stale reads of one server: they are cheap, and shall leave the machine to those that are not.
 const STALE_PACE: Duration = Duration::from_millis(50);
-/// The longest time until a history is full.
-const HISTORY_MAX: Duration = Duration::from_secs(900);
+/// The longest time until a history is full, on the slowest machine.
+const HISTORY_MAX: Duration = Duration::from_secs(800);
 /// Values begin with the client's number times this.
 const VALUES_PER_CLIENT: u64 = 1 << 32;
 
@@ -121,7 +121,7 @@ impl History {
     /// is done.
     pub fn wait_for_more(&self, more: usize, limit: Duration) {
         let (before, end) = (self.done(), Instant::now() + limit);
-        wait_for("operations", WHOLE_MAX, || {
+        wait_for("operations", limit * 2, || {
             let is_enough = self.done() >= before + more || self.is_full() || Instant::now() > end;
             if is_enough { Ok(()) } else { Err("fewer") }
         });

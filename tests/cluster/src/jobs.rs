@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use drover_harness::{Agent, wait_for};
+use drover_harness::{Agent, Told, wait_for};
 use serde_json::Value;
 
 /// The longest wait for something to happen to a job.
-pub const SETTLE_MAX: Duration = Duration::from_secs(40);
+pub const SETTLE_MAX: Duration = Duration::from_secs(120);
 
 /// A job file with one group and one task; `body` goes into the task.
 pub fn job_text(id: &str, kind: &str, count: usize, driver: &str, body: &str) -> String {
@@ -52,11 +52,12 @@ pub fn wait_for_status(agent: &Agent, id: &str, status: &str, count: usize) -> V
         if fit.len() == count {
             return Ok(fit);
         }
-        let seen: Vec<String> = all
-            .iter()
-            .map(|alloc| format!("{} {} {}", alloc["DesiredStatus"], alloc["ClientStatus"], alloc["TaskStates"]))
-            .collect();
-        Err(format!("{}\n{}", seen.join("\n"), agent.log()))
+        Err(Told(move || {
+            let seen = all.iter();
+            let seen = seen
+                .map(|alloc| format!("{} {} {}", alloc["DesiredStatus"], alloc["ClientStatus"], alloc["TaskStates"]));
+            format!("{}\n{}", seen.collect::<Vec<_>>().join("\n"), agent.log())
+        }))
     })
 }
 

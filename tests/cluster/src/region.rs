@@ -11,12 +11,12 @@ use drover_harness::binaries::binary;
 use drover_harness::dice::Dice;
 use drover_harness::weather::Weather;
 use drover_harness::wires::Door;
-use drover_harness::{Agent, AgentConfig, Relay, Wires, processes, wait_for};
+use drover_harness::{Agent, AgentConfig, Relay, Told, Wires, processes, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
 /// The longest wait for a region to be whole again.
-pub const WHOLE_MAX: Duration = Duration::from_secs(60);
+pub const WHOLE_MAX: Duration = Duration::from_secs(180);
 /// The longest wait for one answer: a server that is stopped gives none.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -210,7 +210,7 @@ impl Region {
     /// # Panics
     /// There is none in time.
     pub fn wait_for_leader(&self) -> usize {
-        wait_for("a leader", WHOLE_MAX, || self.leader().ok_or_else(|| self.logs()))
+        wait_for("a leader", WHOLE_MAX, || self.leader().ok_or(Told(move || self.logs())))
     }
 
     /// Waits until every server votes and answers a read that nobody can answer alone.
@@ -220,11 +220,15 @@ impl Region {
     pub fn wait_until_whole(&self) {
         for number in 0..self.count() {
             self.wait_for_answer(number);
-            wait_for("all votes", WHOLE_MAX, || {
-                let peers = self.get(number, "/v1/operator/raft/configuration")?;
+            let voters = |peers: Value| {
                 let peers = peers["Servers"].as_array().cloned().unwrap_or_default();
-                let voters = peers.iter().filter(|peer| peer["Voter"] == true).count();
-                if voters == self.count() { Ok(()) } else { Err(format!("{voters}\n{}", self.logs())) }
+                peers.iter().filter(|peer| peer["Voter"] == true).count()
+            };
+            wait_for("all votes", WHOLE_MAX, || {
+                match self.get(number, "/v1/operator/raft/configuration").map(voters) {
+                    Ok(voters) if voters == self.count() => Ok(()),
+                    other => Err(Told(move || format!("{other:?}\n{}", self.logs()))),
+                }
             });
         }
     }
@@ -235,7 +239,8 @@ impl Region {
     /// It does not in time.
     pub fn wait_for_answer(&self, number: usize) {
         wait_for(&format!("an answer of server {number}"), WHOLE_MAX, || {
-            self.get(number, "/v1/jobs?prefix=nothing-has-this").map_err(|e| format!("{e}\n{}", self.logs()))
+            let answer = self.get(number, "/v1/jobs?prefix=nothing-has-this");
+            answer.map_err(|error| Told(move || format!("{error}\n{}", self.logs())))
         });
     }
 

@@ -6,12 +6,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use drover_harness::binaries::binary;
+use drover_harness::output::output;
 use drover_harness::{processes, wait_for};
 use rustix::process::Signal;
 
 use crate::cli::{Said, said};
 
-const READY_MAX: Duration = Duration::from_secs(30);
+const READY_MAX: Duration = Duration::from_secs(120);
+/// The longest wait for supervisors that were asked to end.
+const LEFT_MAX: Duration = Duration::from_secs(20);
 
 /// Where the binaries are inside: `/tmp` is another one there, and the build may be below it.
 const BINARIES: &str = "/run/binaries";
@@ -80,9 +83,9 @@ impl Room {
     /// Runs `drover` inside.
     ///
     /// # Panics
-    /// It can't be run.
+    /// It can't be run, or does not end.
     pub fn drover(&self, args: &[&str]) -> Said {
-        said(self.command("drover", args).output().expect("drover runs"))
+        said(output(&mut self.command("drover", args)))
     }
 
     /// The same, where it must succeed.
@@ -143,7 +146,7 @@ impl Drop for Room {
     fn drop(&mut self) {
         // Supervisors end their tasks and remove their cgroups when they are asked to.
         for signal in [Signal::TERM, Signal::KILL] {
-            let end = std::time::Instant::now() + Duration::from_secs(5);
+            let end = std::time::Instant::now() + LEFT_MAX;
             let mut left = self.processes();
             for pid in &left {
                 processes::signal(*pid, signal);
@@ -164,7 +167,10 @@ impl Drop for Room {
 /// # Panics
 /// It does not end in time.
 pub fn end(agent: &mut Child, signal: Signal) -> Option<i32> {
-    processes::signal(agent.id(), signal);
+    // The number of one that has ended may be somebody else's by now.
+    if matches!(agent.try_wait(), Ok(None)) {
+        processes::signal(agent.id(), signal);
+    }
     ended(agent, "asked to")
 }
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use drover_api_client::{Client, QueryOptions};
-use drover_harness::wait_for;
+use drover_harness::{Told, wait_for};
 use serde_json::{Value, json};
 
 use crate::region::{Place, Region, WHOLE_MAX};
@@ -43,21 +43,27 @@ struct Shared {
     last_problem: Mutex<String>,
 }
 
-/// Writers, one for each server; they end with [`Writers::stop`] or when this is dropped.
+/// Writers, as many for each server; they end with [`Writers::stop`] or when this is dropped.
 pub struct Writers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Writers {
-    /// Starts them.
+    /// Starts one for each server.
     pub fn start(region: &Region) -> Self {
+        Self::start_more(region, 1)
+    }
+
+    /// Starts that many for each server: where a write is long on its way, others are under way beside it.
+    pub fn start_more(region: &Region, each: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let writer = |(number, place): (usize, &Place)| {
             let (shared, place) = (shared.clone(), place.clone());
             std::thread::spawn(move || write(number, &place, &shared))
         };
-        Self { threads: region.places().iter().enumerate().map(writer).collect(), shared }
+        let places = region.places().iter().flat_map(|place| std::iter::repeat_n(place, each));
+        Self { threads: places.enumerate().map(writer).collect(), shared }
     }
 
     /// How many writes are acknowledged.
@@ -75,8 +81,10 @@ impl Writers {
             if self.count() >= before + more {
                 return Ok(());
             }
-            let problem = self.shared.last_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            Err(format!("{} more; {problem}\n{}", self.count() - before, region.logs()))
+            Err(Told(move || {
+                let problem = self.shared.last_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                format!("{} more; {problem}\n{}", self.count() - before, region.logs())
+            }))
         });
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use drover_cluster::cli::drover_ok;
+use drover_cluster::cli::{drover, drover_ok};
 use drover_cluster::jobs::{SETTLE_MAX, allocs, job_text, shell, text, wait_for_status, write};
 use drover_cluster::supervisors::supervisor_of;
 use drover_harness::binaries::binary;
@@ -75,7 +75,13 @@ fn tasks_outlive_a_killed_agent() {
 
 /// Waits for ten more lines.
 fn wait_for_lines(agent: &Agent, alloc: &str) {
-    let read = || drover_ok(&agent.address(), agent.dir(), &["alloc", "logs", alloc]).lines().count();
+    let read = || {
+        // An agent that has just come back may not be connected with its server yet.
+        wait_for("the log", SETTLE_MAX, || {
+            let said = drover(&agent.address(), agent.dir(), &["alloc", "logs", alloc]);
+            if said.code == 0 { Ok(said.stdout.lines().count()) } else { Err(format!("{said:#?}")) }
+        })
+    };
     let before = read();
     wait_for("more lines", SETTLE_MAX, || if read() > before + 10 { Ok(()) } else { Err(format!("{before}")) });
 }

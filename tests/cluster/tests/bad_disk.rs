@@ -11,7 +11,7 @@ use drover_harness::recorded_disk::Mood;
 use drover_harness::{Agent, AgentConfig, RecordedDisk, wait_for};
 
 const WRITES: usize = 60;
-const END_MAX: Duration = Duration::from_secs(30);
+const END_MAX: Duration = Duration::from_secs(120);
 
 /// A server on a disk of the test's own; none where that can't be.
 fn start(name: &str) -> Option<(Agent, RecordedDisk)> {

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use drover_cluster::cli::{Said, said};
 use drover_cluster::jobs::{job_text, shell, write};
+use drover_cluster::room;
 use drover_harness::binaries::binary;
+use drover_harness::output::output;
 use drover_harness::{processes, wait_for};
 use rustix::process::Signal;
 
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(120);
 
 /// Network and mounts of its own, there as long as this.
 struct Host(Child);
@@ -40,11 +42,11 @@ impl Host {
     }
 
     fn drover(&self, dir: &Path, args: &[&str]) -> Said {
-        said(self.command(dir, &binary("drover")).args(args).output().unwrap())
+        said(output(self.command(dir, &binary("drover")).args(args)))
     }
 
     fn links(&self, dir: &Path) -> String {
-        said(self.command(dir, Path::new("ip")).args(["-br", "link"]).output().unwrap()).stdout
+        said(output(self.command(dir, Path::new("ip")).args(["-br", "link"]))).stdout
     }
 }
 
@@ -53,8 +55,7 @@ struct Running(Child);
 
 impl Running {
     fn end(&mut self, signal: Signal) {
-        processes::signal(self.0.id(), signal);
-        let _ = self.0.wait();
+        room::end(&mut self.0, signal);
     }
 }
 
@@ -111,7 +112,7 @@ fn a_bridged_job_is_reached_and_leaves_nothing_after_a_kill() {
     let run = host.drover(dir, &["job", "run", "-detach", "web.nomad.hcl"]);
     assert_eq!(run.code, 0, "{run:#?}\n{}", log());
     wait_for("an answer at the published port", WAIT, || {
-        let said = said(host.command(dir, Path::new("busybox")).args(["nc", "127.0.0.1", "8080"]).output().unwrap());
+        let said = said(output(host.command(dir, Path::new("busybox")).args(["nc", "127.0.0.1", "8080"])));
         if said.stdout == "172.26.64.2:80\n" { Ok(()) } else { Err(format!("{said:#?}\n{}", log())) }
     });
     let allocs = host.drover(dir, &["job", "allocs", "-t", "{{range .}}{{.ID}}{{end}}", "web"]).stdout;

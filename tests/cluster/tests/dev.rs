@@ -8,26 +8,35 @@ use std::time::Duration;
 use drover_cluster::cli::said;
 use drover_cluster::jobs::{job_text, shell, write};
 use drover_harness::binaries::binary;
+use drover_harness::output::output;
 use drover_harness::{processes, wait_for};
 use rustix::process::Signal;
 
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 
 fn in_namespace(agent: u32, dir: &Path, args: &[&str]) -> Output {
-    Command::new("nsenter")
+    let mut command = Command::new("nsenter");
+    command
         .args(["-t", &agent.to_string(), "-n", "-m"])
         .arg(format!("--wd={}", dir.display()))
         .arg(binary("drover"))
         .args(args)
         .env_remove("DROVER_ADDR")
-        .env_remove("NOMAD_ADDR")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+        .env_remove("NOMAD_ADDR");
+    output(&mut command)
+}
+
+/// An agent, which has ended when this is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        processes::end(&mut self.0);
+    }
 }
 
 /// The agent itself: `unshare` execs the shell, which execs the agent, so the id stays.
-fn spawn(dir: &Path, user: Option<u32>) -> Child {
+fn spawn(dir: &Path, user: Option<u32>) -> Running {
     let log = std::fs::File::create(dir.join("agent.log")).unwrap();
     let become_user = user.map(|user| {
         std::os::unix::fs::chown(dir, Some(user), Some(user)).unwrap();
@@ -39,7 +48,7 @@ fn spawn(dir: &Path, user: Option<u32>) -> Child {
          ip link set lo up && exec {} /run/drover-built/drover agent -dev",
         become_user.unwrap_or_default()
     );
-    Command::new("unshare")
+    let agent = Command::new("unshare")
         .args(["--net", "--mount", "sh", "-c", &script])
         .arg(binary("drover").parent().unwrap())
         .env("TMPDIR", dir)
@@ -49,8 +58,8 @@ fn spawn(dir: &Path, user: Option<u32>) -> Child {
         .stdin(Stdio::null())
         .stderr(log.try_clone().unwrap())
         .stdout(log)
-        .spawn()
-        .unwrap()
+        .spawn();
+    Running(agent.unwrap())
 }
 
 #[test]
@@ -69,7 +78,8 @@ fn runs_jobs_and_leaves_nothing_behind(user: Option<u32>, jobs: &[&str]) {
         return;
     }
     let dir = tempfile::Builder::new().prefix("drover-dev-").tempdir().unwrap();
-    let mut agent = spawn(dir.path(), user);
+    let mut running = spawn(dir.path(), user);
+    let agent = &mut running.0;
     let log = || std::fs::read_to_string(dir.path().join("agent.log")).unwrap_or_default();
     wait_for("a ready node", WAIT, || {
         let said = said(in_namespace(agent.id(), dir.path(), &["node", "status"]));

@@ -9,12 +9,12 @@ use drover_cluster::cli::drover_ok;
 use drover_cluster::image_server::ImageServer;
 use drover_cluster::jobs::{allocs, job_text, shell, text, wait_for_status, write};
 use drover_harness::binaries::binary;
-use drover_harness::{Agent, AgentConfig, wait_for};
+use drover_harness::{Agent, AgentConfig, Told, wait_for};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 
 /// The longest wait for a task that is tried twice, beside others.
-const WAIT: Duration = Duration::from_secs(120);
+const WAIT: Duration = Duration::from_secs(240);
 
 /// One wish that can't be fulfilled.
 struct Case {
@@ -106,7 +106,7 @@ fn failure(alloc: &Value) -> String {
 fn check(agent: &Agent, case: &Case) {
     let alloc = wait_for(&format!("the end of {}", case.id), WAIT, || {
         let found = allocs(agent, case.id).into_iter().find(|alloc| alloc["ClientStatus"] == "failed");
-        found.ok_or_else(|| format!("{:#?}\n{}", allocs(agent, case.id), agent.log()))
+        found.ok_or(Told(|| format!("{:#?}\n{}", allocs(agent, case.id), agent.log())))
     });
     let said = failure(&alloc);
     assert!(said.contains(&case.says), "{}: {said}", case.id);

@@ -1,7 +1,7 @@
 //! An edge whose machine gets another address goes on with the connection it has, and with what runs on it.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,19 +10,18 @@ use drover_cluster::cli::{Said, said};
 use drover_cluster::jobs::{job_text, shell, write};
 use drover_harness::binaries::binary;
 use drover_harness::network::TwoNetworks;
+use drover_harness::output::{Lines, finish, output};
 use drover_harness::{processes, wait_for};
 use rustix::process::Signal;
 
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(120);
 
 /// An agent in a namespace, with its directory.
 struct Running<'a>(Child, &'a Path);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        processes::signal(self.0.id(), Signal::TERM);
-        // It was asked to end; whatever its status is, it is gone then.
-        let _ = self.0.wait();
+        processes::end(&mut self.0);
         for pid in processes::naming(self.1) {
             processes::signal(pid, Signal::TERM);
         }
@@ -40,7 +39,7 @@ fn start<'a>(networks: &TwoNetworks, place: usize, program: &str, dir: &'a Path,
 }
 
 fn ip(args: &[&str]) {
-    let output = Command::new("ip").args(args).output().unwrap();
+    let output = output(Command::new("ip").args(args));
     assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -52,7 +51,7 @@ fn a_command_inside_a_task_goes_on_when_its_machine_moves() {
     let log = |dir: &Path| std::fs::read_to_string(dir.join("agent.log")).unwrap_or_default();
     let cli = |args: &[&str]| -> Said {
         let mut command = networks.command(0, &binary("drover"));
-        said(command.args(args).env_remove("DROVER_ADDR").env_remove("NOMAD_ADDR").output().unwrap())
+        said(output(command.args(args).env_remove("DROVER_ADDR").env_remove("NOMAD_ADDR")))
     };
     let address = &networks.addresses[0];
     let config = format!(
@@ -98,10 +97,10 @@ fn a_command_inside_a_task_goes_on_when_its_machine_moves() {
         .spawn()
         .unwrap();
     let mut stdin = session.stdin.take().unwrap();
-    let mut lines = BufReader::new(session.stdout.take().unwrap()).lines();
+    let lines = Lines::of(session.stdout.take().unwrap());
     let mut ask = |word: &str| {
         writeln!(stdin, "{word}").unwrap();
-        lines.next().unwrap().unwrap()
+        lines.next_line().expect("the command goes on")
     };
     let before = ask("before");
     let pid = before.strip_suffix(" before").unwrap().to_owned();
@@ -114,7 +113,7 @@ fn a_command_inside_a_task_goes_on_when_its_machine_moves() {
         assert_eq!(ask("moved"), format!("{pid} moved"), "the same command, from address {new}");
     }
     drop(stdin);
-    assert!(session.wait().unwrap().success());
+    assert!(finish(session).status.success());
     let registered = log(&edge_dir).matches("registered").count();
     assert!(registered <= 1, "it connected anew: {}", log(&edge_dir));
     cli(&["job", "stop", "-purge", "-detach", "wait"]);

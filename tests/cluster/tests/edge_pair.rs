@@ -9,11 +9,12 @@ use std::time::Duration;
 use drover_cluster::cli::Said;
 use drover_cluster::jobs::{job_text, shell};
 use drover_cluster::room::Room;
+use drover_harness::output::output;
 use drover_harness::{processes, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(120);
 
 /// One agent, server and client in one.
 struct Agent<'a> {
@@ -55,7 +56,7 @@ impl<'a> Agent<'a> {
     fn cli(&self, args: &[&str]) -> Said {
         let mut command = self.room.command("drover", args);
         command.env("DROVER_ADDR", format!("http://127.0.0.1:{}", self.port));
-        drover_cluster::cli::said(command.output().unwrap())
+        drover_cluster::cli::said(output(&mut command))
     }
 
     fn run(&self, text: &str) {
@@ -125,8 +126,7 @@ impl Drop for Agent<'_> {
             self.cli(&["job", "stop", "-purge", "-detach", job]);
         }
         // What is left ends with the room.
-        processes::signal(self.child.id(), Signal::TERM);
-        let _ = self.child.wait();
+        processes::end(&mut self.child);
     }
 }
 
@@ -140,8 +140,8 @@ fn web(id: &str, says: &str, port: u16) -> String {
 }
 
 fn answer(room: &Room, port: u16) -> String {
-    let output = room.command("/bin/busybox", &["nc", "127.0.0.1", &port.to_string()]).output();
-    String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    let output = output(&mut room.command("/bin/busybox", &["nc", "127.0.0.1", &port.to_string()]));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn wait_for_answer(room: &Room, port: u16, says: &str) {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use drover_cluster::cli::{drover, drover_ok};
 use drover_cluster::jobs::{SETTLE_MAX, allocs, job_text, shell, text, wait_for_status, write};
 use drover_harness::binaries::binary;
+use drover_harness::output::finish;
 use drover_harness::processes::is_running;
 use drover_harness::{Agent, AgentConfig, wait_for};
 
@@ -60,7 +61,7 @@ fn a_command_runs_inside_a_task() {
     let mut stdin = cat.stdin.take().unwrap();
     let sent = input.clone();
     let writer = std::thread::spawn(move || stdin.write_all(sent.as_bytes()).unwrap());
-    let output = cat.wait_with_output().unwrap();
+    let output = finish(cat);
     writer.join().unwrap();
     assert!(output.status.success());
     assert!(output.stdout == input.as_bytes(), "{} of {} bytes", output.stdout.len(), input.len());

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 /// Writes of the first life; the second adds some that are in the log alone.
 const WRITES: usize = 700;
 /// The longest time in which an agent starts or refuses.
-const START_MAX: Duration = Duration::from_secs(20);
+const START_MAX: Duration = Duration::from_secs(120);
 
 /// Files below a directory, with their paths below it.
 fn files(dir: &Path) -> Vec<PathBuf> {

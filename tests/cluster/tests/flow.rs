@@ -99,8 +99,15 @@ fn a_batch_job_ends_and_keeps_its_log_and_exit_code() {
     drover_ok(&address, dir, &["job", "run", "sum.nomad.hcl"]);
     let done = wait_for_status(&agent, "sum", "complete", 1).remove(0);
     let id = text(&done, "ID");
-    assert_eq!(drover_ok(&address, dir, &["alloc", "logs", id, "work"]), "out\n");
-    assert_eq!(drover_ok(&address, dir, &["alloc", "logs", "-stderr", id, "work"]), "err\n");
+    for (words, expected) in [(["alloc", "logs", "-stdout"], "out\n"), (["alloc", "logs", "-stderr"], "err\n")] {
+        // A busy disk has it a moment after the task's end.
+        wait_for("the log", drover_cluster::jobs::SETTLE_MAX, || {
+            match drover_ok(&address, dir, &[&words[..], &[id, "work"]].concat()) {
+                said if said == expected => Ok(()),
+                other => Err(other),
+            }
+        });
+    }
     let shown = drover_ok(&address, dir, &["alloc", "status", id]);
     assert!(shown.contains("Exit Code: 0"), "{shown}");
     wait_for("the job's end", drover_cluster::jobs::SETTLE_MAX, || {

@@ -4,6 +4,7 @@
 use drover_cluster::cli::{drover, drover_ok};
 use drover_cluster::jobs::{SETTLE_MAX, job_text, shell, text, wait_for_status, write};
 use drover_harness::binaries::binary;
+use drover_harness::output::Lines;
 use drover_harness::{Agent, AgentConfig, wait_for};
 
 #[test]
@@ -45,9 +46,9 @@ fn files_are_listed_read_and_followed() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(following.stdout.take().unwrap()));
-    let numbers: Vec<u64> =
-        lines.take(30).map(|line| line.unwrap().strip_prefix("line ").unwrap().parse().unwrap()).collect();
+    let lines = Lines::of(following.stdout.take().unwrap());
+    let next = || lines.next_line().unwrap().strip_prefix("line ").unwrap().parse().unwrap();
+    let numbers: Vec<u64> = (0..30).map(|_| next()).collect();
     following.kill().unwrap();
     following.wait().unwrap();
     let expected: Vec<u64> = (numbers[0]..numbers[0] + 30).collect();

@@ -10,7 +10,7 @@ use drover_harness::binaries::binary;
 use drover_harness::{Agent, AgentConfig, processes, wait_for};
 use rustix::process::Signal;
 
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 
 /// Writes a certificate for 127.0.0.1 and `agent.example` that is its own authority, and its key.
 fn issue(dir: &Path) {

@@ -57,9 +57,9 @@ const EVERYTHING: &str = "  prometheus_metrics = true\n  publish_allocation_metr
 #[test]
 fn what_happens_to_jobs_is_seen_in_the_figures() {
     let statsd = UdpSocket::bind("127.0.0.1:0").unwrap();
-    statsd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    statsd.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     let datadog = UdpSocket::bind("127.0.0.1:0").unwrap();
-    datadog.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    datadog.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     let more = format!(
         "{EVERYTHING}  statsd_address = \"{}\"\n  datadog_address = \"{}\"\n  datadog_tags = [\"site:here\"]\n",
         statsd.local_addr().unwrap(),

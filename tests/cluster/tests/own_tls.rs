@@ -10,7 +10,7 @@ use drover_harness::binaries::binary;
 use drover_harness::{Agent, AgentConfig, processes, wait_for};
 use rustix::process::Signal;
 
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 
 fn tls(dir: &Path, words: &[&str]) -> Said {
     drover("http://127.0.0.1:1", dir, &[&["tls"], words].concat())

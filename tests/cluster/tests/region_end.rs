@@ -11,8 +11,8 @@ use drover_harness::{Agent, AgentConfig, wait_for};
 use rustix::process::Signal;
 
 /// The longest time from SIGTERM to the end of a process: half a second is for requests under way, half a second for
-/// those who hear of it.
-const END_MAX: Duration = Duration::from_secs(4);
+/// those who hear of it, and the rest for a machine that is slow. Whoever waited for a majority would wait for ever.
+const END_MAX: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_leader_that_lost_its_majority_ends_at_once_when_it_is_told_to() {
@@ -74,7 +74,7 @@ fn a_copy_of_a_servers_data_says_so_and_does_not_start() {
     (moved.region, moved.bootstrap_expect) = (configs[2].region.clone(), 3);
     moved.joins.clone_from(&configs[2].joins);
     let mut copy = Agent::spawn_in(&program, moved, room);
-    let code = wait_for("the copy's end", Duration::from_secs(30), || copy.ended().ok_or_else(|| copy.log()));
+    let code = wait_for("the copy's end", Duration::from_secs(120), || copy.ended().ok_or_else(|| copy.log()));
     let log = copy.log();
     let line = log.lines().find(|line| line.starts_with("==> Error")).unwrap_or_else(|| panic!("{log}"));
     assert_eq!(code, 1, "{log}");

@@ -13,7 +13,7 @@ use drover_cluster::writers::{Writers, read_back};
 const STEADY: usize = 20;
 
 /// Regions that lose processes at once: most of the time of each is waiting for a leader, and for servers to vote again.
-const REGIONS: usize = 2;
+const REGIONS: usize = 3;
 
 #[test]
 fn no_acknowledged_write_is_lost_to_kills() {

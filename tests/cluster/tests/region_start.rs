@@ -10,9 +10,9 @@ use drover_cluster::dice::size;
 use drover_cluster::region::{authority, tls_files};
 use drover_cluster::writers::{register, small_job};
 use drover_harness::binaries::binary;
-use drover_harness::{Agent, AgentConfig, wait_for};
+use drover_harness::{Agent, AgentConfig, Told, wait_for};
 
-const READY_MAX: Duration = Duration::from_secs(60);
+const READY_MAX: Duration = Duration::from_secs(120);
 
 /// Starts servers as fast as processes start; gives the time until the first acknowledged write through each.
 fn start(region: &str, count: u32, with_files: bool) -> Duration {
@@ -27,12 +27,14 @@ fn start(region: &str, count: u32, with_files: bool) -> Duration {
     let logs = || agents.iter().map(Agent::log).collect::<Vec<_>>().join("\n");
     for (number, agent) in agents.iter().enumerate() {
         let (client, job) = (agent.client(), small_job(&format!("through-{number}"), "1"));
-        wait_for("a write", READY_MAX, || register(&client, &job).map_err(|error| format!("{error}\n{}", logs())));
+        wait_for("a write", READY_MAX, || {
+            register(&client, &job).map_err(|error| Told(move || format!("{error}\n{}", logs())))
+        });
     }
     let taken = begin.elapsed();
     // One region, not two of one name: all see all, and what was written through each is on each.
     for agent in &agents {
-        let jobs = agent.get("/v1/jobs?prefix=through-").unwrap();
+        let jobs = wait_for("the jobs", READY_MAX, || agent.get("/v1/jobs?prefix=through-"));
         assert_eq!(jobs.as_array().unwrap().len(), count as usize, "{jobs}\n{}", logs());
         wait_for("all votes", READY_MAX, || {
             let peers = agent.get("/v1/operator/raft/configuration")?;

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 use std::process::Child;
-use std::time::Duration;
 
 use drover_cluster::jobs::SETTLE_MAX;
 use drover_cluster::room::{Room, end};
@@ -24,6 +23,8 @@ fn job(count: usize, seconds: u32) -> String {
     count = {count}
     task "redis" {{
       driver = "exec"
+      # The first process of a task of its own hears no signal that it has not asked for.
+      kill_timeout = "1s"
       config {{
         command = "/bin/sh"
         args = ["-c", "echo server {seconds}; exec sleep {seconds}"]
@@ -207,7 +208,7 @@ fn the_guides_three_files_make_a_cluster_that_runs_its_job() {
 
     // The log of one, through a client's own address.
     let alloc = column(&allocs, "ID").remove(0);
-    wait_for("a line of the log", Duration::from_secs(20), || {
+    wait_for("a line of the log", SETTLE_MAX, || {
         let said = room.drover(&["alloc", "logs", "-address=http://127.0.0.1:5657", &alloc, "redis"]);
         if said.stdout == "server 301\n" { Ok(()) } else { Err(format!("{said:#?}")) }
     });

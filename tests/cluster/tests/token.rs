@@ -8,19 +8,18 @@ use std::time::Duration;
 use drover_cluster::cli::{Said, said};
 use drover_harness::binaries::binary;
 use drover_harness::network::TwoNetworks;
+use drover_harness::output::output;
 use drover_harness::{processes, wait_for};
 use rustix::process::Signal;
 
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 
 /// An agent in a namespace; ended by its id when dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        processes::signal(self.0.id(), Signal::TERM);
-        // It was asked to end; whatever its status is, it is gone then.
-        let _ = self.0.wait();
+        processes::end(&mut self.0);
     }
 }
 
@@ -43,15 +42,8 @@ fn start(networks: &TwoNetworks, place: usize, name: &str, dir: &Path, config: &
 }
 
 fn cli(networks: &TwoNetworks, args: &[&str]) -> Said {
-    said(
-        networks
-            .command(0, &binary("drover"))
-            .args(args)
-            .env_remove("DROVER_ADDR")
-            .env_remove("NOMAD_ADDR")
-            .output()
-            .unwrap(),
-    )
+    let mut command = networks.command(0, &binary("drover"));
+    said(output(command.args(args).env_remove("DROVER_ADDR").env_remove("NOMAD_ADDR")))
 }
 
 #[test]

@@ -12,7 +12,7 @@ use drover_harness::{Agent, AgentConfig, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(120);
 const JOB: &str = "job \"web\" {\n  group \"main\" {\n    count = 0\n    task \"work\" {\n      driver = \"raw_exec\"\n      \
                    config {\n        command = \"/bin/true\"\n      }\n    }\n  }\n}\n";
 
@@ -88,7 +88,7 @@ fn a_region_founded_by_a_token_and_its_founder_answer_for_each_other() {
     assert_eq!(west.get("/v1/job/own").unwrap()["Region"], "west");
 
     // The other one dies while writes go on here: none of them fails, and none waits for it.
-    let soon = Config { address: west.address(), timeout: Duration::from_secs(10), ..Config::default() };
+    let soon = Config { address: west.address(), timeout: Duration::from_secs(30), ..Config::default() };
     let west_client = Client::new(soon).unwrap();
     east.kill_9();
     let mut number = 0;

@@ -7,6 +7,7 @@ mod edge_size;
 mod guest_kernel;
 mod guest_systemd;
 mod packages;
+mod programs;
 mod stages;
 
 use std::path::{Path, PathBuf};

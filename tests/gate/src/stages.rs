@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::edge_size::Sizes;
-use crate::{packages, root};
+use crate::{packages, programs, root};
 
 /// What drover-edge's crates weighed when it was last recorded.
 const EDGE_SIZES: &str = "tests/gate/edge-size.tsv";
@@ -21,7 +21,7 @@ pub fn run(stage: &str) -> Result<(), String> {
             cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
         ),
         "build" => cargo(&["build", "--quiet", "-p", "drover-cli", "-p", "drover-edge-agent"]),
-        "test" => cargo(&["test", "--workspace", "--quiet", "--no-fail-fast"]),
+        "test" => test(),
         "fuzz" => cargo(&["run", "--quiet", "--profile", "fuzz", "-p", "drover-fuzz", "--", "gate"]),
         "edge-static" => edge_static(),
         "parity" => parity(),
@@ -42,6 +42,11 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
 fn run_command(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
     if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}")) }
+}
+
+fn test() -> Result<(), String> {
+    let programs = programs::build(cargo_command(&[]), &root())?;
+    programs::run(programs, &target()?.join("test-output"))
 }
 
 /// The folder of all that is built and kept between runs: the target's own, since the build names its target.

@@ -15,10 +15,14 @@ use tempfile::TempDir;
 
 use crate::config::AgentConfig;
 use crate::processes;
-use crate::wait::wait_for;
+use crate::wait::{Told, wait_for};
 
 /// The longest wait for an agent to answer or to end.
-const READY_MAX: Duration = Duration::from_secs(30);
+const READY_MAX: Duration = Duration::from_secs(120);
+/// The longest wait for one answer of an agent that is about to be killed.
+const GOODBYE_MAX: Duration = Duration::from_secs(10);
+/// The longest wait for a supervisor that was asked to end.
+const LEFT_MAX: Duration = Duration::from_secs(10);
 
 /// The directories of agents that run, for a process whose panics abort it and drop nothing.
 static RUNNING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -98,7 +102,7 @@ impl Agent {
     pub fn wait_for_leader(&self) {
         wait_for("a leader", READY_MAX, || match self.get("/v1/status/leader") {
             Ok(Value::String(leader)) if !leader.is_empty() => Ok(()),
-            other => Err(format!("{other:?}\n{}", self.log())),
+            other => Err(Told(move || format!("{other:?}\n{}", self.log()))),
         });
     }
 
@@ -107,10 +111,12 @@ impl Agent {
     /// # Panics
     /// There are fewer in time.
     pub fn wait_for_nodes(&self, count: usize) {
-        wait_for("ready nodes", READY_MAX, || {
-            let nodes = self.get("/v1/nodes").map_err(|e| format!("{e}\n{}", self.log()))?;
-            let ready = nodes.as_array().map_or(0, |nodes| nodes.iter().filter(|n| n["Status"] == "ready").count());
-            if ready >= count { Ok(()) } else { Err(format!("{ready} of {count}\n{}", self.log())) }
+        let ready = |nodes: Value| {
+            nodes.as_array().map_or(0, |nodes| nodes.iter().filter(|node| node["Status"] == "ready").count())
+        };
+        wait_for("ready nodes", READY_MAX, || match self.get("/v1/nodes").map(ready) {
+            Ok(ready) if ready >= count => Ok(()),
+            other => Err(Told(move || format!("{other:?} of {count}\n{}", self.log()))),
         });
     }
 
@@ -160,7 +166,7 @@ impl Agent {
 
     /// Kills the agent alone, as a crash would; its supervisor and tasks go on.
     pub fn kill_9(&mut self) {
-        processes::signal(self.child.id(), Signal::KILL);
+        self.signal(Signal::KILL);
         self.reap();
     }
 
@@ -169,7 +175,7 @@ impl Agent {
     /// # Panics
     /// It does not end in time.
     pub fn terminate(&mut self, signal: Signal) -> Option<i32> {
-        processes::signal(self.child.id(), signal);
+        self.signal(signal);
         wait_for("the agent's end", READY_MAX, || match self.child.try_wait() {
             Ok(Some(status)) => Ok(status.code()),
             Ok(None) => Err("it runs".to_owned()),
@@ -185,6 +191,13 @@ impl Agent {
     /// Starts the agent again on the same data.
     pub fn start_again(&mut self) {
         self.child = run(&self.binary, self.dir.path());
+    }
+
+    /// One that has ended and was reaped is left alone: its number may be somebody else's by now.
+    fn signal(&mut self, signal: Signal) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            processes::signal(self.child.id(), signal);
+        }
     }
 
     fn reap(&mut self) {
@@ -222,15 +235,14 @@ impl Drop for Agent {
         if matches!(self.child.try_wait(), Ok(None)) && self.config.server {
             self.purge_jobs();
         }
-        processes::signal(self.child.id(), Signal::KILL);
-        self.reap();
+        self.kill_9();
         self.remove_host_file();
         // The supervisor and whatever it still holds name the data directory.
         let mut left = processes::naming(self.dir.path());
         for pid in &left {
             processes::signal(*pid, Signal::TERM);
         }
-        let end = std::time::Instant::now() + Duration::from_secs(5);
+        let end = std::time::Instant::now() + LEFT_MAX;
         while !left.is_empty() && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
             left = processes::naming(self.dir.path());
@@ -245,19 +257,21 @@ impl Drop for Agent {
 impl Agent {
     /// Ends every task the ordinary way, so that cgroups and mounts are gone too.
     fn purge_jobs(&self) {
-        let client = self.client();
-        let options = QueryOptions::default();
-        let Ok(jobs) = client.read::<Value>("/v1/jobs", &options) else {
-            return;
-        };
+        let config = Config { address: self.address(), timeout: GOODBYE_MAX, ..Config::default() };
+        let Ok(client) = Client::new(config) else { return };
+        // Also where the others of its region have gone before: nobody would answer for them.
+        let stale = QueryOptions { stale: true, ..QueryOptions::default() };
+        let Ok(jobs) = client.read::<Value>("/v1/jobs", &stale) else { return };
         for job in jobs.value.as_array().into_iter().flatten() {
             let path = format!("/v1/job/{}?purge=true", job["ID"].as_str().unwrap_or_default());
-            // What is left is killed below.
-            let _ = client.delete::<Value>(&path, &options);
+            if client.delete::<Value>(&path, &QueryOptions::default()).is_err() {
+                // What is left is killed.
+                return;
+            }
         }
-        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let end = std::time::Instant::now() + GOODBYE_MAX;
         while std::time::Instant::now() < end {
-            let Ok(allocs) = client.read::<Value>("/v1/allocations", &options) else {
+            let Ok(allocs) = client.read::<Value>("/v1/allocations", &stale) else {
                 return;
             };
             let open = |alloc: &&Value| matches!(alloc["ClientStatus"].as_str(), Some("running" | "pending"));

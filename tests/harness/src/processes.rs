@@ -1,8 +1,13 @@
 //! Processes of a test: found by their data directory, ended by their id.
 
 use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+/// The longest time in which a process ends that was asked to.
+const END_MAX: Duration = Duration::from_secs(60);
 
 /// Ids of the processes whose command line names that directory.
 pub fn naming(dir: &Path) -> Vec<u32> {
@@ -28,6 +33,20 @@ pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may have ended meanwhile.
         let _ = kill_process(pid, signal);
+    }
+}
+
+/// Asks a process to end and waits until it has. One that does not is killed.
+pub fn end(child: &mut Child) {
+    let end = Instant::now() + END_MAX;
+    if matches!(child.try_wait(), Ok(None)) {
+        signal(child.id(), Signal::TERM);
+    }
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > end {
+            signal(child.id(), Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -201,7 +201,7 @@ mod tests {
 
     fn process() -> UdpSocket {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         socket
     }
 
@@ -231,6 +231,9 @@ mod tests {
         one.send_to(b"lost", (Ipv4Addr::LOCALHOST, door_two)).unwrap();
         two.send_to(b"there", (Ipv4Addr::LOCALHOST, door_one)).unwrap();
         assert_eq!(one.recv_from(&mut buffer).unwrap().0, 5);
+        // Each door has a thread of its own.
+        let lost = || if relay.dropped() == 1 { Ok(()) } else { Err(relay.dropped()) };
+        crate::wait_for("a lost packet", Duration::from_secs(60), lost);
         relay.heal();
         one.send_to(b"found", (Ipv4Addr::LOCALHOST, door_two)).unwrap();
         let (len, _) = two.recv_from(&mut buffer).unwrap();

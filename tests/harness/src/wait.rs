@@ -1,10 +1,19 @@
 //! Waiting for a condition.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
 /// The pause between two looks at a condition that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What was seen, put into words only when somebody reads them: a look that fails is one of very many, and logs are long.
+pub struct Told<F>(pub F);
+
+impl<F: Fn() -> String> Display for Told<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&(self.0)())
+    }
+}
 
 /// Looks until `look` gives something, for at most `limit`.
 ///

@@ -13,7 +13,7 @@ use drover_transport::Connection;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(180);
 const EDGES: usize = 24;
 /// UDP payload of one heartbeat, its answer and the acknowledgement of that, all headers and seals included. They take about
 /// 105 bytes; when the server needs longer than 25 ms for its answer, it acknowledges in a packet of its own, which adds 30.

@@ -81,8 +81,8 @@ fn a_refusal_keeps_status_and_text() {
 
 #[test]
 fn nobody_there() {
-    // Bound and closed again: the port refuses.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Not one that was free a moment ago: another test may have it by now.
+    let port = 1;
     let client = Client::new(Config { address: format!("http://127.0.0.1:{port}"), ..Config::default() }).unwrap();
     let error = client.jobs(&QueryOptions::default()).unwrap_err();
     assert_eq!(
@@ -117,7 +117,7 @@ fn a_raw_call_brings_whatever_was_answered() {
 
 #[test]
 fn a_text_from_the_web_is_bounded() {
-    let wait = Duration::from_secs(10);
+    let wait = Duration::from_secs(120);
     let (address, asked) = answer_once("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(crate::fetch::text(&format!("{address}/a.hcl"), 5, wait).unwrap(), "hello");
     assert!(asked.join().unwrap().starts_with("GET /a.hcl HTTP/1.1"));

@@ -184,6 +184,7 @@ impl Parts {
                 settings.server.raft.snapshot_threshold,
                 settings.server.raft.trailing_logs,
             ),
+            raft_snapshot_interval: drover_server::snapshot_interval(settings.server.raft.snapshot_interval),
             raft_pace: drover_server::Pace::new(settings.server.raft.multiplier),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };

@@ -43,7 +43,8 @@ pub const SERVER_CREATE: Command = Command {
             Asked of a server that waits to form its region with others, this makes the region's authority there.\n\n\
             With -region and the name of a region that is not there yet, the token is for that region's first server: it founds the \
             region below the same root and joins the federation. Ask the server that made the authority, and let the new one name \
-            it in server_join { retry_join }.",
+            it in server_join { retry_join }. The same brings back a region that was founded so and was off past its certificate's \
+            life: its first server keeps its keys and its state.",
     flags: &[USES, TTL, text("datacenter", "name", "Only servers of this datacenter may use it."), JSON],
     run: create_for_server,
     ..Command::BASE

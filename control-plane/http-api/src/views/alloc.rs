@@ -8,7 +8,7 @@ use drover_model::id::optional;
 use drover_model::job::{Job, JobType};
 use drover_model::resources::{AllocatedResources, AllocatedTask, Resources};
 use drover_model::task_state::TaskState;
-use drover_model::{AllocId, EvalId, JobId, Namespace, NodeId, Timestamp};
+use drover_model::{AllocId, EvalId, JobId, Namespace, NodeId, SmallMap, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -65,14 +65,14 @@ pub struct AllocListStub<'a> {
     preempted_by_allocation: Option<AllocId>,
     reschedule_tracker: &'a Option<RescheduleTracker>,
     task_group: &'a str,
-    task_states: Option<&'a BTreeMap<String, TaskState>>,
+    task_states: Option<&'a SmallMap<String, TaskState>>,
 }
 
 impl<'a> AllocListStub<'a> {
     /// The alloc in a list; `job` is the version it runs.
     pub fn new(alloc: &'a Alloc, job: Option<&Arc<Job>>, shown: Shown) -> Self {
         Self {
-            allocated_resources: shown.resources.then_some(&alloc.allocated_resources),
+            allocated_resources: shown.resources.then_some(&*alloc.allocated_resources),
             client_description: &alloc.client_description,
             client_status: alloc.client_status,
             create_index: alloc.create_index,

@@ -1,13 +1,12 @@
 //! Jobs in lists, their summaries, and what the jobs page of a UI shows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use drover_model::alloc::{Alloc, ClientStatus};
 use drover_model::deployment::Deployment;
 use drover_model::job::{Job, JobStatus, JobType};
 use drover_model::{AllocId, DeploymentId, EvalId, JobId, Namespace, NodeId, Timestamp};
-use drover_state::{GroupSummary, JobSummary};
+use drover_state::{ChildCounts, GroupSummary, JobSummary};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -101,18 +100,11 @@ pub struct Children {
     running: u64,
 }
 
-impl Children {
-    /// How many of them are where.
-    pub fn of<'j>(jobs: impl Iterator<Item = &'j Arc<Job>>) -> Self {
-        let mut children = Self::default();
-        for job in jobs {
-            *match job.status {
-                JobStatus::Dead => &mut children.dead,
-                JobStatus::Pending => &mut children.pending,
-                JobStatus::Running => &mut children.running,
-            } += 1;
-        }
-        children
+impl From<ChildCounts> for Children {
+    fn from(counts: ChildCounts) -> Self {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let ChildCounts { pending, running, dead } = counts;
+        Self { dead: count(dead), pending: count(pending), running: count(running) }
     }
 }
 

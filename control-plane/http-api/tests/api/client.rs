@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Running, start};
+use crate::support::{Running, start, within};
 
 const NOBODY: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -61,7 +61,7 @@ async fn what_no_edge_is_needed_for_is_refused_in_words() {
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(page.as_bytes()).await.unwrap();
     let mut status = [0; 12];
-    stream.read_exact(&mut status).await.unwrap();
+    within("a status", stream.read_exact(&mut status)).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 403", "a page of somebody else's may not run commands");
     running.stop().await;
 }
@@ -70,11 +70,11 @@ async fn what_no_edge_is_needed_for_is_refused_in_words() {
 async fn exec(running: &Running, query: &str, said: &[&str]) -> (u16, String) {
     let stream = TcpStream::connect(running.address).await.unwrap();
     let url = format!("ws://{}/v1/client/allocation/{NOBODY}/exec?{query}", running.address);
-    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let (mut socket, _) = within("a handshake", tokio_tungstenite::client_async(url, stream)).await.unwrap();
     for text in said {
         socket.send(Message::text(*text)).await.unwrap();
     }
-    match socket.next().await.unwrap().unwrap() {
+    match within("the end of a session", socket.next()).await.unwrap().unwrap() {
         Message::Close(Some(frame)) => (frame.code.into(), frame.reason.as_str().to_owned()),
         other => panic!("{other:?}"),
     }

@@ -21,7 +21,7 @@ async fn the_life_of_a_namespace() {
     let missing = running.get("/v1/namespace/team").await;
     assert_eq!((missing.status, missing.body.as_str(), missing.index()), (404, "Namespace not found", 1));
     // Who waits for a namespace hears of it.
-    let path = format!("/v1/namespaces?index={}&wait=20s", all.index());
+    let path = format!("/v1/namespaces?index={}&wait=60s", all.index());
     let body = json!({
         "Name": "team", "Description": "team space", "Meta": { "owner": "ops" },
         "Capabilities": { "EnabledTaskDrivers": ["raw_exec", "java"] },

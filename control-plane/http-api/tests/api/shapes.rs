@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use drover_http_api::views;
-use drover_model::alloc::{Alloc, AllocHealth, NetworkStatus};
+use drover_model::alloc::{Alloc, AllocHealth};
 use drover_model::deployment::{Deployment, DeploymentState};
 use drover_model::eval::Eval;
 use drover_model::job::Job;
@@ -76,16 +76,16 @@ fn allocs() {
         job_version: 3,
         job_create_index: 7,
         task_group: "g".into(),
-        allocated_resources: AllocatedResources {
+        allocated_resources: std::sync::Arc::new(AllocatedResources {
             tasks: [("t".to_owned(), Default::default())].into(),
             ..Default::default()
-        },
+        }),
         metrics: AllocMetric { nodes_evaluated: 1, ..Default::default() },
         client_description: "Tasks are running".into(),
         task_states: [("t".to_owned(), TaskState::default())].into(),
         deployment_id: Some(drover_model::DeploymentId::from_random([3; 16])),
         deployment_status: Some(AllocHealth::default()),
-        network_status: Some(NetworkStatus::default()),
+        network_status: Some(Box::default()),
         create_index: 1,
         modify_index: 1,
         alloc_modify_index: 1,

@@ -61,7 +61,7 @@ async fn a_new_region_takes_everything_over() {
     };
     new.until("/v1/evaluations", is_blocked).await;
     let index = new.get("/v1/jobs").await.index();
-    let jobs = format!("/v1/jobs?index={index}&wait=20s");
+    let jobs = format!("/v1/jobs?index={index}&wait=60s");
     let waiting = new.get(&jobs);
     let restore = call(&new, "PUT", PATH, &file);
     let (woken, (status, _, body)) = tokio::join!(waiting, restore);

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server with its API.
 pub struct Running {
@@ -99,7 +99,7 @@ impl Running {
     }
 
     pub async fn ask_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        tokio::time::timeout(PATIENCE, ask(self.address, method, path, headers, body)).await.expect("an answer in time")
+        ask(self.address, method, path, headers, body).await
     }
 
     /// Registers a job of one group and gives the answer.
@@ -155,7 +155,16 @@ impl Running {
     }
 }
 
+/// Waits for something, and gives up with a word.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not in {PATIENCE:?}"))
+}
+
 pub async fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    within(&format!("an answer to {method} {path}"), exchange(address, method, path, headers, body)).await
+}
+
+async fn exchange(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: drover\r\nConnection: close\r\n");
     for (name, value) in headers {

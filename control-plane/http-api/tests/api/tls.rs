@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Running, ask, start, start_with};
+use crate::support::{Running, ask, start, start_with, within};
 
 /// An authority with a folder for what it signs.
 struct Authority {
@@ -70,14 +70,14 @@ impl Authority {
 
 async fn dial(running: &Running, caller: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(running.address).await?;
-    caller.connect(running.address.ip().into(), stream).await
+    within("a handshake", caller.connect(running.address.ip().into(), stream)).await
 }
 
 /// The first line of the answer to a read.
 async fn status(mut stream: TlsStream<TcpStream>) -> std::io::Result<String> {
     stream.write_all(b"GET /v1/jobs HTTP/1.1\r\nHost: drover\r\nConnection: close\r\n\r\n").await?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
+    within("an answer", stream.read_to_string(&mut text)).await?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
@@ -185,7 +185,7 @@ async fn an_address_has_only_so_many_connections() {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         stream.write_all(b"GET /v1/jobs HTTP/1.1\r\nHost: drover\r\n\r\n").await.unwrap();
         // Answered, so it has its place.
-        assert_eq!(stream.read_u8().await.unwrap(), b'H');
+        assert_eq!(within("an answer", stream.read_u8()).await.unwrap(), b'H');
         held.push(stream);
     }
     let refused = running.get("/v1/jobs").await;

@@ -50,9 +50,7 @@ impl Region {
         let mut all = Vec::new();
         for _ in 0..4 {
             let (snapshot, now) = (self.snapshot(), Moment::from(at(seconds)));
-            let mut deadlines = Deadlines::default();
-            look(&snapshot, &mut deadlines, now);
-            let commands = step(&snapshot, &deadlines, now, self.state.index());
+            let commands = Deployments::default().step(&snapshot, now, self.state.index());
             if commands.is_empty() {
                 return all;
             }
@@ -70,7 +68,8 @@ impl Region {
 }
 
 fn next_deadline(snapshot: &Snapshot) -> Option<Timestamp> {
-    open_deadlines(snapshot).map(|((date, _), _)| date).min()
+    let dates = snapshot.active_deployments().flat_map(|deployment| open_deadlines(snapshot, deployment));
+    dates.map(|((date, _), _)| date).min()
 }
 
 #[test]
@@ -254,18 +253,39 @@ fn a_paused_deployment_rests() {
 #[test]
 fn a_clock_that_is_set_ends_no_deployment_and_keeps_none() {
     let region = deploying(false, group(2), vec![member(1, false)]);
-    let (snapshot, mut deadlines) = (region.snapshot(), Deadlines::default());
+    let (snapshot, mut deployments) = (region.snapshot(), Deployments::default());
     let mut fails = |wall, steady| {
         let now = Moment { wall: at(wall), steady: at(steady) };
-        look(&snapshot, &mut deadlines, now);
-        !step(&snapshot, &deadlines, now, 1).is_empty()
+        !deployments.step(&snapshot, now, 1).is_empty()
     };
     assert!(!fails(100, 5));
     assert!(!fails(100 + 86_400, 504), "a day ahead");
     assert!(fails(10, 505), "set back");
     // A leader that begins while the clock is behind gives it no more time than it was given.
     let now = Moment { wall: Timestamp(-1_000_000_000_000_000), steady: at(7) };
-    let mut deadlines = Deadlines::default();
-    look(&snapshot, &mut deadlines, now);
-    assert_eq!(deadlines.next(), Some(at(607)));
+    let mut deployments = Deployments::default();
+    deployments.step(&snapshot, now, 1);
+    assert_eq!(deployments.next_deadline(), Some(at(607)));
+}
+
+#[test]
+fn what_changed_is_looked_at_and_nothing_else() {
+    let mut region = deploying(false, group(2), vec![member(1, false), member(2, false)]);
+    let now = Moment::from(at(20));
+    let mut deployments = Deployments::default();
+    assert_eq!(deployments.step(&region.snapshot(), now, 1), []);
+    let first = region.report(vec![health(1, true)]);
+    let second = region.report(vec![health(2, true)]);
+    assert_eq!(deployments.step(&region.snapshot(), now, 1), [], "nobody has told");
+    deployments.on_events(&region.snapshot(), &first);
+    deployments.on_events(&region.snapshot(), &second);
+    let done = deployments.step(&region.snapshot(), now, 1);
+    assert!(matches!(&done[..], [Command::UpdateDeployment(_)]), "{done:?}");
+    // Until it is done the same is asked for again.
+    assert_eq!(deployments.step(&region.snapshot(), now, 1), done);
+    for command in done {
+        region.run(command);
+    }
+    assert_eq!(deployments.step(&region.snapshot(), now, 1), []);
+    assert_eq!((deployments.next_deadline(), deployments.deadlines.len()), (None, 0));
 }

@@ -1,5 +1,7 @@
 //! Tables for heartbeats.
 
+use drover_model::node::Node;
+
 use super::*;
 use crate::region::{Region, alloc, at, evals_of, job, node_id};
 
@@ -27,7 +29,8 @@ fn a_silent_node_is_down_once() {
     assert_eq!(heartbeats.step(&region.snapshot(), at(10_000), at(1)), []);
     assert_eq!(heartbeats.next_deadline(), None);
     // Heard again it is expected again, once the state says that it is back.
-    region.node(1, NodeStatus::Ready, "a");
+    let back = region.node(1, NodeStatus::Ready, "a");
+    heartbeats.on_events(&region.snapshot(), &back, at(10_000));
     heartbeats.heard(node_id(1), at(10_000));
     assert_eq!(heartbeats.step(&region.snapshot(), at(10_001), at(1)), []);
     assert!(heartbeats.next_deadline().is_some_and(|due| due < at(10_300)));
@@ -49,13 +52,25 @@ fn a_server_that_stood_still_gives_the_time_back() {
 fn nodes_that_come_and_go_are_followed() {
     let mut region = Region::new();
     let mut heartbeats = Heartbeats::new(&region.snapshot(), at(0));
-    region.node(2, NodeStatus::Ready, "a");
-    region.node(3, NodeStatus::Down, "a");
-    heartbeats.step(&region.snapshot(), at(50), at(1));
+    heartbeats.heard(node_id(1), at(40));
+    let known = heartbeats.next_deadline();
+    for events in [region.node(2, NodeStatus::Ready, "a"), region.node(3, NodeStatus::Down, "a")] {
+        heartbeats.on_events(&region.snapshot(), &events, at(50));
+    }
     assert_eq!(heartbeats.due.len(), 2);
-    region.run(Command::DeregisterNode { node_id: node_id(1), evals: Vec::new(), at: at(60) });
-    heartbeats.step(&region.snapshot(), at(60), at(1));
+    // What is told of a node that is known gives it no more time.
+    let renamed = Node { id: node_id(1), name: "n".to_owned(), status: NodeStatus::Ready, ..Node::default() };
+    let renamed = Command::RegisterNode { node: Box::new(renamed), evals: Vec::new(), at: at(50) };
+    let events = region.run(renamed);
+    heartbeats.on_events(&region.snapshot(), &events, at(50));
+    assert_eq!((heartbeats.next_deadline(), heartbeats.due.len()), (known, 2));
+    let events = region.run(Command::DeregisterNode { node_id: node_id(1), evals: Vec::new(), at: at(60) });
+    heartbeats.on_events(&region.snapshot(), &events, at(60));
     assert_eq!(heartbeats.due.keys().copied().collect::<Vec<_>>(), [node_id(2)]);
+    assert_eq!(heartbeats.next_deadline(), Some(at(350)));
+    // Who looks at all of them finds the same.
+    heartbeats.compare(&region.snapshot(), at(70));
+    assert_eq!((heartbeats.next_deadline(), heartbeats.by_time.len()), (Some(at(350)), 1));
 }
 
 #[test]

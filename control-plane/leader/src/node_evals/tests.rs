@@ -1,6 +1,7 @@
 //! Tables for the evals of a node's change.
 
 use drover_model::alloc::ClientStatus;
+use drover_model::job::JobType;
 
 use super::*;
 use crate::region::{Region, alloc, at, job, key, node_id, report};

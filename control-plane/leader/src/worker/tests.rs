@@ -1,7 +1,9 @@
 //! Tables for the worker.
 
+use drover_model::AllocId;
 use drover_model::job::Job;
 use drover_model::node::{DriverInfo, Node, NodeCpu, NodeDisk, NodeMemory, NodeResources, NodeStatus};
+use drover_model::plan::PlanStop;
 use drover_model::resources::Resources;
 use drover_model::task::Task;
 
@@ -160,4 +162,31 @@ fn a_command_is_halved_until_each_part_holds_one_change_and_means_the_same() {
     }
     assert_eq!(found.allocs().count(), 2);
     assert_eq!(found.digest(), expected.digest());
+}
+
+#[test]
+fn a_large_command_is_committed_in_parts_and_what_is_one_stays_one() {
+    let plan = |first: u32, count: u32, all_at_once: bool| {
+        let id = |number: u32| AllocId::from(u128::from(number).to_be_bytes());
+        let stops = (first..first + count).map(|number| PlanStop { alloc_id: id(number), ..PlanStop::default() });
+        let plan = Plan { stops: stops.collect(), all_at_once, ..Plan::default() };
+        AcceptedPlan { plan, evals: Vec::new() }
+    };
+    let stops = |command: &Command| -> Vec<AllocId> {
+        let Command::ApplyPlans { plans, .. } = command else { panic!("{command:?}") };
+        plans.iter().flat_map(|accepted| &accepted.plan.stops).map(|stop| stop.alloc_id).collect()
+    };
+    let max = CHANGES_PER_COMMAND_MAX as u32;
+    let check = |plans: Vec<AcceptedPlan>, expected: &[usize]| {
+        let whole = Command::ApplyPlans { plans, at: at(1) };
+        let found = parts(whole.clone());
+        assert_eq!(found.iter().map(|part| stops(part).len()).collect::<Vec<_>>(), expected);
+        assert_eq!(found.iter().flat_map(&stops).collect::<Vec<_>>(), stops(&whole));
+    };
+    check(vec![plan(0, 10, false), plan(10, max - 10, false)], &[CHANGES_PER_COMMAND_MAX]);
+    check(vec![plan(0, max + 2, false)], &[CHANGES_PER_COMMAND_MAX / 2 + 1; 2]);
+    check(
+        vec![plan(0, 1, false), plan(1, 2 * max, true), plan(1 + 2 * max, 1, false)],
+        &[1, 2 * CHANGES_PER_COMMAND_MAX, 1],
+    );
 }

@@ -7,6 +7,7 @@ mod region;
 mod elections;
 mod faults;
 mod members;
+mod packed_form;
 mod recovery;
 mod rules;
 mod snapshots;

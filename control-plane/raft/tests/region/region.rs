@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::net::Net;
 
 /// No wait of these tests takes longer, however busy the machine is.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Region {
     pub net: Net,
@@ -154,22 +154,44 @@ impl Region {
         within("a write is acknowledged", written).await
     }
 
-    /// Waits until all servers have what the leader has; all states are equal then.
-    pub async fn settle(&self) {
-        let settled = async {
+    /// Hands leadership over, to `wanted` or to whom the leader chooses; gives the one before and the next. On a busy machine a leader
+    /// may be replaced in between, and then the next one is asked.
+    pub async fn hand_over(&self, to_other: bool) -> (u64, u64) {
+        let handed_over = async {
             loop {
-                let leader = &self.nodes[&self.leader().await];
-                let Ok(index) = leader.read_index().await else {
-                    tokio::task::yield_now().await;
-                    continue;
-                };
-                for node in self.nodes.values() {
-                    assert!(node.wait_applied(index, PATIENCE).await, "a server does not catch up");
+                let leader = self.leader().await;
+                let wanted = to_other.then(|| self.others(leader)[0]);
+                match self.nodes[&leader].transfer_leadership(wanted).await {
+                    Ok(next) => {
+                        assert!(wanted.is_none_or(|wanted| wanted == next));
+                        return (leader, next);
+                    }
+                    Err(_) => tokio::task::yield_now().await,
                 }
-                return;
             }
         };
-        within("all have all", settled).await;
+        within("leadership is handed over", handed_over).await
+    }
+
+    /// The index that a read of now has to wait for.
+    pub async fn read_index(&self) -> u64 {
+        let read = async {
+            loop {
+                match self.nodes[&self.leader().await].read_index().await {
+                    Ok(index) => return index,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        within("a read is answered", read).await
+    }
+
+    /// Waits until all servers have what the leader has; all states are equal then.
+    pub async fn settle(&self) {
+        let index = self.read_index().await;
+        for node in self.nodes.values() {
+            assert!(node.wait_applied(index, PATIENCE).await, "a server does not catch up");
+        }
         let digests: Vec<u64> = self.nodes.values().map(|node| node.snapshot().digest()).collect();
         assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "states differ: {digests:?}");
     }

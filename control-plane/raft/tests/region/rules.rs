@@ -1,8 +1,11 @@
 //! A server that speaks nonsense, or for another, is not listened to, and harms nobody.
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
 use drover_raft::{FrameReceiver, FrameSender, PeerError, ServeError};
 use futures_util::future::BoxFuture;
+use serde_json::json;
 
 use crate::region::{Region, runtime, within};
 
@@ -52,6 +55,53 @@ fn nonsense_ends_its_stream_and_nothing_else() {
         // Silence is no crime.
         within("it ends", node.serve(9, Box::new(Deaf), Box::new(Script(vec![].into_iter())))).await.unwrap();
         within("it ends", node.serve(9, Box::new(Deaf), Box::new(Script(vec![append].into_iter())))).await.unwrap();
+        region.write(2).await;
+        region.settle().await;
+        region.end().await;
+    });
+}
+
+/// Keeps what is said.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<Bytes>>>);
+
+impl FrameSender for Ear {
+    fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), PeerError>> {
+        self.0.lock().unwrap().push(frame);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, Result<(), PeerError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[test]
+fn a_snapshot_of_a_later_version_is_refused_before_it_comes() {
+    runtime().block_on(async {
+        let region = Region::formed(3, 34).await;
+        region.write(1).await;
+        region.settle().await;
+        let leader = region.leader().await;
+        let follower = region.others(leader)[0];
+        let node = &region.nodes[&follower];
+        let before = node.snapshot().digest();
+        let term: u64 = node.stats()["term"].parse().unwrap();
+        let image = drover_state::image::VERSION + 1;
+        let vote = json!({"term": term, "node": leader, "committed": true});
+        let call = json!({"Snapshot": {"vote": vote, "len": 1 << 20, "image": image}});
+        let opening = rmp_serde::to_vec_named(&json!({"v": 1, "r": {"call": call}})).unwrap();
+        let (ear, script) = (Ear::default(), vec![opening, vec![7; 1 << 20]]);
+        let served = node.serve(leader, Box::new(ear.clone()), Box::new(Script(script.into_iter())));
+        within("it is answered", served).await.unwrap();
+        let answers = ear.0.lock().unwrap().clone();
+        let answer: serde_json::Value = rmp_serde::from_slice(&answers[0]).unwrap();
+        let reason = answer["r"]["Refused"].as_str().unwrap();
+        let expected =
+            format!("its state has version {image}, the drover of this server reads versions up to {}", image - 1);
+        assert!(reason.starts_with(&expected) && reason.ends_with(": upgrade this server"), "{reason}");
+        assert!(!region.dir(follower).join("snapshots/received.new").exists());
+        assert_eq!(node.snapshot().digest(), before);
         region.write(2).await;
         region.settle().await;
         region.end().await;

@@ -1,11 +1,15 @@
 //! A state saved to a file and brought into a region.
 
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use drover_model::JobKey;
-use drover_raft::{LogLength, ProposeError, RestoreError, SnapshotError, copy_snapshot, read_snapshot, write_snapshot};
+use drover_raft::{
+    Alone, LogLength, ProposeError, RaftNode, RestoreError, Settings, SnapshotError, copy_snapshot, read_snapshot,
+    write_snapshot,
+};
 
-use crate::region::{PATIENCE, Region, has, runtime};
+use crate::region::{PATIENCE, Region, has, runtime, within};
 
 async fn saved(region: &Region) -> Vec<u8> {
     let node = &region.nodes[&region.leader().await];
@@ -176,4 +180,32 @@ fn a_state_that_was_made_elsewhere_is_written_and_read_as_a_snapshot() {
     assert_eq!((again, read.digest()), (info.clone(), state.digest()));
     file.set_len(info.len - 1).unwrap();
     assert!(matches!(read_snapshot(file), Err(SnapshotError::CutShort { .. })));
+}
+
+#[test]
+fn where_an_interval_is_set_entries_are_counted_by_it() {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let address = crate::region::address(1);
+        let settings = Settings {
+            log: LogLength { snapshot_every: 20, kept: 5 },
+            snapshot_interval: Some(std::time::Duration::from_millis(20)),
+            ..Settings::new(dir.path().to_path_buf(), 1, address.clone())
+        };
+        let node = RaftNode::start(settings, Arc::new(Alone), |reason| panic!("{reason}")).await.unwrap();
+        node.initialize([(1, address)].into()).await.unwrap();
+        within("it leads", node.leadership().wait_for(|now| now.is_leader)).await.unwrap();
+        let first = node.propose(&crate::region::write(0)).await.unwrap().0;
+        let taken = async {
+            let mut number = 1;
+            // Fewer than are between two snapshots at a time.
+            while node.snapshot_index() < first + 20 {
+                node.propose(&crate::region::write(number)).await.unwrap();
+                number += 1;
+            }
+        };
+        within("a snapshot", taken).await;
+        assert!(node.snapshot_index() >= first + 20);
+        node.shutdown().await;
+    });
 }

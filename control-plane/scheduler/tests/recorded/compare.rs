@@ -205,16 +205,19 @@ fn ports(label: &str, recorded: &Value, ours: &Alloc, out: &mut Vec<String>) {
 
 /// Compares the best scores without the names of the nodes, since equal ones may stand in any order.
 fn scores(label: &str, recorded: &Value, ours: &AllocMetric, out: &mut Vec<String>) {
-    let parts = |map: BTreeMap<String, f64>| map.into_values().collect::<Vec<f64>>();
     let list = recorded["ScoreMetaData"].as_array().cloned().unwrap_or_default();
     let recorded: Scores = list
         .iter()
         .map(|row| {
             let scores: BTreeMap<String, f64> = serde_json::from_value(row["Scores"].clone()).unwrap();
-            (row["NormScore"].as_f64().unwrap(), parts(scores))
+            (row["NormScore"].as_f64().unwrap(), scores.into_values().collect())
         })
         .collect();
-    let ours: Scores = ours.score_meta_data.iter().map(|row| (row.norm_score, parts(row.scores.clone()))).collect();
+    let ours: Scores = ours
+        .score_meta_data
+        .iter()
+        .map(|row| (row.norm_score, row.scores.iter().map(|(_, value)| value).collect()))
+        .collect();
     let near = |a: f64, b: f64| (a - b).abs() < SCORE_TOLERANCE;
     let same = recorded.len() == ours.len()
         && recorded

@@ -11,7 +11,7 @@ use drover_transport::{Endpoint, EndpointOptions, Protocol};
 use super::*;
 use crate::settings::Settings;
 
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(120);
 
 async fn start(dir: &std::path::Path) -> Server {
     let settings = Settings::alone("s1", dir.to_path_buf());
@@ -223,7 +223,83 @@ async fn what_stays_as_long_as_an_edge_does_is_small() {
     let reads = Semaphore::new(READ_MAX);
     let of_stream = size_of_val(&serve_stream(&server, node_id, connection, one, &reads));
     let of_pushes = size_of_val(&push_allocs(&server, node_id, connection, other));
-    println!("bytes of a stream's future: {of_stream}, of its pushes: {of_pushes}");
     assert!(of_stream <= 2048, "{of_stream}");
+    assert!(of_pushes <= 1024, "{of_pushes}");
     server.shutdown().await;
+}
+
+/// A state with one job that is changed by plans.
+struct Placed {
+    state: drover_state::State,
+    node_id: NodeId,
+}
+
+impl Placed {
+    fn new() -> Self {
+        let mut placed = Self { state: drover_state::State::default(), node_id: NodeId::from([1; 16]) };
+        let job = Arc::new(Job { id: JobId::from("web"), namespace: Namespace::from("default"), ..Job::default() });
+        placed.run(Command::RegisterJob(Box::new(RegisterJob { job, ..RegisterJob::default() })));
+        placed
+    }
+
+    fn run(&mut self, command: Command) {
+        let index = self.state.index() + 1;
+        drover_state::apply(&mut self.state, index, command);
+    }
+
+    fn plan(&mut self, placed: &[u8], stopped: &[u8]) {
+        let alloc = |number: &u8| Alloc {
+            id: AllocId::from([*number; 16]),
+            node_id: self.node_id,
+            job_id: JobId::from("web"),
+            namespace: Namespace::from("default"),
+            ..Alloc::default()
+        };
+        let stop =
+            |number: &u8| drover_model::plan::PlanStop { alloc_id: AllocId::from([*number; 16]), ..Default::default() };
+        let (placements, stops) = (placed.iter().map(alloc).collect(), stopped.iter().map(stop).collect());
+        let plan = Plan { placements, stops, ..Plan::default() };
+        let plans = vec![AcceptedPlan { plan, ..AcceptedPlan::default() }];
+        self.run(Command::ApplyPlans { plans, at: Timestamp(1) });
+    }
+
+    /// What the next push brings, and takes away.
+    fn news(&self, sent: &mut Sent, whole: bool) -> (Vec<u8>, Vec<u8>) {
+        let number = |id: &AllocId| id.as_bytes()[0];
+        let snapshot = self.state.snapshot();
+        let frames = changes(&snapshot, self.node_id, sent, whole);
+        let mut news: Vec<u8> = frames.iter().flat_map(|frame| &frame.upserts).map(|w| number(&w.alloc.id)).collect();
+        news.sort_unstable();
+        (news, frames.iter().flat_map(|frame| &frame.removals).map(number).collect())
+    }
+}
+
+#[test]
+fn an_edge_hears_of_what_changed_alone() {
+    let (mut placed, mut sent) = (Placed::new(), Sent::default());
+    placed.plan(&[1, 2], &[]);
+    assert_eq!(placed.news(&mut sent, true), (vec![1, 2], vec![]));
+    assert_eq!(placed.news(&mut sent, false), (vec![], vec![]));
+    placed.plan(&[3], &[1]);
+    assert_eq!(placed.news(&mut sent, false), (vec![1, 3], vec![]));
+    let complete = AllocUpdate {
+        alloc_id: AllocId::from([1; 16]),
+        client_status: drover_model::alloc::ClientStatus::Complete,
+        ..AllocUpdate::default()
+    };
+    let (node_id, updates) = (placed.node_id, vec![complete]);
+    placed.run(Command::UpdateAllocs { node_id, updates, evals: Vec::new(), at: Timestamp(2) });
+    assert_eq!(placed.news(&mut sent, false), (vec![], vec![]), "its own report is no news");
+    let allocs = vec![AllocId::from([1; 16])];
+    placed.run(Command::Collect { evals: vec![], allocs, deployments: vec![], jobs: vec![], nodes: vec![] });
+    placed.plan(&[4], &[]);
+    assert_eq!(placed.news(&mut sent, false), (vec![4], vec![1]));
+
+    // An older state takes the place of this one: in it 1 is to run, and 3 and 4 are not there.
+    let mut older = Placed::new();
+    older.plan(&[1, 2], &[]);
+    older.state = drover_state::State::decode(&older.state.encode()).unwrap();
+    older.state.mark_restored(placed.state.index() + 1);
+    assert_eq!(older.news(&mut sent, false), (vec![1], vec![3, 4]));
+    assert_eq!(older.news(&mut sent, false), (vec![], vec![]));
 }

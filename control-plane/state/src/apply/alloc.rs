@@ -40,9 +40,9 @@ impl Applying<'_> {
         }
         let mut alloc = Alloc::clone(&old);
         alloc.client_status = client_status;
-        alloc.client_description = client_description;
-        alloc.task_states = task_states;
-        alloc.network_status = network_status.or(alloc.network_status);
+        alloc.client_description = client_description.into();
+        alloc.task_states = task_states.into();
+        alloc.network_status = network_status.map(Box::new).or(alloc.network_status);
         if healthy.is_some() && healthy != alloc.health() {
             let canary = alloc.is_canary();
             alloc.deployment_status =

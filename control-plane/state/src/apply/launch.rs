@@ -42,7 +42,7 @@ impl Applying<'_> {
         if token.is_empty() {
             return None;
         }
-        self.state.children_of(parent).find(|child| child.dispatch_idempotency_token == *token).cloned()
+        self.state.child_with_token(parent, token).cloned()
     }
 
     /// Launches of a periodic job are counted from the last one. A dispatch has no such time. One that is yet to come

@@ -1,8 +1,11 @@
 //! Accepted plans: stops, changes and placements of allocs, with the deployment and the evals that belong to them.
 
+use std::sync::Arc;
+
 use drover_model::alloc::{Alloc, AllocHealth, DesiredStatus};
 use drover_model::deployment::Deployment;
 use drover_model::plan::{Plan, PlanStop, PlanUpdate};
+use drover_model::resources::AllocatedResources;
 use drover_model::{AllocId, Timestamp};
 
 use super::Applying;
@@ -43,8 +46,11 @@ impl Applying<'_> {
         for update in updates {
             self.update_placed(update, at);
         }
+        let mut last: Option<Arc<AllocatedResources>> = None;
         for mut alloc in placements {
             alloc.eval_id = alloc.eval_id.or(Some(eval_id));
+            self.share(&mut alloc, last.as_ref());
+            last = Some(alloc.allocated_resources.clone());
             self.place_alloc(alloc, job_version, snapshot_index, at);
         }
     }
@@ -118,6 +124,21 @@ impl Applying<'_> {
         let is_desired = alloc.job_version != old.job_version || alloc.deployment_id != old.deployment_id;
         self.count_in_deployment(Some(&old), &alloc, at);
         self.put_alloc(alloc, is_desired, at);
+    }
+
+    /// Lets an alloc say with the same memory what others say already: those of its job what it was given, those of its node the
+    /// node's name.
+    fn share(&self, alloc: &mut Alloc, last: Option<&Arc<AllocatedResources>>) {
+        let of_job = || self.state.allocs_of_job(&alloc.job_key()).next().map(|other| &other.allocated_resources);
+        let is_it = |other: &&Arc<AllocatedResources>| **other == alloc.allocated_resources;
+        if let Some(known) = last.filter(is_it).or_else(|| of_job().filter(is_it)) {
+            alloc.allocated_resources = known.clone();
+        }
+        if let Some(other) = self.state.allocs_of_node(alloc.node_id).next()
+            && other.node_name == alloc.node_name
+        {
+            alloc.node_name = other.node_name.clone();
+        }
     }
 
     fn place_alloc(&mut self, mut alloc: Alloc, plan_version: u64, snapshot_index: u64, at: Timestamp) {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_model::alloc::Alloc;
-use drover_model::{AllocId, DeploymentId, EvalId, JobKey, NodeId};
+use drover_model::resources::AllocatedResources;
+use drover_model::{AllocId, DeploymentId, EvalId, JobKey, NodeId, Text};
 use imbl::{OrdMap, OrdSet};
 
 use super::{Image, Run, Task};
+use crate::node_load::NodeLoad;
 use crate::state::State;
 
 /// Puts the parts together. What is there twice counts once, the later.
@@ -36,7 +38,7 @@ pub fn assemble(mut images: Vec<Image>, run: Run<'_>) -> State {
             scheduler_config,
         } = image;
         if index > 0 {
-            (state.index, state.table_indexes) = (index, table_indexes);
+            (state.index, state.begun_index, state.table_indexes) = (index, index, table_indexes);
         }
         versions.iter().for_each(|job| state.set_version(job));
         jobs.extend(keys);
@@ -65,17 +67,41 @@ pub fn assemble(mut images: Vec<Image>, run: Run<'_>) -> State {
     state
 }
 
-/// Neighbours that belong to one job say its name with one text.
-pub fn share_names(allocs: &mut [Arc<Alloc>]) {
+/// How many different things that allocs of one group were given are compared with: several versions may run at once, and where
+/// each alloc has ports of its own no two are alike.
+const GIVEN_KNOWN_MAX: usize = 4;
+
+/// What several allocs say alike is said with the same memory: neighbours that belong to one job share its name and what those of
+/// a group were given, and all of a node share its name.
+pub fn share(allocs: &mut [Arc<Alloc>]) {
     let mut last = JobKey::default();
+    let mut given: BTreeMap<String, Vec<Arc<AllocatedResources>>> = BTreeMap::new();
+    let mut node_names: BTreeMap<NodeId, Text> = BTreeMap::new();
     for alloc in allocs {
+        let Some(alloc) = Arc::get_mut(alloc) else { continue };
         if alloc.namespace == last.namespace && alloc.job_id == last.id {
-            if let Some(alloc) = Arc::get_mut(alloc) {
-                alloc.namespace = last.namespace.clone();
-                alloc.job_id = last.id.clone();
-            }
+            alloc.namespace = last.namespace.clone();
+            alloc.job_id = last.id.clone();
         } else {
             last = alloc.job_key();
+            given.clear();
+        }
+        let same = given.get(&alloc.task_group).and_then(|known| {
+            let is_it = |known: &&Arc<AllocatedResources>| **known == alloc.allocated_resources;
+            known.iter().find(is_it).cloned()
+        });
+        match same {
+            Some(same) => alloc.allocated_resources = same,
+            None => {
+                let known = given.entry(alloc.task_group.clone()).or_default();
+                if known.len() < GIVEN_KNOWN_MAX {
+                    known.push(alloc.allocated_resources.clone());
+                }
+            }
+        }
+        let name = node_names.entry(alloc.node_id).or_insert_with(|| alloc.node_name.clone());
+        if *name == alloc.node_name {
+            alloc.node_name = name.clone();
         }
     }
 }
@@ -84,6 +110,7 @@ pub fn share_names(allocs: &mut [Arc<Alloc>]) {
 fn set_allocs(state: &mut State, allocs: Vec<Arc<Alloc>>, run: Run<'_>) {
     let mut by_id = OrdMap::new();
     let mut of_nodes: OrdMap<NodeId, OrdSet<AllocId>> = OrdMap::new();
+    let mut loads: OrdMap<NodeId, Arc<NodeLoad>> = OrdMap::new();
     let mut of_evals: OrdMap<EvalId, OrdSet<AllocId>> = OrdMap::new();
     let mut of_deployments: OrdMap<DeploymentId, OrdSet<AllocId>> = OrdMap::new();
     let mut of_jobs = BTreeMap::new();
@@ -96,6 +123,7 @@ fn set_allocs(state: &mut State, allocs: Vec<Arc<Alloc>>, run: Run<'_>) {
         }),
         Box::new(|| of_jobs = by_job(all)),
         Box::new(|| of_nodes = index(all, |alloc| Some(alloc.node_id))),
+        Box::new(|| loads = by_node(all)),
         Box::new(|| of_evals = index(all, |alloc| alloc.eval_id)),
         Box::new(|| of_deployments = index(all, |alloc| alloc.deployment_id)),
     ];
@@ -106,6 +134,7 @@ fn set_allocs(state: &mut State, allocs: Vec<Arc<Alloc>>, run: Run<'_>) {
     }
     state.allocs = by_id;
     state.allocs_of_node = of_nodes;
+    state.loads = loads;
     state.allocs_of_eval = of_evals;
     state.allocs_of_deployment = of_deployments;
     for (key, (ids, live)) in of_jobs {
@@ -123,6 +152,15 @@ fn index<K: Ord + Copy>(allocs: &[Arc<Alloc>], key: impl Fn(&Alloc) -> Option<K>
     pairs.sort_unstable();
     let ids = |pairs: &[(K, AllocId)]| pairs.iter().map(|(_, id)| *id).collect::<OrdSet<_>>();
     pairs.chunk_by(|a, b| a.0 == b.0).map(|pairs| (pairs[0].0, ids(pairs))).collect()
+}
+
+/// What the allocs on each node take of it.
+fn by_node(allocs: &[Arc<Alloc>]) -> OrdMap<NodeId, Arc<NodeLoad>> {
+    let mut loads: BTreeMap<NodeId, NodeLoad> = BTreeMap::new();
+    for alloc in allocs {
+        loads.entry(alloc.node_id).or_default().add(alloc);
+    }
+    loads.into_iter().map(|(node, load)| (node, Arc::new(load))).collect()
 }
 
 /// The ids of each job's allocs, and how many of them live.

@@ -57,7 +57,7 @@ fn busy_state(count: u32) -> State {
     for number in 0..count {
         let node = |number: u32| NodeId::from_random(id(number % 20, 9));
         let at = Timestamp(1_760_000_000_000_000_000 + i64::from(number) * 1_234_567);
-        let event = |kind: &str| TaskEvent { kind: kind.to_owned(), time: at, ..TaskEvent::default() };
+        let event = |kind: &str| TaskEvent { kind: kind.into(), time: at, ..TaskEvent::default() };
         let task = TaskState {
             state: TaskPhase::Running,
             started_at: at,
@@ -66,7 +66,7 @@ fn busy_state(count: u32) -> State {
         };
         let score = |number: u32| NodeScore {
             node_id: node(number),
-            scores: [("binpack".to_owned(), f64::from(number % 7) / 7.0), ("node-affinity".to_owned(), 0.0)].into(),
+            scores: [("binpack", f64::from(number % 7) / 7.0), ("node-affinity", 0.0)].into(),
             norm_score: 0.5,
         };
         state.set_alloc(Arc::new(Alloc {
@@ -133,6 +133,43 @@ fn the_first_version_is_still_read() {
     let read = State::decode(&first_version(&state)).unwrap();
     assert_eq!(read.digest(), state.digest());
     assert_eq!(indexes(&read), indexes(&state));
+}
+
+#[test]
+fn a_first_version_that_could_not_be_written_again_is_refused() {
+    let nested = |depth: usize| {
+        let value = (0..depth).fold(serde_json::Value::Null, |inner, _| serde_json::Value::Array(vec![inner]));
+        let mut state = busy_state(1);
+        let id = NodeId::from_random([5; 16]);
+        state.nodes.insert(id, Arc::new(Node { id, drain_strategy: Some(value), ..Node::default() }));
+        first_version(&state)
+    };
+    let (mut taken, mut refused) = (0, 0);
+    for depth in [300, 350, 360, 365, 366, 367, 368, 369, 380, 384, 400, 1000] {
+        let bytes = nested(depth);
+        match State::decode(&bytes) {
+            Ok(state) => {
+                assert!(State::decode(&state.encode()).is_ok(), "{depth} deep is not read again");
+                taken += 1;
+            }
+            Err(error) => {
+                assert!(matches!(error, DecodeError::Deep(FIRST_DEPTH_MAX)), "{error}");
+                assert!(matches!(State::check(&bytes, &in_turn), Err(DecodeError::Deep(_))));
+                refused += 1;
+            }
+        }
+    }
+    assert!(taken >= 3 && refused >= 3, "{taken} and {refused}");
+    let text = DecodeError::Deep(FIRST_DEPTH_MAX).to_string();
+    assert_eq!(text, "image of a state holds values that lie in each other more than 368 deep");
+}
+
+#[test]
+fn what_an_image_is_of_stands_in_its_first_bytes() {
+    let bytes = busy_state(1).encode();
+    assert_eq!(version(&bytes[..BEGIN_BYTES]), Some(VERSION));
+    assert_eq!(version(&first_version(&busy_state(1))[..BEGIN_BYTES]), Some(FIRST_VERSION));
+    assert_eq!((version(&bytes[..BEGIN_BYTES - 1]), version(b"something else")), (None, None));
 }
 
 #[test]

@@ -7,10 +7,10 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visit
 use serde::forward_to_deserialize_any;
 
 use super::{
-    BYTES, BYTES_KEPT, BYTES_LONG, COLUMNS_MAX, DELTA, DEPTH_MAX, Error, FALSE, FLOAT, FLOAT_KEPT, FLOAT_ZERO,
-    KEPT_BYTES_MAX, KEPT_MAX, MAP, MAP_EMPTY, NEGATIVE, NONE, OPEN, SAME, SAME_INT, SEQ, SEQ_EMPTY, SHAPES_MAX, SMALL,
-    STRUCT, STRUCT_NEW, STRUCT_SHORT, TEXT, TEXT_EMPTY, TEXT_KEPT, TEXT_KEPT_MAX, TEXT_KEPT_SHORT, TEXT_LONG, TRUE,
-    UINT, VARIANT, is_constant,
+    BYTES, BYTES_KEPT, BYTES_LONG, COLUMNS_MAX, DELTA, DEPTH_MAX, Error, FALSE, FIELDS_MAX, FLOAT, FLOAT_KEPT,
+    FLOAT_ZERO, KEPT_BYTES_MAX, KEPT_MAX, MAP, MAP_EMPTY, NEGATIVE, NONE, OPEN, SAME, SAME_INT, SEQ, SEQ_EMPTY,
+    SHAPES_BYTES_MAX, SHAPES_MAX, SMALL, STRUCT, STRUCT_NEW, STRUCT_SHORT, TEXT, TEXT_EMPTY, TEXT_KEPT, TEXT_KEPT_MAX,
+    TEXT_KEPT_SHORT, TEXT_LONG, TRUE, UINT, VARIANT, is_constant, shape_cost,
 };
 
 /// The value that these bytes are.
@@ -57,12 +57,18 @@ struct Field {
     name: Box<str>,
 }
 
+fn cost(shape: &[Field]) -> usize {
+    shape_cost(shape.len(), shape.iter().map(|field| field.name.len()).sum())
+}
+
 struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
     depth: usize,
     columns: Vec<Column>,
     shapes: Vec<Option<Rc<[Field]>>>,
+    /// What they take, but for the one in the last place.
+    shapes_bytes: usize,
     kept: String,
     texts: Vec<Place>,
     /// In `bytes`.
@@ -78,6 +84,7 @@ impl<'b> Reader<'b> {
             depth: 0,
             columns: vec![Column::default()],
             shapes: Vec::new(),
+            shapes_bytes: 0,
             kept: String::new(),
             texts: Vec::new(),
             byte_strings: Vec::new(),
@@ -158,7 +165,7 @@ impl<'b> Reader<'b> {
             return Err(Error::Reference);
         }
         let count = self.length()?;
-        if count > COLUMNS_MAX {
+        if count > FIELDS_MAX {
             return Err(Error::Reference);
         }
         let mut fields = Vec::new();
@@ -178,7 +185,14 @@ impl<'b> Reader<'b> {
             self.shapes.resize(number + 1, None);
         }
         let shape: Rc<[Field]> = fields.into();
-        self.shapes[number] = Some(shape.clone());
+        let before = self.shapes[number].replace(shape.clone());
+        if number < SHAPES_MAX {
+            let freed = before.map_or(0, |before| cost(&before));
+            self.shapes_bytes = self.shapes_bytes - freed + cost(&shape);
+            if self.shapes_bytes > SHAPES_BYTES_MAX {
+                return Err(Error::Reference);
+            }
+        }
         Ok(shape)
     }
 

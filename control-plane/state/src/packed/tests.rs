@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, from_bytes, to_bytes};
+use super::{Error, FIELDS_MAX, SHAPES_BYTES_MAX, SHAPES_MAX, Writer, from_bytes, shape_cost, to_bytes};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -141,4 +141,51 @@ fn damaged_bytes_end_in_an_error_or_a_value() {
     assert_eq!(from_bytes::<serde_json::Value>(&[super::SAME]), Err(Error::Reference));
     let long = [&[super::BYTES, 0x81, 0x02][..], &[7; 257]].concat();
     assert_eq!(from_bytes::<serde_json::Value>(&long), Err(Error::Reference));
+}
+
+/// Eight of these things, packed once and never again: another form is another version of the image, with a file of its own.
+const PACKED: &[u8] = include_bytes!("../../tests/fixtures/packed/v2.bin");
+
+#[test]
+fn the_form_is_the_one_that_was_written_before() {
+    let now = to_bytes(&things()[..8].to_vec()).unwrap();
+    assert!(now == PACKED, "the packed form has changed: {now:02x?}");
+    assert_eq!(from_bytes::<Vec<Thing>>(PACKED).unwrap(), things()[..8]);
+}
+
+/// A list of one empty struct per shape, each of so many fields that hold nothing.
+fn shapes(count: usize, fields: usize) -> Vec<u8> {
+    let number = |bytes: &mut Vec<u8>, number: usize| super::writer::put_number(bytes, number as u64);
+    let mut bytes = vec![super::SEQ];
+    number(&mut bytes, count);
+    for shape in 0..count {
+        bytes.push(super::STRUCT_NEW);
+        number(&mut bytes, shape);
+        number(&mut bytes, fields);
+        // Column 0, no value, no name.
+        bytes.extend([0, super::NONE, 0].repeat(fields));
+    }
+    bytes
+}
+
+#[test]
+fn shapes_are_kept_within_a_bound() {
+    let read = |count, fields| from_bytes::<serde::de::IgnoredAny>(&shapes(count, fields)).map(drop);
+    let count = SHAPES_BYTES_MAX / shape_cost(FIELDS_MAX, 0);
+    assert_eq!(read(count, FIELDS_MAX), Ok(()));
+    assert_eq!(read(count + 1, FIELDS_MAX), Err(Error::Reference));
+    assert_eq!(read(1, FIELDS_MAX + 1), Err(Error::Reference));
+    // The one in the last place takes nothing away from the others.
+    assert_eq!(read(SHAPES_MAX + 1, 1), Ok(()));
+    assert_eq!(read(SHAPES_MAX + 2, 1), Err(Error::Reference));
+}
+
+#[test]
+fn a_writer_that_has_no_room_for_shapes_says_them_again() {
+    let things = things();
+    let mut writer = Writer::default();
+    writer.shapes_bytes = SHAPES_BYTES_MAX - shape_cost(8, 100);
+    things.serialize(&mut writer).unwrap();
+    assert_eq!(from_bytes::<Vec<Thing>>(&writer.out).unwrap(), things);
+    assert!(writer.out.len() > to_bytes(&things).unwrap().len());
 }

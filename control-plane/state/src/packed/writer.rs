@@ -11,8 +11,9 @@ use serde::ser::Serialize;
 use super::seen::Seen;
 use super::{
     BYTES, BYTES_KEPT, BYTES_LONG, DELTA, Error, FLOAT, FLOAT_KEPT, FLOAT_ZERO, KEPT_BYTES_MAX, KEPT_MAX, NEGATIVE,
-    SAME, SAME_INT, SHAPED_COLUMNS_MAX, SHAPED_ENTRIES_MAX, SHAPED_NAMES_MAX, SHAPES_MAX, SMALL, STRUCT, STRUCT_NEW,
-    STRUCT_SHORT, TEXT, TEXT_EMPTY, TEXT_KEPT, TEXT_KEPT_MAX, TEXT_KEPT_SHORT, TEXT_LONG, UINT,
+    SAME, SAME_INT, SHAPED_COLUMNS_MAX, SHAPED_ENTRIES_MAX, SHAPED_NAMES_MAX, SHAPES_BYTES_MAX, SHAPES_MAX, SMALL,
+    STRUCT, STRUCT_NEW, STRUCT_SHORT, TEXT, TEXT_EMPTY, TEXT_KEPT, TEXT_KEPT_MAX, TEXT_KEPT_SHORT, TEXT_LONG, UINT,
+    shape_cost,
 };
 
 /// The bytes of a value.
@@ -71,6 +72,8 @@ pub struct Writer {
     /// While a map's key is written: the text that it is, if it is one.
     pub(super) captured: Option<Option<String>>,
     shapes: BTreeMap<Vec<u32>, Shape>,
+    /// What they take in the memory of whoever reads this.
+    pub(super) shapes_bytes: usize,
     texts: Seen,
     bytes: Seen,
     floats: Seen,
@@ -91,6 +94,7 @@ impl Default for Writer {
             map_kinds: BTreeMap::new(),
             captured: None,
             shapes: BTreeMap::new(),
+            shapes_bytes: 0,
             texts: Seen::default(),
             bytes: Seen::default(),
             floats: Seen::default(),
@@ -276,8 +280,13 @@ impl Writer {
                 }
             }
             known => {
+                let names = key.iter().map(|field| self.columns[(field >> 8) as usize].name.len());
+                let cost = shape_cost(key.len(), names.sum());
+                let is_kept =
+                    known.is_some() || (self.shapes.len() < SHAPES_MAX && self.shapes_bytes + cost <= SHAPES_BYTES_MAX);
                 // One shape too many takes the last place, and is forgotten by the next of them.
-                let number = known.map_or(self.shapes.len().min(SHAPES_MAX) as u32, |shape| shape.number);
+                let next = if is_kept { self.shapes.len() } else { SHAPES_MAX };
+                let number = known.map_or(next as u32, |shape| shape.number);
                 head.push(STRUCT_NEW);
                 put_number(&mut head, u64::from(number));
                 put_number(&mut head, key.len() as u64);
@@ -289,7 +298,8 @@ impl Writer {
                     put_number(&mut head, name.len() as u64);
                     head.extend_from_slice(name.as_bytes());
                 }
-                if (number as usize) < SHAPES_MAX {
+                if is_kept {
+                    self.shapes_bytes += if known.is_some() { 0 } else { cost };
                     self.shapes.insert(key, Shape { number, at: start, drained: self.drained });
                 }
             }

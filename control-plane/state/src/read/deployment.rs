@@ -29,6 +29,16 @@ impl State {
         ids.filter_map(|id| self.deployments.get(id))
     }
 
+    /// The deployments of a job that have not ended, by id.
+    pub fn active_deployments_of_job<'a>(
+        &'a self,
+        key: &JobKey,
+    ) -> impl Iterator<Item = &'a Arc<Deployment>> + use<'a> {
+        let of_job = self.of_job.get(key).filter(|of_job| of_job.active_deployments > 0);
+        let ids = of_job.into_iter().flat_map(|of_job| of_job.deployments.iter());
+        ids.filter_map(|id| self.deployments.get(id)).filter(|deployment| deployment.status.is_active())
+    }
+
     /// The youngest deployment of a job.
     pub fn latest_deployment(&self, key: &JobKey) -> Option<&Arc<Deployment>> {
         self.deployments_of_job(key).max_by_key(|deployment| (deployment.create_index, deployment.id))

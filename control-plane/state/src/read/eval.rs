@@ -29,6 +29,11 @@ impl State {
         ids.filter_map(|id| self.evals.get(id))
     }
 
+    /// The evals that have not ended, by id.
+    pub fn open_evals(&self) -> impl Iterator<Item = &Arc<Eval>> {
+        self.open_evals.iter().filter_map(|id| self.evals.get(id))
+    }
+
     /// The evals that wait for room, by id.
     pub fn blocked_evals(&self) -> impl Iterator<Item = &Arc<Eval>> {
         self.blocked_evals.iter().filter_map(|id| self.evals.get(id))

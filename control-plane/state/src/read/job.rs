@@ -6,6 +6,7 @@ use drover_model::alloc::Alloc;
 use drover_model::job::Job;
 use drover_model::{JobKey, Timestamp};
 
+use crate::children::ChildCounts;
 use crate::scaling::JobScaling;
 use crate::state::State;
 use crate::submission::Submission;
@@ -52,8 +53,23 @@ impl State {
 
     /// The jobs that a job launched, by id.
     pub fn children_of<'a>(&'a self, key: &JobKey) -> impl Iterator<Item = &'a Arc<Job>> + use<'a> {
-        let keys = self.children.get(key).into_iter().flat_map(|children| children.iter());
+        let keys = self.children.get(key).into_iter().flat_map(|children| children.keys.iter());
         keys.filter_map(|key| self.jobs.get(key))
+    }
+
+    /// How many jobs that a job launched are where.
+    pub fn child_counts(&self, key: &JobKey) -> ChildCounts {
+        self.children.get(key).map(|children| children.counts).unwrap_or_default()
+    }
+
+    /// The job that a job launched with that token.
+    pub fn child_with_token(&self, key: &JobKey, token: &str) -> Option<&Arc<Job>> {
+        self.jobs.get(self.children.get(key)?.with_token(token)?)
+    }
+
+    /// The jobs that want to be on every node, also the stopped ones.
+    pub fn system_jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.system_jobs.iter().filter_map(|key| self.jobs.get(key))
     }
 
     /// The jobs that launch by the clock, also the stopped ones.

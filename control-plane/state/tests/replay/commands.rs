@@ -11,8 +11,10 @@ use drover_model::group::Group;
 use drover_model::job::{Job, JobType};
 use drover_model::metric::AllocMetric;
 use drover_model::namespace::{Capabilities, NamespaceSpec};
+use drover_model::network::PortMapping;
 use drover_model::node::{Eligibility, Node, NodeStatus};
 use drover_model::plan::{DeploymentUpdate, Plan, PlanStop, PlanUpdate};
+use drover_model::resources::AllocatedResources;
 use drover_model::{AllocId, DeploymentId, EvalId, JobKey, JoinTokenId, NodeId, Timestamp};
 use drover_state::autopilot::AutopilotConfig;
 use drover_state::join_token::JoinToken;
@@ -25,6 +27,18 @@ use drover_state::{
 
 /// How many kinds of commands there are.
 pub const KINDS: u64 = 28;
+
+/// What that alloc is given: most have no port.
+fn given(id: AllocId) -> Arc<AllocatedResources> {
+    let number = id.as_bytes()[7];
+    let mut given = AllocatedResources::default();
+    let task = given.tasks.get_or_default("t".to_owned());
+    (task.cpu.mhz, task.memory.mib) = (i64::from(number % 4) * 100, 64);
+    if number.is_multiple_of(5) {
+        given.shared.ports = vec![PortMapping { value: 20_000 + i32::from(number), ..PortMapping::default() }];
+    }
+    Arc::new(given)
+}
 
 /// Makes commands; equal seeds make equal commands.
 pub struct Commands {
@@ -175,8 +189,10 @@ impl Commands {
 
     fn alloc(&mut self, key: &JobKey) -> Alloc {
         let group = self.group_name();
+        let id = self.alloc_id();
         Alloc {
-            id: self.alloc_id(),
+            id,
+            allocated_resources: given(id),
             namespace: key.namespace.clone(),
             job_id: key.id.clone(),
             job_version: self.below(3),

@@ -1,8 +1,10 @@
 //! Devices that the operator declares: told to the servers, given to tasks, gone when their files are.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use drover_agent_config::client_devices::DeclaredDevices;
+use drover_model::AllocId;
 use drover_model::alloc::ClientStatus;
 use drover_model::device::AllocatedDevice;
 use drover_model::job::JobType;
@@ -12,6 +14,61 @@ use crate::server::FakeServer;
 use crate::{config, end, run, started, wanted};
 
 const NAME: &str = "acme/modem/m1";
+
+fn given(name: &str, id: &str) -> AllocatedTask {
+    let given = AllocatedDevice {
+        vendor: "acme".to_owned(),
+        kind: "modem".to_owned(),
+        name: name.to_owned(),
+        device_ids: vec![id.to_owned()],
+    };
+    AllocatedTask { devices: vec![given], ..AllocatedTask::default() }
+}
+
+pub fn a_contained_task_uses_its_device_and_no_other() {
+    let known = ["/dev/fuse", "/dev/loop-control", "/dev/kmsg"];
+    let usable = known.into_iter().find(|path| std::fs::File::options().read(true).write(true).open(path).is_ok());
+    let Some(path) = usable else { return println!("skipped: needs root and a device") };
+    run(async || {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = FakeServer::start().await;
+        let mut config = config(dir.path(), &server);
+        let device = DeclaredDevices {
+            attributes: [].into(),
+            instances: [("it".to_owned(), vec![path.into()])].into(),
+            access: "r".to_owned(),
+            variable: "MODEMS".to_owned(),
+        };
+        config.devices.insert("acme/modem/real".to_owned(), device);
+        config.nvidia.is_on = false;
+        let edge = started(config).await;
+        let mut allocs = Vec::new();
+        for (number, is_given) in [(7, true), (8, false)] {
+            let script = match is_given {
+                true => format!("test \"$MODEMS\" = it && ( : <{path} ) && ! ( : >{path} )"),
+                false => format!("! test -e {path}"),
+            };
+            let mut task = wanted(&script);
+            task.alloc.id = AllocId::from_random([number; 16]);
+            let job = Arc::make_mut(&mut task.job);
+            job.kind = JobType::Batch;
+            job.task_groups[0].tasks[0].driver = "exec".to_owned();
+            if is_given {
+                Arc::make_mut(&mut task.alloc.allocated_resources).tasks.insert("t".to_owned(), given("real", "it"));
+            }
+            allocs.push(task);
+        }
+        server.want(allocs);
+        let mut ended = BTreeSet::new();
+        while ended.len() < 2 {
+            let update = server.until(|update| update.client_status.is_terminal()).await;
+            assert_eq!(update.client_status, ClientStatus::Complete, "{update:?}");
+            ended.insert(update.alloc_id);
+        }
+        server.want(Vec::new());
+        end(edge, dir.path(), &server).await;
+    });
+}
 
 pub fn a_task_gets_the_devices_that_it_was_given() {
     run(async || {
@@ -39,14 +96,7 @@ pub fn a_task_gets_the_devices_that_it_was_given() {
 
         let mut task = wanted("test \"$MODEMS\" = right");
         Arc::make_mut(&mut task.job).kind = JobType::Batch;
-        let given = AllocatedDevice {
-            vendor: "acme".to_owned(),
-            kind: "modem".to_owned(),
-            name: "m1".to_owned(),
-            device_ids: vec!["right".to_owned()],
-        };
-        let resources = AllocatedTask { devices: vec![given], ..AllocatedTask::default() };
-        task.alloc.allocated_resources.tasks.insert("t".to_owned(), resources);
+        Arc::make_mut(&mut task.alloc.allocated_resources).tasks.insert("t".to_owned(), given("m1", "right"));
         server.want(vec![task]);
         let update = server.until(|update| update.client_status.is_terminal()).await;
         assert_eq!(update.client_status, ClientStatus::Complete, "{update:?}");

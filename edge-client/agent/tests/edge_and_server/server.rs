@@ -18,6 +18,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::PATIENCE;
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 pub struct FakeServer {
     shared: Arc<Shared>,
     endpoint: Endpoint,
@@ -28,7 +30,8 @@ pub struct FakeServer {
 struct Shared {
     authority: Authority,
     secret: Secret,
-    leaf_lifetime: Mutex<Duration>,
+    /// Of a certificate that is had by a token; one that is renewed lives for an hour.
+    first_leaf_lifetime: Mutex<Duration>,
     renewals: AtomicU32,
     wanted: watch::Sender<Vec<WantedAlloc>>,
     edge: watch::Sender<Option<Connection>>,
@@ -49,7 +52,7 @@ impl FakeServer {
         let shared = Arc::new(Shared {
             authority,
             secret: Secret::generate().unwrap(),
-            leaf_lifetime: Mutex::new(Duration::from_secs(3600)),
+            first_leaf_lifetime: Mutex::new(HOUR),
             renewals: AtomicU32::new(0),
             wanted: watch::channel(Vec::new()).0,
             edge: watch::channel(None).0,
@@ -88,8 +91,8 @@ impl FakeServer {
         self.shared.wanted.send_replace(wanted);
     }
 
-    pub fn set_leaf_lifetime(&self, lifetime: Duration) {
-        *self.shared.leaf_lifetime.lock().unwrap() = lifetime;
+    pub fn set_first_leaf_lifetime(&self, lifetime: Duration) {
+        *self.shared.first_leaf_lifetime.lock().unwrap() = lifetime;
     }
 
     pub fn renewals(&self) -> u32 {
@@ -165,7 +168,10 @@ async fn enrol(shared: Arc<Shared>, candidate: Candidate) {
         Proof::HostFile { .. } => panic!("not asked for here"),
     }
     let identity = Identity::new(shared.authority.region().clone(), Role::Client, &request.node).unwrap();
-    let lifetime = *shared.leaf_lifetime.lock().unwrap();
+    let lifetime = match request.proof {
+        Proof::Renewal => HOUR,
+        _ => *shared.first_leaf_lifetime.lock().unwrap(),
+    };
     let leaf = shared.authority.issue(&key, &identity, SystemTime::now(), lifetime).unwrap();
     let chain = leaf.chain().iter().map(|der| ByteBuf::from(der.to_vec())).collect();
     let answer = EnrolAnswer::Issued { chain, region: "global".to_owned(), mac: None, servers: Vec::new(), keys: None };

@@ -62,7 +62,7 @@ impl Bed {
     pub fn come_back(&mut self) {
         let mut options = StartOptions::new(self.path("supervisor.sock"), &self.node);
         // Should a case end without having ended it.
-        options.linger = Some(Duration::from_secs(20));
+        options.linger = Some(Duration::from_secs(300));
         let supervised = Supervised::connect_or_start(options).unwrap();
         let drivers = Drivers::on_supervisor(&supervised, &self.subject.settings(self.dir.path())).unwrap();
         self.agent = Some(Agent { supervised, drivers });

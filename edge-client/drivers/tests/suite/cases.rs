@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use drover_drivers::{Recovered, TaskHandle};
+use drover_drivers::{Recovered, TaskDevice, TaskHandle};
 
 use crate::bed::{Bed, is_alive};
 use crate::subject::{Deed, Subject};
@@ -32,6 +32,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("a_task_outlives_the_agent", a_task_outlives_the_agent),
     ("a_task_outlives_agent_and_supervisor", a_task_outlives_agent_and_supervisor),
     ("the_host_is_out_of_reach", the_host_is_out_of_reach),
+    ("a_task_uses_the_devices_that_it_was_given", a_task_uses_the_devices_that_it_was_given),
 ];
 
 /// The task or the end of the case.
@@ -187,10 +188,6 @@ fn a_command_runs_inside_the_task(subject: &'static dyn Subject) -> Outcome {
 fn what_it_uses_is_told(subject: &'static dyn Subject) -> Outcome {
     let bed = Bed::new(subject);
     let handle = bed.start_ready(task!(bed, "web", Deed::Count));
-    if !handle.limits_reason.is_empty() {
-        bed.driver().kill(&handle).unwrap();
-        return DoesNotApply("no cgroups for this user");
-    }
     bed.until("it has used something", || {
         let usage = bed.driver().stats(&handle).unwrap();
         (usage.cpu_total_ns > 0 && usage.memory_usage_bytes > 0).then_some(())
@@ -257,5 +254,32 @@ fn the_host_is_out_of_reach(subject: &'static dyn Subject) -> Outcome {
     bed.run(task);
     let log = bed.log("probe", "stdout");
     assert_eq!(log, "probed\n", "{}", bed.log("probe", "stderr"));
+    Passed
+}
+
+fn a_task_uses_the_devices_that_it_was_given(subject: &'static dyn Subject) -> Outcome {
+    if !subject.is_isolated() || !subject.has_exec() {
+        return DoesNotApply("its tasks see the host's devices, or none");
+    }
+    // None of those that every task has.
+    let known = ["/dev/fuse", "/dev/loop-control", "/dev/kmsg"];
+    let Some(device) = known.into_iter().find(|path| std::fs::File::open(path).is_ok()) else {
+        return Outcome::NotHere("no device to try it with");
+    };
+    let bed = Bed::new(subject);
+    let script = format!(
+        "test -e {device} || exit 3; ( : <{device} ) 2>/dev/null && echo read; ( : >{device} ) 2>/dev/null && echo write; exit 0"
+    );
+    let check = |name: &str, access: Option<&str>, expected: (i64, &str)| {
+        let mut task = bed.task(name, Deed::Hello).unwrap();
+        task.config.insert("args".to_owned(), serde_json::json!(["-c", script]));
+        task.devices =
+            access.map(|access| TaskDevice { path: device.into(), access: access.to_owned() }).into_iter().collect();
+        let code = bed.run(task).exit_code;
+        assert_eq!((code, &*bed.log(name, "stdout")), expected, "{device}: {}", bed.log(name, "stderr"));
+    };
+    check("none", None, (3, ""));
+    check("whole", Some("rw"), (0, "read\nwrite\n"));
+    check("reader", Some("r"), (0, "read\n"));
     Passed
 }

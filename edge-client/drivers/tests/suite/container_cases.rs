@@ -1,6 +1,6 @@
 //! What only containers of images have.
 
-use drover_drivers::StartError;
+use drover_drivers::{StartError, TaskDevice};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
@@ -193,6 +193,10 @@ fn rights_are_the_operators_to_give(subject: &'static dyn Subject) -> Outcome {
     };
     check(&[("privileged", json!(true))], "privileged mode is disabled");
     check(&[("devices", json!([{"host_path": "/dev/null"}]))], "volumes are not enabled; cannot use host device");
+    let mut task = bed.task("web", Deed::Hello).unwrap();
+    task.devices = vec![TaskDevice { path: "/srv/modem".into(), access: "rw".to_owned() }];
+    let elsewhere = bed.start(task).unwrap_err().to_string();
+    assert!(elsewhere.contains("device \"/srv/modem\": a container has devices below /dev only"), "{elsewhere}");
     check(&[("cap_add", json!(["sys_admin"]))], "driver does not allow the following capabilities: sys_admin");
     check(&[("pid_mode", json!("host"))], "cannot apply \"pid_mode\" configuration");
     check(&[("network_mode", json!("bridge"))], "needs a network of the group's own");

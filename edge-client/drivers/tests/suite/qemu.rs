@@ -94,7 +94,7 @@ impl Subject for Qemu {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_secs(300)
     }
 }
 

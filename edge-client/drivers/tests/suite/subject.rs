@@ -63,7 +63,7 @@ pub trait Subject: Sync + std::panic::RefUnwindSafe {
 
     /// The longest its tasks may take until they have said something.
     fn patience(&self) -> Duration {
-        Duration::from_secs(30)
+        Duration::from_secs(120)
     }
 }
 

@@ -6,18 +6,21 @@ use std::time::{Duration, Instant};
 
 use drover_images::{Bounds, Image, ImageStore, Platform, PullError, PullRequest, Registry, Settings};
 
+/// The longest that anything may take which only needs time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A store that goes with its value.
 pub struct Place {
     pub store: ImageStore,
     dir: tempfile::TempDir,
 }
 
-/// Settings for registries on loopback, quick to lose patience.
+/// Settings for registries on loopback. A case about silence and slowness has bounds of its own.
 pub fn settings(hosts: &[&str]) -> Settings {
     let plain = |host: &&str| ((*host).to_owned(), Registry { plain_http: true, ..Registry::default() });
     Settings {
         registries: hosts.iter().map(plain).collect(),
-        bounds: Bounds { silence_max: Duration::from_secs(10), pull_max: Duration::from_secs(40), ..Bounds::default() },
+        bounds: Bounds { silence_max: PATIENCE, pull_max: 2 * PATIENCE, ..Bounds::default() },
         // What the images are made for, wherever the tests run.
         platform: Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: String::new() },
         ..Settings::default()
@@ -81,7 +84,7 @@ pub fn names(dir: &Path) -> Vec<String> {
 
 /// Waits for a condition.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;

@@ -125,8 +125,8 @@ fn serve(namespace: &File, port: u16) -> std::thread::JoinHandle<()> {
 fn call(from: Option<&File>, to: &str) -> io::Result<String> {
     let to: SocketAddr = to.parse().unwrap();
     let call = || {
-        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(60))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         read_line(&mut stream)
     };
     match from {
@@ -149,7 +149,7 @@ fn echo(from: Option<&File>, to: &str) -> io::Result<()> {
     let to: SocketAddr = to.parse().unwrap();
     let call = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
-        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         socket.send_to(b"word", to)?;
         let (len, from) = socket.recv_from(&mut [0; 8])?;
         assert_eq!((len, from), (4, to));
@@ -240,7 +240,7 @@ fn packets_follow_a_port_to_its_next_alloc() {
         serve(&open(&old), 80);
         let caller = namespace::enter(&world(), || {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
-            socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+            socket.set_read_timeout(Some(Duration::from_secs(60)))?;
             socket.connect((HOST, 8080))?;
             Ok(socket)
         })
@@ -508,12 +508,14 @@ fn a_port_that_another_agent_publishes_is_seen() {
         one.connect(&inner).unwrap();
         let seen = |node: &str, ip: Option<&str>, port: u16| {
             let ip = ip.map(|ip| ip.parse().unwrap());
-            crate::published_elsewhere(node, ip, port).unwrap().map(|found| found.to_string())
+            let all = crate::published_elsewhere(node).unwrap();
+            all.iter().find(|found| found.takes(ip, port)).map(ToString::to_string)
         };
         let whole = "port 8080 of every address is published by another agent on this host (node 0a0b0c0d)";
         assert_eq!(seen(OTHER, None, 8080).as_deref(), Some(whole));
         assert_eq!(seen(OTHER, Some(HOST), 8080).as_deref(), Some(whole));
         assert_eq!(seen(NODE, None, 8080), None, "its own");
+        assert_eq!(crate::published_elsewhere(OTHER).unwrap().len(), 2, "one for both protocols");
         let inner = format!("{HOST}:9090 is published by another agent on this host (node 0a0b0c0d)");
         assert_eq!(seen(OTHER, Some(HOST), 9090), Some(inner.clone()));
         assert_eq!(seen(OTHER, None, 9090), Some(inner));

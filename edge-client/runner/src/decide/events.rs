@@ -1,19 +1,18 @@
 //! Task events in the words that people and scripts know.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_drivers::Exit;
 use drover_model::Timestamp;
-use drover_model::task_state::{TaskEvent, TaskState};
+use drover_model::task_state::{EventRest, TaskEvent, TaskState};
 use drover_model::time::format_duration;
 
 fn event(kind: &str, at: Timestamp, display_message: String, details: &[(&str, String)]) -> TaskEvent {
     TaskEvent {
-        kind: kind.to_owned(),
+        kind: kind.into(),
         time: at,
-        display_message,
-        details: details.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect::<BTreeMap<_, _>>(),
+        display_message: display_message.into(),
+        details: details.iter().map(|(key, value)| ((*key).into(), value.into())).collect(),
         ..TaskEvent::default()
     }
 }
@@ -30,7 +29,7 @@ pub fn received(at: Timestamp) -> TaskEvent {
 /// Its directory is being made.
 pub fn building_directory(at: Timestamp) -> TaskEvent {
     let message = "Building Task Directory".to_owned();
-    TaskEvent { message: message.clone(), ..event("Task Setup", at, message.clone(), &[("message", message)]) }
+    TaskEvent { message: message.as_str().into(), ..event("Task Setup", at, message.clone(), &[("message", message)]) }
 }
 
 /// Its process runs.
@@ -54,9 +53,8 @@ pub fn terminated(at: Timestamp, exit: &Exit) -> TaskEvent {
         details.push(("exit_message", exit.message.clone()));
     }
     TaskEvent {
-        exit_code: exit.exit_code,
-        signal: exit.signal,
-        message: exit.message.clone(),
+        message: exit.message.as_str().into(),
+        rest: EventRest { exit_code: exit.exit_code, signal: exit.signal, ..EventRest::default() }.kept(),
         ..event("Terminated", at, text, &details)
     }
 }
@@ -68,19 +66,16 @@ pub fn restarting(at: Timestamp, delay: Duration, reason: &str) -> TaskEvent {
         text = format!("{reason} - {text}");
     }
     let details = [("restart_reason", reason.to_owned()), ("start_delay", nanos(delay).to_string())];
-    TaskEvent {
-        restart_reason: reason.to_owned(),
-        start_delay: nanos(delay),
-        ..event("Restarting", at, text, &details)
-    }
+    let rest = EventRest { restart_reason: reason.into(), start_delay: nanos(delay), ..EventRest::default() };
+    TaskEvent { rest: rest.kept(), ..event("Restarting", at, text, &details) }
 }
 
 /// It will not be started again, which fails it.
 pub fn not_restarting(at: Timestamp, reason: &str) -> TaskEvent {
     let details = [("restart_reason", reason.to_owned()), ("fails_task", "true".to_owned())];
     TaskEvent {
-        restart_reason: reason.to_owned(),
         fails_task: true,
+        rest: EventRest { restart_reason: reason.into(), ..EventRest::default() }.kept(),
         ..event("Not Restarting", at, reason.to_owned(), &details)
     }
 }
@@ -88,7 +83,7 @@ pub fn not_restarting(at: Timestamp, reason: &str) -> TaskEvent {
 /// Somebody has asked for it to start again.
 pub fn restart_signaled(at: Timestamp, text: &str) -> TaskEvent {
     TaskEvent {
-        restart_reason: text.to_owned(),
+        rest: EventRest { restart_reason: text.into(), ..EventRest::default() }.kept(),
         ..event("Restart Signaled", at, text.to_owned(), &[("restart_reason", text.to_owned())])
     }
 }
@@ -107,7 +102,8 @@ pub fn killing(at: Timestamp, timeout: Duration, text: &str) -> TaskEvent {
         text.to_owned()
     };
     let details = [("kill_timeout", format_duration(timeout))];
-    TaskEvent { kill_timeout: nanos(timeout), ..event("Killing", at, text, &details) }
+    let rest = EventRest { kill_timeout: nanos(timeout), ..EventRest::default() };
+    TaskEvent { rest: rest.kept(), ..event("Killing", at, text, &details) }
 }
 
 /// It has ended because it was asked to.
@@ -130,7 +126,7 @@ pub fn skipping_shutdown_delay(at: Timestamp, delay: Duration) -> TaskEvent {
 /// Another task of the alloc has failed.
 pub fn sibling_failed(at: Timestamp, sibling: &str) -> TaskEvent {
     TaskEvent {
-        failed_sibling: sibling.to_owned(),
+        rest: EventRest { failed_sibling: sibling.into(), ..EventRest::default() }.kept(),
         ..event(
             "Sibling Task Failed",
             at,
@@ -152,7 +148,8 @@ pub fn main_tasks_dead(at: Timestamp) -> TaskEvent {
 
 /// What a driver is doing before the start. It is one event, which says the newest of it.
 pub fn tell_progress(state: &mut TaskState, at: Timestamp, text: &str) {
-    let news = TaskEvent { driver_message: text.to_owned(), ..event("Driver", at, text.to_owned(), &[]) };
+    let rest = EventRest { driver_message: text.into(), ..EventRest::default() };
+    let news = TaskEvent { rest: rest.kept(), ..event("Driver", at, text.to_owned(), &[]) };
     match state.events.last_mut() {
         Some(last) if last.kind == "Driver" => *last = TaskEvent { time: last.time, ..news },
         _ => state.push_event(news),
@@ -162,7 +159,7 @@ pub fn tell_progress(state: &mut TaskState, at: Timestamp, text: &str) {
 /// The driver could not start it.
 pub fn driver_failure(at: Timestamp, error: &str) -> TaskEvent {
     TaskEvent {
-        driver_error: error.to_owned(),
+        rest: EventRest { driver_error: error.into(), ..EventRest::default() }.kept(),
         ..event("Driver Failure", at, error.to_owned(), &[("driver_error", error.to_owned())])
     }
 }
@@ -170,7 +167,7 @@ pub fn driver_failure(at: Timestamp, error: &str) -> TaskEvent {
 /// The driver did not understand its settings.
 pub fn failed_validation(at: Timestamp, error: &str) -> TaskEvent {
     TaskEvent {
-        validation_error: error.to_owned(),
+        rest: EventRest { validation_error: error.into(), ..EventRest::default() }.kept(),
         ..event("Failed Validation", at, error.to_owned(), &[("validation_error", error.to_owned())])
     }
 }
@@ -178,8 +175,8 @@ pub fn failed_validation(at: Timestamp, error: &str) -> TaskEvent {
 /// Something that the task needs could not be made.
 pub fn setup_failure(at: Timestamp, error: &str) -> TaskEvent {
     TaskEvent {
-        setup_error: error.to_owned(),
         fails_task: true,
+        rest: EventRest { setup_error: error.into(), ..EventRest::default() }.kept(),
         ..event(
             "Setup Failure",
             at,
@@ -192,7 +189,7 @@ pub fn setup_failure(at: Timestamp, error: &str) -> TaskEvent {
 /// A step before the start failed.
 pub fn hook_failed(at: Timestamp, message: &str) -> TaskEvent {
     TaskEvent {
-        message: message.to_owned(),
+        message: message.into(),
         ..event("Task hook failed", at, message.to_owned(), &[("message", message.to_owned())])
     }
 }
@@ -200,7 +197,7 @@ pub fn hook_failed(at: Timestamp, message: &str) -> TaskEvent {
 /// Its part in its alloc not being healthy.
 pub fn alloc_unhealthy(at: Timestamp, message: &str) -> TaskEvent {
     TaskEvent {
-        message: message.to_owned(),
+        message: message.into(),
         ..event("Alloc Unhealthy", at, message.to_owned(), &[("message", message.to_owned())])
     }
 }
@@ -208,7 +205,7 @@ pub fn alloc_unhealthy(at: Timestamp, message: &str) -> TaskEvent {
 /// The task of an earlier life of the agent is not there any more.
 pub fn failed_restoring(at: Timestamp, reason: &str) -> TaskEvent {
     TaskEvent {
-        message: reason.to_owned(),
+        message: reason.into(),
         ..event("Failed Restoring Task", at, reason.to_owned(), &[("message", reason.to_owned())])
     }
 }

@@ -446,7 +446,7 @@ fn an_end_that_nobody_saw_counts_as_failed_and_a_reboot_ends_all_waits() {
     ]);
     assert_eq!(life.events("t")[3..], ["Failed Restoring Task", "Terminated", "Restarting"]);
     let terminated = &life.actual.tasks[0].state.events[4];
-    assert_eq!((terminated.exit_code, terminated.message.as_str()), (-1, "exit code unknown"));
+    assert_eq!((terminated.rest().exit_code, terminated.message.as_str()), (-1, "exit code unknown"));
     life.actual = life.actual.clone().restored("another boot", Now::default());
     life.run(&[("begin", "start t"), ("started t", "")]);
     // The policy allows one restart.

@@ -21,7 +21,7 @@ impl Wanted {
     /// With the network that the alloc has on this edge.
     #[must_use]
     pub fn with_network(mut self, network: Option<NetworkStatus>) -> Wanted {
-        self.alloc.network_status = network;
+        self.alloc.network_status = network.map(Box::new);
         self
     }
 

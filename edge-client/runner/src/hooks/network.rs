@@ -1,9 +1,11 @@
 //! The network of an alloc whose group does not use the host's: there before its first task, gone after its last.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drover_model::AllocId;
 use drover_model::alloc::NetworkStatus;
@@ -16,6 +18,8 @@ use crate::decide::wanted::Wanted;
 
 /// A variable that every task has: who has it is a task.
 const TASK_MARK: &str = "NOMAD_ALLOC_ID=";
+/// Networks that are looked after at a time; allocs share these turns by their ids.
+const TURNS: usize = 16;
 
 /// The networks of an edge.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct EdgeNetworks {
     node_id: String,
     /// Ports of the host network `default` are published at every address.
     binds_wildcard: bool,
+    /// Tasks of one alloc may begin at once: only one of them makes their network, and no other is in it while it may have to go again.
+    turns: [Mutex<()>; TURNS],
 }
 
 /// What a task gets of its alloc's network.
@@ -41,7 +47,7 @@ pub struct Joined {
 impl EdgeNetworks {
     /// With networks, or with the reason why there are none.
     pub fn new(networks: Result<Networks, String>, binds_wildcard: bool) -> EdgeNetworks {
-        EdgeNetworks { networks, node_id: String::new(), binds_wildcard }
+        EdgeNetworks { networks, node_id: String::new(), binds_wildcard, turns: Default::default() }
     }
 
     /// Those of that node.
@@ -64,6 +70,7 @@ impl EdgeNetworks {
         };
         let no_network = |reason: &str| format!("failed to make the network of the alloc: {reason}");
         let networks = self.networks.as_ref().map_err(|reason| StartFailure::Setup(no_network(reason)))?;
+        let _turn = self.turn(wanted.alloc.id);
         let was_connected = networks.is_connected(&request.alloc);
         if !was_connected {
             self.refuse_taken(wanted, group, |label, ip| self.published_at(group, label, ip), true)?;
@@ -72,9 +79,11 @@ impl EdgeNetworks {
         let connected =
             networks.connect(&request).map_err(|error| StartFailure::Driver(no_network(&error.full_text())))?;
         // Another agent may have published the same at the same time: one that sees it after its own has to yield.
-        let published = |forward: &Forward| self.published_elsewhere(forward.host_ip, forward.host_port);
-        if let Some(published) = request.forwards.iter().find_map(published).filter(|_| !was_connected) {
-            self.poststop(wanted.alloc.id);
+        let elsewhere =
+            if was_connected || request.forwards.is_empty() { Vec::new() } else { self.published_elsewhere() };
+        let is_ours = |its: &&Published| request.forwards.iter().any(|ours| its.takes(ours.host_ip, ours.host_port));
+        if let Some(published) = elsewhere.iter().find(is_ours) {
+            self.release(wanted.alloc.id);
             return Err(StartFailure::Driver(format!("a port of the alloc can't be had: {published}")));
         }
         Ok(joined(connected, network))
@@ -89,6 +98,8 @@ impl EdgeNetworks {
         published_at: impl Fn(&str, Option<IpAddr>) -> Option<IpAddr>,
         with_udp: bool,
     ) -> Result<(), StartFailure> {
+        // Looked at once, and only where a port is wanted.
+        let elsewhere = LazyCell::new(|| self.published_elsewhere());
         let asked =
             || group.networks.iter().flat_map(|network| network.reserved_ports.iter().chain(&network.dynamic_ports));
         for port in &wanted.alloc.allocated_resources.shared.ports {
@@ -105,19 +116,19 @@ impl EdgeNetworks {
             if let Some(taken) = holder(at, number, with_udp).filter(|taken| is_strangers(taken, &self.node_id)) {
                 return refused(&taken);
             }
-            if let Some(published) = self.published_elsewhere(at, number) {
-                return refused(&published);
+            if let Some(published) = elsewhere.iter().find(|its| its.takes(at, number)) {
+                return refused(published);
             }
         }
         Ok(())
     }
 
-    fn published_elsewhere(&self, ip: Option<IpAddr>, port: u16) -> Option<Published> {
+    fn published_elsewhere(&self) -> Vec<Published> {
         if self.node_id.is_empty() {
-            return None;
+            return Vec::new();
         }
         // Who may not read the rules has none of his own either.
-        published_elsewhere(&self.node_id, ip, port).ok()?
+        published_elsewhere(&self.node_id).unwrap_or_default()
     }
 
     /// Looks whether what all networks need is there, and makes it anew where it is not: true when it was not.
@@ -156,6 +167,17 @@ impl EdgeNetworks {
 
     /// When nothing of the alloc runs any more.
     pub fn poststop(&self, alloc: AllocId) {
+        let _turn = self.turn(alloc);
+        self.release(alloc);
+    }
+
+    /// Nobody else makes or takes away the network of that alloc while this is held.
+    fn turn(&self, alloc: AllocId) -> MutexGuard<'_, ()> {
+        let place = alloc.as_bytes().last().map_or(0, |byte| usize::from(*byte) % TURNS);
+        self.turns[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self, alloc: AllocId) {
         if let Ok(networks) = &self.networks
             && let Err(error) = networks.release(&alloc.to_string())
         {
@@ -306,7 +328,7 @@ mod tests {
         let group = Group { name: "g".to_owned(), networks: vec![network], ..Group::default() };
         let job = Job { task_groups: vec![group], ..Job::default() };
         let mut alloc = Alloc { id: AllocId::from_random([3; 16]), task_group: "g".to_owned(), ..Alloc::default() };
-        alloc.allocated_resources.shared.ports = ports.iter().map(given).collect();
+        Arc::make_mut(&mut alloc.allocated_resources).shared.ports = ports.iter().map(given).collect();
         Wanted { alloc, job: Arc::new(job) }
     }
 
@@ -329,6 +351,28 @@ mod tests {
         let ip = |text: &str| Some(text.to_owned());
         assert_eq!(ways(true), [(None, 8080, 80), (None, 9090, 9090), (ip("10.1.0.1"), 7070, 70)]);
         assert_eq!(ways(false)[0], (ip("10.0.0.1"), 8080, 80));
+    }
+
+    #[test]
+    fn a_network_is_not_taken_away_while_a_task_is_on_its_way_into_it() {
+        let edge = EdgeNetworks::default();
+        let [alloc, other] = [3, 4].map(|byte| AllocId::from_random([byte; 16]));
+        let (tx, ended) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let turn = edge.turn(alloc);
+            let edge = &edge;
+            scope.spawn(move || {
+                // Another alloc is none of its business.
+                for alloc in [other, alloc] {
+                    edge.poststop(alloc);
+                    tx.send(alloc).unwrap();
+                }
+            });
+            assert_eq!(ended.recv(), Ok(other));
+            assert!(ended.recv_timeout(std::time::Duration::from_millis(20)).is_err());
+            drop(turn);
+            assert_eq!(ended.recv(), Ok(alloc));
+        });
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn volume(name: &str, path: &Path, read_only: bool) -> (String, Value) {
 }
 
 fn texts(update: &AllocUpdate) -> Vec<String> {
-    update.task_states["t"].events.iter().map(|event| event.display_message.clone()).collect()
+    update.task_states["t"].events.iter().map(|event| event.display_message.to_string()).collect()
 }
 
 pub fn an_exec_task_sees_its_volumes_and_servers() {

@@ -112,21 +112,28 @@ impl Daemon {
         // Sessions and the spare would be nobody's; copies are asked for anew by whoever keeps them.
         self.end_sessions();
         self.drop_spare();
-        let mut kept: Vec<&OwnedFd> = vec![&memfd, &self.listener];
-        kept.extend(self.tasks.values().flat_map(|task| task.logs.iter().flatten()).map(|log| &*log.pipe));
+        let mut kept = vec![memfd.as_raw_fd(), self.listener.as_raw_fd()];
+        let logs = self.tasks.values().flat_map(|task| task.logs.iter().flatten());
+        kept.extend(logs.map(|log| log.pipe.as_raw_fd()));
         for fd in &kept {
-            sys::set_close_on_exec(*fd, false).map_err(text("keep a descriptor"))?;
+            sys::set_close_on_exec(fd, false).map_err(text("keep a descriptor"))?;
         }
         let words = ["drover-supervisor", SUPERVISOR_ARG, "resume", &memfd.as_raw_fd().to_string()];
         let argv: Vec<CString> = words.iter().filter_map(|word| CString::new(*word).ok()).collect();
         let own = OwnProgram::of(program);
-        if let Some(own) = own.as_ref().and_then(OwnProgram::c_path) {
+        let why = match own.as_ref().and_then(OwnProgram::c_path) {
             // A script can't be executed that way: its interpreter would look for a descriptor that is closed by then.
-            let _ = sys::exec(&own, &argv, &[]);
+            Some(own) => errno_text(&sys::exec(&own, &argv, &[])),
+            None => "no read-only mount of it can be had".to_owned(),
+        };
+        // Without root nothing runs in containers.
+        if rustix::process::geteuid().is_root() {
+            let program = program.display();
+            self.log(&format!("executes {program} itself, which is not kept from what runs in containers: {why}"));
         }
         let err = sys::exec(&c_program, &argv, &[]);
         for fd in &kept {
-            let _ = sys::set_close_on_exec(*fd, true);
+            let _ = sys::set_close_on_exec(fd, true);
         }
         self.wants_spare = self.cgroups.wants_spare();
         Err(format!("execute {}: {}", program.display(), errno_text(&err)))

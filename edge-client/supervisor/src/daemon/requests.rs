@@ -101,7 +101,7 @@ impl Daemon {
         if hello.purpose == Purpose::Events {
             for task in self.tasks.values() {
                 if let Phase::Exited(exit) = &task.phase {
-                    is_open = is_open && connection.send(&TaskExited { task_id: task.id.clone(), exit: exit.clone() });
+                    is_open = is_open && connection.send(&task.exited(exit.clone()));
                 }
             }
         }
@@ -230,11 +230,12 @@ impl Daemon {
 
     fn stats(&mut self, task_id: &str) -> Result<ReplyBody, Refusal> {
         let task = self.find(task_id)?;
-        match (&task.phase, &task.cgroup) {
-            (Phase::Running, Some(cgroup)) => Ok(ReplyBody::Stats(cgroup.stats())),
-            (Phase::Running, None) => Err(Refusal::NoStats(task.limits_reason.clone().unwrap_or_default())),
-            _ => Err(Refusal::NotRunning),
-        }
+        let main = match (&task.phase, &task.cgroup, task.pid()) {
+            (Phase::Running, Some(cgroup), _) => return Ok(ReplyBody::Stats(cgroup.stats())),
+            (Phase::Running, None, Some(main)) => main,
+            _ => return Err(Refusal::NotRunning),
+        };
+        Ok(ReplyBody::Stats(self.relatives.of_now().stats(main)))
     }
 
     fn find(&self, task_id: &str) -> Result<&crate::task::Task, Refusal> {

@@ -12,7 +12,7 @@ use crate::cgroup_files::errno_text;
 use crate::container::{ContainerPlan, remove_files, start_contained};
 use crate::log_file::LogFile;
 use crate::log_thread::{Done, Job, LogPipe};
-use crate::protocol::{Refusal, Reply, ReplyBody, Started, TaskExited};
+use crate::protocol::{Refusal, Reply, ReplyBody, Started};
 use crate::record::{RecordFile, RecordedLog};
 use crate::report::{Outcome, Report, log_pipe};
 use crate::spare::{Spare, order_bytes};
@@ -118,19 +118,15 @@ impl Daemon {
         };
         let forked = match &spec.isolation {
             Isolation::None => start_plain(spec, user, &entry, &stdio, self.inherited),
-            Isolation::Container(container) => match self.cgroups.container_path(name).filter(|_| cgroup.is_some()) {
-                Some(cgroups_path) => {
-                    let plan = ContainerPlan {
-                        name,
-                        dir: &self.containers_dir,
-                        cgroups_path,
-                        enforces_devices: self.cgroups.enforces_devices(),
-                        user,
-                        inherited: self.inherited,
-                    };
-                    start_contained(spec, container, &plan, stdio)
+            Isolation::Container(container) => match (self.cgroups.container_path(name), &cgroup) {
+                (Some(cgroups_path), Some(made)) => {
+                    self.cgroups.rule_devices(made, container).and_then(|enforces_devices| {
+                        let (dir, inherited) = (&*self.containers_dir, self.inherited);
+                        let plan = ContainerPlan { name, dir, cgroups_path, enforces_devices, user, inherited };
+                        start_contained(spec, container, &plan, stdio)
+                    })
                 }
-                None => Err(format!("isolation needs cgroups: {}", limits_reason.clone().unwrap_or_default())),
+                _ => Err(format!("isolation needs cgroups: {}", limits_reason.clone().unwrap_or_default())),
             },
         };
         match forked {
@@ -340,7 +336,7 @@ impl Daemon {
         let Some(exit) = task.finish() else {
             return;
         };
-        let event = TaskExited { task_id: task.id.clone(), exit };
+        let event = task.exited(exit);
         let (name, cgroup) = (task.name.clone(), task.cgroup.take());
         self.ending.remove(&number);
         self.bury(name, cgroup);

@@ -14,7 +14,7 @@ const USER: u32 = 1000;
 /// Is set in them.
 const MARK: &str = "DROVER_SUITE_AS_USER";
 /// How long what a run has left may take to go.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Which further runs are wanted, for a machine on which they take long: `none`, or `only` those with cgroups of their own. Not
 /// set: all of them.

@@ -1,4 +1,4 @@
-//! Figures, printed and held to wide bounds: cost of a start, memory per task.
+//! Figures, printed; memory is held to a wide bound: cost of a start, memory per task.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,6 @@ fn a_start_is_cheap_and_a_task_small() {
         times[30],
         after.saturating_sub(before)
     );
-    assert!(times[30] < Duration::from_secs(1));
     assert!(after.saturating_sub(before) < 60 * 64, "{before} KiB before, {after} KiB after");
 }
 
@@ -86,5 +85,4 @@ fn a_start_after_a_pause_is_cheap_too() {
         .collect();
     times.sort();
     println!("start after a pause: min {:?}, median {:?}", times[0], times[10]);
-    assert!(times[10] < Duration::from_secs(1));
 }

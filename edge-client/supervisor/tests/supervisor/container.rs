@@ -3,7 +3,7 @@
 use drover_supervisor::{Bind, ClientError, ContainerSpec, Device, Isolation, NamespaceMode, Refusal, TaskSpec};
 
 use crate::Case;
-use crate::support::{Bed, cgroup_version, is_alive, is_root_or_skip, until};
+use crate::support::{Bed, is_alive, is_root_or_skip, until};
 
 pub const CASES: &[Case] = &[
     ("a_contained_task_sees_its_own_world", a_contained_task_sees_its_own_world),
@@ -85,8 +85,8 @@ fn a_contained_task_has_the_usual_rights() {
     spec.user = Some("nobody".to_owned());
     bed.run(spec);
     let log = bed.log("rights.stdout.0");
-    // Without device rules (cgroup v2) no device files may be made.
-    let mask = if cgroup_version() == "v2" { "a00405fb" } else { "a80405fb" };
+    // With the right to make device files: rules say which of them are of any use, on cgroup v2 too.
+    let mask = "a80405fb";
     let expected = format!("65534\nCapEff:\t00000000{mask}\nCapAmb:\t00000000{mask}\nNoNewPrivs:\t1\nnobody\n0022\n");
     assert!(log.starts_with(&expected), "{log}");
     let own_ipc = std::fs::read_link("/proc/self/ns/ipc").unwrap();
@@ -108,10 +108,37 @@ fn a_contained_task_has_the_devices_that_it_was_given() {
     }
     let bed = Bed::new();
     // None of those that every task has.
-    let known = ["/dev/loop-control", "/dev/kmsg", "/dev/hwrng", "/dev/fuse"];
+    let known = ["/dev/fuse", "/dev/loop-control", "/dev/kmsg"];
     let host_path = known.iter().find(|path| std::path::Path::new(path).exists()).expect("a machine has one of them");
+    // The same device under another name is no other device: one that is made inside, and one that comes with a directory.
+    let dir = bed.path("nodes");
+    std::fs::create_dir(&dir).unwrap();
+    let number = std::os::unix::fs::MetadataExt::rdev(&std::fs::metadata(host_path).unwrap());
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, dir.join("bound"), kind, mode, number).unwrap();
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    if std::fs::File::open(dir.join("bound")).is_err() {
+        return println!(
+            "test a_contained_task_has_the_devices_that_it_was_given: skipped: device files are of no use here"
+        );
+    }
+    let opens = |path: &str| {
+        format!(
+            "test ! -e {path} || {{ ( : <{path} ) 2>/dev/null && echo -n ' read'; ( : >{path} ) 2>/dev/null && echo -n ' write'; }}; "
+        )
+    };
     let script = |id: &str| {
-        contained(&bed, id, &format!("( : <{host_path} ) 2>/dev/null && echo open; test -e {host_path} || echo none"))
+        let script = format!(
+            "test -e {host_path} || echo -n ' none'; {}echo -n ' bound:'; {}mknod /tmp/made c {major} {minor}; echo -n ' made:'; {}",
+            opens(host_path),
+            opens("/nodes/bound"),
+            opens("/tmp/made")
+        );
+        let mut spec = contained(&bed, id, &script);
+        let Isolation::Container(container) = &mut spec.isolation else { unreachable!() };
+        container.binds.push(Bind { source: dir.clone(), target: "/nodes".into(), ..Bind::default() });
+        spec
     };
     let with = |id: &str, access: &str| {
         let mut spec = script(id);
@@ -120,10 +147,14 @@ fn a_contained_task_has_the_devices_that_it_was_given() {
         container.devices = vec![Device { path: std::path::PathBuf::clone(&host_path), host_path, access }];
         spec
     };
-    assert_eq!(bed.run(script("without")).exit_code, 0);
-    assert_eq!(bed.log("without.stdout.0"), "none\n");
-    bed.run(with("with", "rw"));
-    assert_eq!(bed.log("with.stdout.0"), "open\n");
+    let check = |id: &str, spec: TaskSpec, expected: &str| {
+        bed.run(spec);
+        let (said, errors) = (bed.log(&format!("{id}.stdout.0")), bed.log(&format!("{id}.stderr.0")));
+        assert_eq!(said, expected, "{host_path}: {errors}");
+    };
+    check("without", script("without"), " none bound: made:");
+    check("with", with("with", "rw"), " read write bound: read write made: read write");
+    check("reader", with("reader", "r"), " read bound: read made: read");
     let mut missing = with("missing", "rw");
     let Isolation::Container(container) = &mut missing.isolation else { unreachable!() };
     container.devices[0].host_path = "/dev/nowhere".into();

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("events_are_told_at_least_once", events_are_told_at_least_once),
     ("memory_limit_is_enforced_and_told", memory_limit_is_enforced_and_told),
     ("stats_come_from_the_cgroup", stats_come_from_the_cgroup),
+    ("stats_without_a_cgroup_come_from_the_processes", stats_without_a_cgroup_come_from_the_processes),
     ("limits_that_can_not_be_had_are_named", limits_that_can_not_be_had_are_named),
     ("linger_ends_all_and_leaves_nothing", linger_ends_all_and_leaves_nothing),
     ("shutdown_without_ending_tasks_refuses", shutdown_without_ending_tasks_refuses),
@@ -263,6 +264,29 @@ fn stats_come_from_the_cgroup() {
     assert_eq!(refusal(bed.client().stats("nobody")), Refusal::UnknownTask);
 }
 
+fn stats_without_a_cgroup_come_from_the_processes() {
+    if cgroup_version() != "none" {
+        return println!("test stats_without_a_cgroup_come_from_the_processes: does not apply: there are cgroups");
+    }
+    let bed = Bed::new();
+    // What works has ended when it is asked for; a second session and what came out of it belong to the task too.
+    let work = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+    let script = format!("sh -c '{work}'; setsid sleep 1000 & sleep 1000 & echo ready; wait");
+    let started = bed.client().start_task(bed.script("busy", &script)).unwrap();
+    until("it has worked", || bed.log("busy.stdout.0").contains("ready").then_some(()));
+    let stats = until("all of them are seen", || {
+        let stats = bed.client().stats("busy").unwrap();
+        (stats.processes == 3).then_some(stats)
+    });
+    assert!(stats.cpu_total_ns > 0 && stats.cpu_total_ns == stats.cpu_user_ns + stats.cpu_system_ns, "{stats:?}");
+    assert!(stats.memory_rss_bytes > 0 && stats.memory_usage_bytes >= stats.memory_rss_bytes, "{stats:?}");
+    assert!(stats.memory_max_usage_bytes >= stats.memory_usage_bytes, "{stats:?}");
+    bed.client().kill_all("busy").unwrap();
+    bed.exit("busy");
+    assert_eq!(refusal(bed.client().stats("busy")), Refusal::NotRunning);
+    assert!(!is_alive(started.pid));
+}
+
 fn limits_that_can_not_be_had_are_named() {
     let bed = Bed::new();
     let unenforced = bed.client().unenforced();
@@ -286,7 +310,7 @@ fn limits_that_can_not_be_had_are_named() {
 
 fn linger_ends_all_and_leaves_nothing() {
     let mut bed = Bed::with(|options| {
-        options.linger = Some(Duration::from_millis(200));
+        options.linger = Some(Duration::from_secs(2));
         options.remove_dir = Some(options.socket.with_file_name("data"));
     });
     std::fs::create_dir_all(bed.path("data/some/where")).unwrap();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use drover_supervisor::{Client, Exit, Isolation, LogSpec, Resources, StartOptions, TaskSpec, TaskState, TaskStatus};
 
-/// The longest any condition may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest any condition may take, also in a machine that is emulated on a busy one.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One case's directory, node and client.
 pub struct Bed {

@@ -126,6 +126,10 @@ fn once(
     let id = id_of(started, number);
     let mut job = job(&id, "service", started.driver(), 1, "/bin/sleep", &["300"]);
     let task = &mut job["TaskGroups"][0]["Tasks"][0];
+    if !matches!(started, Started::Machine { .. }) {
+        // A sleep that is its namespace's first process doesn't hear the usual signal, and ends after a wait of seconds only.
+        task["KillSignal"] = Value::from("SIGKILL");
+    }
     match started {
         Started::Sleep(_) => {}
         Started::Container => {

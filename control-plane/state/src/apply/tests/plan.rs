@@ -1,7 +1,9 @@
 //! What commands do to the noun of this file: plan.
 
 use drover_model::alloc::DesiredStatus;
+use drover_model::network::PortMapping;
 use drover_model::plan::{PlanStop, PlanUpdate};
+use drover_model::resources::{AllocatedResources, Totals};
 
 use super::*;
 
@@ -106,4 +108,59 @@ fn an_update_in_place_takes_the_version() {
     assert_eq!((updated.job_version, updated.eval_id, updated.alloc_modify_index), (1, Some(eval_id(2)), 7));
     check(update, None);
     assert_eq!(region.state.allocs_of_eval(eval_id(2)).count(), 1);
+}
+
+fn given(cpu_mhz: i64, port: Option<i32>) -> Arc<AllocatedResources> {
+    let mut given = AllocatedResources::default();
+    given.tasks.get_or_default("t".to_owned()).cpu.mhz = cpu_mhz;
+    given.shared.ports = port.map(|value| PortMapping { value, ..PortMapping::default() }).into_iter().collect();
+    Arc::new(given)
+}
+
+#[test]
+fn what_allocs_say_alike_is_there_once() {
+    let mut region = Region::new();
+    region.register(job("web", 4));
+    let with = |number, cpu_mhz| Alloc {
+        allocated_resources: given(cpu_mhz, None),
+        node_name: "n1".into(),
+        ..alloc(number, "web")
+    };
+    region.place(vec![with(1, 100), with(2, 100), with(3, 200)]);
+    region.place(vec![with(4, 100)]);
+    let shares = |a: u8, b: u8| Arc::ptr_eq(&region.alloc(a).allocated_resources, &region.alloc(b).allocated_resources);
+    assert_eq!([shares(1, 2), shares(1, 3), shares(1, 4)], [true, false, true]);
+    let name = |number: u8| region.alloc(number).node_name.as_str().as_ptr();
+    assert!([2, 3, 4].into_iter().all(|number| name(number) == name(1)));
+    // An image says it once, and who reads it has it once.
+    let read = State::decode(&region.state.encode()).unwrap();
+    let read = |number: u8| read.alloc(alloc_id(number)).unwrap().allocated_resources.clone();
+    assert!(Arc::ptr_eq(&read(1), &read(2)) && Arc::ptr_eq(&read(1), &read(4)));
+    assert_eq!(read(3).totals().cpu_mhz, 200);
+}
+
+#[test]
+fn a_node_bears_what_may_run_on_it() {
+    let mut region = Region::new();
+    region.register(job("web", 2));
+    let with = |number, port| Alloc { allocated_resources: given(100, port), ..alloc(number, "web") };
+    region.place(vec![with(1, None), with(2, Some(80))]);
+    let load = |region: &Region| {
+        let load = region.state.load_of_node(node_id(1)).cloned().unwrap_or_default();
+        let holders = region.state.holders_on_node(node_id(1)).count();
+        (load.totals(), load.allocs(), holders, load.freed_index())
+    };
+    let cpu = |cpu_mhz| Totals { cpu_mhz, ..Totals::default() };
+    assert_eq!(load(&region), (cpu(200), 2, 1, 0));
+    region.report(vec![report(1, ClientStatus::Running)]);
+    region.plan(Plan { stops: vec![stop(2)], ..Plan::default() });
+    assert_eq!(load(&region), (cpu(200), 2, 1, 0), "what shall stop runs until it has");
+    region.report(vec![report(2, ClientStatus::Complete)]);
+    assert_eq!(load(&region), (cpu(100), 1, 0, region.index));
+    region.report(vec![report(1, ClientStatus::Failed)]);
+    assert_eq!(load(&region), (cpu(0), 0, 0, region.index));
+    let ended = vec![alloc_id(1), alloc_id(2)];
+    let collect = Command::Collect { evals: vec![], allocs: ended, deployments: vec![], jobs: vec![], nodes: vec![] };
+    region.run(collect);
+    assert!(region.state.load_of_node(node_id(1)).is_none());
 }
