@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use drover_state::{Events, Snapshot};
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Config, Instant as _, SnapshotPolicy};
+use openraft::{Config, Instant as _, RaftLogReader, SnapshotPolicy};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 
@@ -202,6 +202,8 @@ impl RaftNode {
             Err(StartError::OtherServer { dir, owners, node_id })
         };
         let (began, owner) = (Instant::now(), log.owner().map_err(open_log)?);
+        // A leader's word is kept as a vote too.
+        let has_voted = log.read_vote().await.map_err(open_log)?.is_some();
         if let Some(owner) = owner.filter(|owner| *owner != settings.node_id) {
             return other_server(vec![owner]);
         }
@@ -251,8 +253,7 @@ impl RaftNode {
             }
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let has_answered = owner.map_or(Duration::ZERO, |_| settings.pace.lease_read_age_max());
-        let served = Arc::new(Served::new(began + has_answered));
+        let served = Arc::new(Served::new(if has_voted { began + settings.pace.lease_read_age_max() } else { began }));
         let (leadership, members) = leadership::follow(
             &raft,
             leadership::Own { address: settings.address.clone(), pace: settings.pace },

@@ -36,6 +36,9 @@ const CALL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a piece of a snapshot may take.
 const PIECE_WAIT_MAX: Duration = Duration::from_secs(75);
 
+/// The refusal of a snapshot that is no failure.
+const ANOTHER_COMES: &str = "another snapshot is on its way";
+
 /// Why a call was not answered to its end. The stream is reset; the other side tries again if it still wants to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -204,7 +207,9 @@ impl RaftNode {
                     Some(reason) => SnapshotAnswer::Refused(reason),
                     None => self.take_snapshot(from, vote, len, receiver.as_mut()).await?,
                 };
-                if let SnapshotAnswer::Refused(reason) = &answer {
+                if let SnapshotAnswer::Refused(reason) = &answer
+                    && reason != ANOTHER_COMES
+                {
                     self.served().say_refused(from, reason);
                 }
                 wire::encode(&answer)
@@ -327,7 +332,7 @@ impl RaftNode {
             return Ok(SnapshotAnswer::Refused(format!("{len} bytes are over the limit of {SNAPSHOT_BYTES_MAX}")));
         }
         let Ok(_one) = self.served().receiving.try_lock() else {
-            return Ok(SnapshotAnswer::Refused("another snapshot is on its way".to_owned()));
+            return Ok(SnapshotAnswer::Refused(ANOTHER_COMES.to_owned()));
         };
         self.served().hear_leader();
         let beside = self.snapshot_dir().join("received.new");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use surrealkv::{Durability, LSMIterator, Mode, Transaction, Tree, TreeBuilder};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Keys kept in memory before they are written out. surrealkv counts keys only, values come on top.
 const MEMTABLE_BYTES: usize = 4 << 20;
@@ -17,6 +17,8 @@ const MEMTABLE_BYTES: usize = 4 << 20;
 const BLOCK_CACHE_BYTES: u64 = 8 << 20;
 /// Waiting writes; a full queue makes writers wait: the disk is the limit then.
 const QUEUE_MAX: usize = 4096;
+/// What waits may have so many bytes, and whatever its length one write.
+const WAITING_BYTES_MAX: u32 = 64 << 20;
 /// Writes of so many bytes go in one transaction; a longer one goes alone.
 const GROUP_BYTES: usize = 1 << 20;
 
@@ -31,6 +33,8 @@ struct Job {
     bytes: usize,
     /// May go in one transaction with its neighbours.
     may_share: bool,
+    /// Its bytes of those that may wait, given back when it is done.
+    room: OwnedSemaphorePermit,
     done: OnDurable,
 }
 
@@ -38,6 +42,7 @@ struct Job {
 pub struct Store {
     // Dropped in order: queue (ends the writer), tree, runtime.
     queue: Option<mpsc::Sender<Job>>,
+    room: Arc<Semaphore>,
     /// Ends when the writer has.
     writer: Mutex<std::sync::mpsc::Receiver<()>>,
     tree: Arc<Tree>,
@@ -86,6 +91,7 @@ impl Store {
         });
         Ok(Self {
             queue: Some(queue),
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize)),
             writer: Mutex::new(writer),
             tree,
             runtime: Some(runtime),
@@ -107,7 +113,7 @@ impl Store {
         let (tell, told) = oneshot::channel();
         // Nobody may wait any more: it is written all the same.
         let done = Box::new(move |result| drop(tell.send(result)));
-        self.send(Job { write: Box::new(write), bytes: 0, may_share: false, done }).await?;
+        self.send(0, Box::new(write), false, done).await?;
         told.await.map_err(|_| closed())?
     }
 
@@ -118,12 +124,14 @@ impl Store {
         write: impl FnOnce(&mut Transaction) -> surrealkv::Result<()> + Send + 'static,
         done: OnDurable,
     ) -> io::Result<()> {
-        self.send(Job { write: Box::new(write), bytes, may_share: true, done }).await
+        self.send(bytes, Box::new(write), true, done).await
     }
 
-    async fn send(&self, job: Job) -> io::Result<()> {
+    async fn send(&self, bytes: usize, write: Write, may_share: bool, done: OnDurable) -> io::Result<()> {
+        let asked = u32::try_from(bytes).map_or(WAITING_BYTES_MAX, |bytes| bytes.min(WAITING_BYTES_MAX));
+        let room = self.room.clone().acquire_many_owned(asked).await.map_err(|_| closed())?;
         let queue = self.queue.as_ref().ok_or_else(closed)?;
-        queue.send(job).await.map_err(|_| closed())
+        queue.send(Job { write, bytes, may_share, room, done }).await.map_err(|_| closed())
     }
 
     /// Closes the tree and frees its lock. Everything acknowledged is on disk already: this only saves work at the next
@@ -147,9 +155,10 @@ impl Drop for Store {
     }
 }
 
-/// Writes what waits until nobody can ask for more.
+/// Writes what waits until nobody can ask for more. After a failure nothing is written: what comes later would stand behind a
+/// hole, and a failed fsync is never tried again (the kernel may have dropped what it could not write).
 async fn write_loop(tree: &Tree, dir: &Path, mut waiting: mpsc::Receiver<Job>) {
-    let mut next = None;
+    let (mut next, mut result) = (None, Ok(()));
     loop {
         let Some(first) = (match next.take() {
             Some(job) => Some(job),
@@ -169,10 +178,11 @@ async fn write_loop(tree: &Tree, dir: &Path, mut waiting: mpsc::Receiver<Job>) {
                 next = Some(job);
             }
         }
-        let (writes, dones): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.write, job.done)).unzip();
-        let result = commit(tree, writes).await;
-        for done in dones {
-            // A failed fsync is never tried again: the kernel may have dropped what it could not write.
+        let (writes, ends): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.write, (job.done, job.room))).unzip();
+        if result.is_ok() {
+            result = commit(tree, writes).await;
+        }
+        for (done, _room) in ends {
             done(match &result {
                 Ok(()) => Ok(()),
                 Err(error) => Err(store_error("write", dir, error)),
@@ -225,4 +235,26 @@ pub fn last_value(tx: &Transaction, start: Vec<u8>, end: Vec<u8>) -> surrealkv::
     let mut iter = tx.range(start, end)?;
     iter.seek_last()?;
     Ok(if iter.valid() { Some(iter.value()?.to_vec()) } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_written_behind_a_write_that_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.write_now(|tx| tx.set(b"1", b"kept")).await.unwrap();
+        let (tell, told) = oneshot::channel();
+        let done = Box::new(move |result| tell.send(result).unwrap());
+        store.write_soon(1, |_| Err(surrealkv::Error::TransactionClosed), done).await.unwrap();
+        assert!(store.write_now(|tx| tx.set(b"3", b"behind it")).await.is_err());
+        assert!(told.await.unwrap().is_err());
+        store.close().await.unwrap();
+        drop(store);
+        let store = Store::open(dir.path()).unwrap();
+        let read = |key: &'static [u8]| store.read(|tx| tx.get(key)).unwrap();
+        assert_eq!((read(b"1").as_deref(), read(b"3")), (Some(&b"kept"[..]), None));
+    }
 }

@@ -263,8 +263,13 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
 /// Forgets what has ended long ago. Beside the other duties, which wait for none of it: all there is is looked at, off the threads
 /// that answer, and what is proposed late does no harm.
 async fn collect(server: Server, snapshot: Snapshot, now: Timestamp) {
+    let begun = snapshot.begun_index();
     let Ok(commands) = tokio::task::spawn_blocking(move || gc::step(&snapshot, now)).await else { return };
     for command in commands {
+        if server.reading().snapshot.begun_index() != begun {
+            // Another state was put in its place: what had ended in the one may not have in the other.
+            return;
+        }
         if let Err(error) = server.commit_here(&command).await {
             // Whatever it was, the next round looks at all again.
             tracing::debug!(%error, "not collected");

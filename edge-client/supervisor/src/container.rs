@@ -271,8 +271,8 @@ fn bind_mount(bind: &Bind, enforces_devices: bool) -> Result<Option<Value>, Stri
     }
     let mut options = vec!["rbind", if bind.follows_host { "rslave" } else { "rprivate" }, "nosuid"];
     if !enforces_devices {
-        // No rule keeps the task from the device files that may lie there.
-        options.push("nodev");
+        // No rule keeps the task from the device files that may lie there, or in what is mounted below.
+        options.push("rnodev");
     }
     options.push(access_of(bind.read_only));
     Ok(Some(json!({"destination": bind.target, "type": "bind", "source": bind.source, "options": options})))
