@@ -270,6 +270,7 @@ impl<'a> Layer<'a> {
             "advertise.http" => settings.advertise.http = Some(convert::text(value)?),
             "advertise.rpc" => settings.advertise.rpc = Some(convert::text(value)?),
             "advertise.serf" => settings.advertise.serf = Some(convert::text(value)?),
+            "enable_debug" => settings.enable_debug = convert::flag(value)?,
             "leave_on_interrupt" => settings.leave_on_interrupt = convert::flag(value)?,
             "leave_on_terminate" => settings.leave_on_terminate = convert::flag(value)?,
             "autopilot.cleanup_dead_servers" => settings.autopilot.cleanup_dead_servers = convert::flag(value)?,

@@ -73,6 +73,7 @@ fn start(dev: bool) -> Draft {
         advertise: Advertise::default(),
         limits: Limits::default(),
         server: ServerSettings { enabled: dev, bootstrap_expect: u32::from(dev), ..ServerSettings::default() },
+        enable_debug: dev,
         leave_on_interrupt: false,
         leave_on_terminate: false,
         autopilot: AutopilotSettings::default(),

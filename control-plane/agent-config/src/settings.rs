@@ -81,6 +81,8 @@ pub struct Settings {
     pub advertise: Advertise,
     /// Bounds on connections.
     pub limits: Limits,
+    /// The agent tells of its host.
+    pub enable_debug: bool,
     /// A server leaves its region when the agent is interrupted.
     pub leave_on_interrupt: bool,
     /// A server leaves its region when the agent is terminated.

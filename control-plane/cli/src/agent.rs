@@ -1,6 +1,7 @@
 //! A running agent: server, client or both in this process, until a signal or a failure ends it.
 
 mod banner;
+mod control;
 mod parts;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use drover_agent_config::{Settings, Sources};
 use drover_edge_agent::logging;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use control::{Control, Reloaded, Reloads};
 use parts::Parts;
 
 /// Threads of the runtime: the log, the scheduler and the disk have threads of their own.
@@ -56,7 +58,8 @@ async fn run_until_told(settings: Settings, sources: &Sources) -> i32 {
             return 1;
         }
     };
-    let mut parts = match Parts::start(&settings, data_dir.path.clone()).await {
+    let (control, mut reloads) = Control::new(&settings);
+    let mut parts = match Parts::start(&settings, data_dir.path.clone(), control).await {
         Ok(parts) => parts,
         Err(error) => {
             eprintln!("==> Error starting agent: {error:#}");
@@ -67,7 +70,7 @@ async fn run_until_told(settings: Settings, sources: &Sources) -> i32 {
     banner::print_started(&settings, &parts.addresses());
     logging::open();
     banner::log_facts(&settings);
-    let status = match wait(&mut parts, sources).await {
+    let status = match wait(&mut parts, sources, &mut reloads).await {
         Ok(signal) => {
             let leaves = match signal {
                 Told::Interrupt => settings.leave_on_interrupt,
@@ -97,7 +100,7 @@ enum Told {
 }
 
 /// Waits for a signal that ends the agent; an error when a part of it fails.
-async fn wait(parts: &mut Parts, sources: &Sources) -> Result<Told, String> {
+async fn wait(parts: &mut Parts, sources: &Sources, reloads: &mut Reloads) -> Result<Told, String> {
     let listen = |kind| signal(kind).map_err(|e| format!("listen for signals: {e}"));
     let mut interrupt: Signal = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -114,7 +117,12 @@ async fn wait(parts: &mut Parts, sources: &Sources) -> Result<Told, String> {
             }
             _ = hangup.recv() => {
                 println!("==> Reloading configuration...");
-                reload(parts, sources).await;
+                // What was wrong is in the log.
+                let _ = reload(parts, sources).await;
+            }
+            Some(tell) = reloads.recv() => {
+                // One that is gone wants no answer.
+                let _ = tell.send(reload(parts, sources).await);
             }
             reason = parts.failed() => return Err(reason),
         }
@@ -122,19 +130,22 @@ async fn wait(parts: &mut Parts, sources: &Sources) -> Result<Told, String> {
 }
 
 /// Reads the files again; log level and certificates change, the rest waits for a restart.
-async fn reload(parts: &mut Parts, sources: &Sources) {
-    match sources.load() {
+async fn reload(parts: &mut Parts, sources: &Sources) -> Reloaded {
+    let read = match sources.load() {
         Ok(fresh) => {
             logging::set_level(fresh.log_level);
             tracing::info!(log_level = fresh.log_level.as_str(), "configuration reloaded");
+            Ok(())
         }
         Err(complaints) => {
-            for complaint in complaints {
+            for complaint in &complaints {
                 tracing::error!(%complaint, "configuration not reloaded");
             }
+            Err(complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         }
-    }
+    };
     parts.reload().await;
+    read
 }
 
 /// Where this agent keeps its data; a development agent's is made for it and removed with it.

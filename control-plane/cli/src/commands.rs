@@ -8,6 +8,7 @@ pub mod resolve;
 
 pub mod agent;
 pub mod agent_info;
+pub mod agent_monitor;
 pub mod alloc_exec;
 pub mod alloc_fs;
 pub mod alloc_logs;
@@ -106,6 +107,7 @@ pub const COMMANDS: &[&Command] = &[
     &job_tag::APPLY,
     &job_tag::UNSET,
     &job_validate::COMMAND,
+    &agent_monitor::COMMAND,
     &namespace_apply::COMMAND,
     &namespaces::DELETE,
     &namespaces::INSPECT,

@@ -6,6 +6,8 @@ use drover_model::NodeId;
 use drover_server::Server;
 use serde_json::Value;
 
+use crate::control::AgentControl;
+
 /// What the agent says of itself; fixed at its start.
 #[derive(Clone, Debug)]
 pub struct AgentFacts {
@@ -24,11 +26,18 @@ pub struct Api {
     pub server: Server,
     /// Its agent.
     pub agent: Arc<AgentFacts>,
+    /// What the agent itself is asked through.
+    pub control: Option<Arc<dyn AgentControl>>,
 }
 
 impl Api {
     /// The API of that server and agent.
     pub fn new(server: Server, agent: AgentFacts) -> Self {
-        Self { server, agent: Arc::new(agent) }
+        Self { server, agent: Arc::new(agent), control: None }
+    }
+
+    /// With an agent that can be asked for its log and told to read its configuration.
+    pub fn with_control(self, control: Arc<dyn AgentControl>) -> Self {
+        Self { control: Some(control), ..self }
     }
 }

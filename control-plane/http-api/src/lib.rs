@@ -5,6 +5,7 @@
 //! `no route for`. Left out: ACLs.
 
 pub mod api;
+pub mod control;
 pub mod relay;
 pub mod routes;
 pub mod serve;
@@ -37,6 +38,7 @@ mod deployments;
 mod evals;
 mod events;
 mod exec;
+mod host;
 mod job_launch;
 mod job_plan;
 mod job_scale;
@@ -52,6 +54,7 @@ mod metrics;
 mod namespaces;
 mod nodes;
 mod operator;
+mod own_agent;
 mod region;
 mod scaling_policies;
 mod scheduler_config;
@@ -64,6 +67,7 @@ pub mod state_dump;
 pub mod views;
 
 pub use api::{AgentFacts, Api};
+pub use control::{AgentControl, LogWanted, Reloading};
 pub use options::ServeOptions;
 pub use relay::{Forwarder, forward_handler, relay};
 pub use router::router;

@@ -21,8 +21,10 @@ use tokio::sync::mpsc;
 
 use crate::api::Api;
 use crate::body;
+use crate::control::AgentControl;
 use crate::metrics;
 use crate::options::ServeOptions;
+use crate::own_agent;
 use crate::problem::{self, Problem};
 use crate::reply::Reply;
 use crate::router::router;
@@ -47,23 +49,27 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// Serves the API of a client-only agent until `shutdown` is done: every request is handed on.
+/// Serves the API of a client-only agent until `shutdown` is done: every request is handed on, but what is asked of the agent itself.
 ///
 /// # Errors
 /// The listener can't be used.
 pub async fn relay(
     listener: TcpListener,
     forwarder: Forwarder,
+    control: Option<Arc<dyn AgentControl>>,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let service = Router::new().fallback(move |request: Request| {
-        let forwarder = Arc::clone(&forwarder);
+        let (forwarder, control) = (Arc::clone(&forwarder), control.clone());
         async move {
             let reply = match request.uri().path() {
                 // The figures are this agent's own.
                 metrics::PATH => metrics::answer_locally(&request),
-                _ => hand_on(&forwarder, request).await,
+                _ => match own_agent::answer_locally(control.as_ref(), request.method(), request.uri()).await {
+                    Some(reply) => reply,
+                    None => hand_on(&forwarder, request).await,
+                },
             };
             reply.unwrap_or_else(Problem::into_response)
         }

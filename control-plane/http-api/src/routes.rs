@@ -11,7 +11,7 @@ use crate::reply::Reply;
 use crate::{
     agent, allocs, client_files, client_tasks, deployments, evals, events, exec, job_launch, job_plan, job_scale,
     job_statuses, job_tags, job_text, job_write, jobs, join_tokens, logs, metrics, namespaces, nodes, operator,
-    scaling_policies, scheduler_config, search, snapshot, stats, system,
+    own_agent, scaling_policies, scheduler_config, search, snapshot, stats, system,
 };
 
 /// What a handler gives.
@@ -175,6 +175,9 @@ pub static ROUTES: &[Route] = &[
     on(WRITE,     "/v1/agent/force-leave",              to!(agent::force_leave)),
     on(GET,       "/v1/agent/servers",                  to!(agent::servers)),
     on(GET,       "/v1/agent/health",                   to!(agent::health)),
+    on(GET,       own_agent::HOST,                      to!(own_agent::host)),
+    on(WRITE,     own_agent::RELOAD,                    to!(own_agent::reload)).ignoring_region(),
+    on(GET,       own_agent::MONITOR,                   to!(own_agent::monitor)).any_method(),
     on(GET,       "/v1/status/leader",                  to!(operator::leader)),
     on(GET,       "/v1/status/peers",                   to!(operator::peers)),
     on(GET,       "/v1/metrics",                        to!(metrics::read)).ignoring_region(),

@@ -58,7 +58,8 @@ impl Heartbeats {
             if snapshot.node(*id).is_none_or(|node| !is_expected(node.status)) {
                 self.forget(*id);
             } else if !self.due.contains_key(id) {
-                self.expect(*id, now.plus(FAILOVER_TTL));
+                // Only who speaks comes or comes back: it was heard just now, also when that was said before its going was.
+                self.heard(*id, now);
             }
         }
     }

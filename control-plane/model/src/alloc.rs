@@ -99,7 +99,7 @@ pub struct Alloc {
     #[serde(rename = "EvalID", with = "id::optional", skip_serializing_if = "is_default")]
     pub eval_id: Option<EvalId>,
     /// `<job>.<group>[<index>]`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The node.
     #[serde(rename = "NodeID", skip_serializing_if = "is_default")]
@@ -117,7 +117,7 @@ pub struct Alloc {
     #[serde(skip_serializing_if = "is_default")]
     pub job_create_index: u64,
     /// The group.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub task_group: String,
     /// What it was given. Allocs of one group that were given the same share it.
     #[serde(skip_serializing_if = "is_default")]
@@ -128,7 +128,7 @@ pub struct Alloc {
     /// What shall be.
     pub desired_status: DesiredStatus,
     /// Why.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub desired_description: String,
     /// What an operator or a duty asks the scheduler to do with it.
     #[serde(skip_serializing_if = "is_default")]

@@ -203,12 +203,33 @@ uuid_type!(
 );
 uuid_from!(AllocId, EvalId, DeploymentId, NodeId, JoinTokenId);
 
+/// Shared text, without a copy that is not shared.
+struct NameVisitor;
+
+impl serde::de::Visitor<'_> for NameVisitor {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.into())
+    }
+}
+
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                d.deserialize_str(NameVisitor).map(Self)
+            }
+        }
 
         impl $name {
             /// The name as text.
@@ -243,7 +264,7 @@ macro_rules! name_type {
 
         impl Default for $name {
             fn default() -> Self {
-                Self("".into())
+                Self(Arc::default())
             }
         }
     };

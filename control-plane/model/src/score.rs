@@ -53,27 +53,75 @@ impl Scores {
 impl<T: AsRef<str>> FromIterator<(T, f64)> for Scores {
     /// Of parts of the same name the last counts.
     fn from_iter<I: IntoIterator<Item = (T, f64)>>(parts: I) -> Self {
-        let mut scores = Self::default();
-        let mut found = [0.0_f64; PARTS.len()];
-        for (name, value) in parts {
-            let name = name.as_ref();
-            match PARTS.binary_search(&name) {
-                Ok(place) => {
-                    scores.known |= 1 << place;
-                    found[place] = value;
-                }
-                Err(_) => {
-                    scores.others.get_or_insert_default().insert(name.into(), value);
-                }
+        let mut found = Found::default();
+        parts.into_iter().for_each(|(name, value)| found.add(Part::of(name.as_ref()), value));
+        found.scores()
+    }
+}
+
+/// What a part is called: its place in [`PARTS`], or another name.
+enum Part {
+    Known(usize),
+    Other(Text),
+}
+
+impl Part {
+    fn of(name: &str) -> Self {
+        PARTS.iter().position(|part| *part == name).map_or_else(|| Self::Other(name.into()), Self::Known)
+    }
+}
+
+/// Parts that come one after the other.
+#[derive(Default)]
+struct Found {
+    known: u8,
+    values: [f64; PARTS.len()],
+    others: Option<Box<SmallMap<Text, f64>>>,
+}
+
+impl Found {
+    fn add(&mut self, part: Part, value: f64) {
+        match part {
+            Part::Known(place) => {
+                self.known |= 1 << place;
+                self.values[place] = value;
+            }
+            Part::Other(name) => {
+                self.others.get_or_insert_default().insert(name, value);
             }
         }
+    }
+
+    fn scores(self) -> Scores {
         // A zero that bears a sign is another number to whoever compares states.
-        let is_nonzero = |place: usize| scores.known & 1 << place != 0 && found[place].to_bits() != 0;
-        let nonzero = (0..PARTS.len()).filter(|place| is_nonzero(*place));
-        let values: Vec<f64> = nonzero.clone().map(|place| found[place]).collect();
-        let bits = nonzero.fold(0, |bits, place| bits | 1 << place);
-        (scores.nonzero, scores.values) = (bits, values.into_boxed_slice());
-        scores
+        let is_nonzero = |place: &usize| self.known & 1 << place != 0 && self.values[*place].to_bits() != 0;
+        let nonzero = (0..PARTS.len()).filter(is_nonzero).fold(0, |bits, place| bits | 1 << place);
+        let (mut values, mut next) = ([0.0; PARTS.len()], 0);
+        for place in (0..PARTS.len()).filter(|place| nonzero & 1 << place != 0) {
+            values[next] = self.values[place];
+            next += 1;
+        }
+        Scores { known: self.known, nonzero, values: values[..next].into(), others: self.others }
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_str(PartVisitor)
+    }
+}
+
+struct PartVisitor;
+
+impl serde::de::Visitor<'_> for PartVisitor {
+    type Value = Part;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Part, E> {
+        Ok(Part::of(name))
     }
 }
 
@@ -105,11 +153,11 @@ impl<'de> serde::de::Visitor<'de> for ScoresVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scores, A::Error> {
-        let mut parts: Vec<(Text, f64)> = Vec::with_capacity(PARTS.len());
-        while let Some(part) = map.next_entry()? {
-            parts.push(part);
+        let mut found = Found::default();
+        while let Some((part, value)) = map.next_entry()? {
+            found.add(part, value);
         }
-        Ok(parts.into_iter().collect())
+        Ok(found.scores())
     }
 }
 

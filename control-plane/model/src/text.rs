@@ -2,6 +2,7 @@
 //! copies.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -75,11 +76,41 @@ impl Default for Text {
     }
 }
 
+/// How long the longest of [`KNOWN`] is.
+const KNOWN_LEN_MAX: usize = 24;
+/// The most of [`KNOWN`] that are of one length.
+const ALIKE_MAX: usize = 5;
+/// The places in [`KNOWN`] of the texts of each length, 0 for none: millions of texts are looked up when a state is read, and
+/// this leaves one or two to be compared.
+const BY_LEN: [[u8; ALIKE_MAX]; KNOWN_LEN_MAX + 1] = {
+    let mut by_len = [[0; ALIKE_MAX]; KNOWN_LEN_MAX + 1];
+    let mut place = 1;
+    while place < KNOWN.len() {
+        let alike = &mut by_len[KNOWN[place].len()];
+        let mut next = 0;
+        while alike[next] != 0 {
+            next += 1;
+        }
+        alike[next] = place as u8;
+        place += 1;
+    }
+    by_len
+};
+
+/// Its place in [`KNOWN`]. No empty texts are compared here nor below: that they are equal is seen by their length at once, and
+/// some processors take long to compare what lies nowhere.
+fn known(text: &str) -> Option<u16> {
+    let Some(first) = text.as_bytes().first() else { return Some(0) };
+    let alike = BY_LEN.get(text.len())?.iter().take_while(|place| **place != 0);
+    let is_it = |known: &str| known.as_bytes()[0] == *first && known == text;
+    alike.map(|place| u16::from(*place)).find(|place| is_it(KNOWN[usize::from(*place)]))
+}
+
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        match KNOWN.binary_search(&text) {
-            Ok(place) => Self(Kept::Known(place as u16)),
-            Err(_) => Self(Kept::Own(text.into())),
+        match known(text) {
+            Some(place) => Self(Kept::Known(place)),
+            None => Self(Kept::Own(text.into())),
         }
     }
 }
@@ -117,39 +148,50 @@ impl Borrow<str> for Text {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        match (&self.0, &other.0) {
+            (Kept::Known(one), Kept::Known(other)) => one == other,
+            (Kept::Own(one), Kept::Own(other)) => one == other,
+            // What is known is never kept otherwise.
+            _ => false,
+        }
     }
 }
 
 impl Eq for Text {}
 
 impl PartialOrd for Text {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Text {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.0, &other.0) {
+            (Kept::Known(one), Kept::Known(other)) => one.cmp(other),
+            (Kept::Known(0), _) => Ordering::Less,
+            (_, Kept::Known(0)) => Ordering::Greater,
+            _ => self.as_str().cmp(other.as_str()),
+        }
     }
 }
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
+        let own = self.as_str();
+        own.len() == other.len() && (own.is_empty() || own == other)
     }
 }
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
+        self == *other
     }
 }
 
 impl PartialEq<String> for Text {
     fn eq(&self, other: &String) -> bool {
-        self.as_str() == other
+        self == other.as_str()
     }
 }
 
@@ -198,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_text_is_what_it_says_however_it_is_kept() {
-        assert!(KNOWN.is_sorted_by(|a, b| a < b) && KNOWN.len() < usize::from(u16::MAX));
+        assert!(KNOWN.is_sorted_by(|a, b| a < b) && KNOWN.len() <= usize::from(u8::MAX));
         assert_eq!((Text::default().as_str(), size_of::<Text>()), ("", size_of::<Arc<str>>()));
         for text in KNOWN.iter().copied().chain(["web", "a longer text of somebody's"]) {
             let one = Text::from(text);
@@ -207,9 +249,12 @@ mod tests {
             assert_eq!(json, serde_json::to_string(text).unwrap());
             assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), one);
             assert_eq!(one, Text::from(text.to_owned()));
+            let (own, other) = (text.to_owned(), Text::from("other"));
+            assert!(one == *text && one == own && one != *"other" && one != other);
+            assert_eq!(matches!(one.0, Kept::Known(_)), KNOWN.contains(&text));
         }
-        let mut sorted = ["e", "default", "a"].map(Text::from);
+        let mut sorted = ["e", "default", "a", "", "all"].map(Text::from);
         sorted.sort();
-        assert_eq!(sorted, ["a", "default", "e"]);
+        assert_eq!(sorted, ["", "a", "all", "default", "e"]);
     }
 }

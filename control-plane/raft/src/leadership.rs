@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
+use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{ChangeMembers, Instant as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -14,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::machine::OF_LATER;
 use crate::members::{self, RaftMember};
 use crate::pace::Pace;
-use crate::types::{Metrics, Raft};
+use crate::types::{Metrics, Raft, TypeConfig};
 
 /// Who leads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,7 +114,7 @@ pub fn follow(
                 }
             };
             tokio::select! {
-                changed = metrics.changed() => if changed.is_err() {
+                is_there = changed(&mut metrics, &now, is_leader) => if !is_there {
                     // The core is gone. It says so before it goes, unless it was told to or it panicked.
                     break (!stopping.load(Ordering::Relaxed)).then(|| "raft's core has ended".to_owned());
                 },
@@ -128,6 +129,25 @@ pub fn follow(
         }
     });
     (leadership_receiver, members_receiver)
+}
+
+/// Waits until raft says something else than `seen` about who leads and who belongs; the quorum's word only until this server
+/// leads by it. False when raft is gone. Raft counts every step of every entry in the same place: who looked at all of it each time would take part in
+/// every write.
+async fn changed(metrics: &mut WatchReceiverOf<TypeConfig, Metrics>, seen: &Metrics, is_leader: bool) -> bool {
+    while metrics.changed().await.is_ok() {
+        let now = metrics.borrow_watched();
+        let is_same = now.running_state == seen.running_state
+            && now.current_term == seen.current_term
+            && now.current_leader == seen.current_leader
+            && now.state == seen.state
+            && now.membership_config == seen.membership_config
+            && now.committed_membership_config == seen.committed_membership_config;
+        if !is_same || (seen.state.is_leader() && !is_leader) {
+            return true;
+        }
+    }
+    false
 }
 
 /// A leader that died half-way through a change of members leaves two sets of voters behind, and both must agree to

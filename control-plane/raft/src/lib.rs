@@ -14,7 +14,9 @@ pub mod propose;
 pub mod recovery;
 pub mod restore;
 pub mod serve;
+mod session;
 
+mod awake;
 mod codec;
 mod growth;
 mod log_store;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -50,6 +51,8 @@ pub struct Published {
     pub events: broadcast::Sender<Arc<Events>>,
     /// The log index up to which [`Self::snapshot`] goes.
     pub applied: watch::Sender<u64>,
+    /// The same as the state counts it: behind a restore it is another number.
+    pub shown: watch::Sender<u64>,
 }
 
 struct Applied {
@@ -87,6 +90,8 @@ pub struct Machine {
     /// A state that this server has read already to restore it, and the digest of its image.
     read_before: Arc<Mutex<Option<(Digest, State)>>>,
     dir: Arc<Path>,
+    /// The digest of the newest snapshot held a moment ago: whoever asks for it during the start need not read it all again.
+    is_starting: Arc<AtomicBool>,
 }
 
 impl Machine {
@@ -109,9 +114,16 @@ impl Machine {
             snapshot: watch::Sender::new(applied.state.snapshot()),
             events: broadcast::Sender::new(EVENTS_KEPT),
             applied: watch::Sender::new(applied.index()),
+            shown: watch::Sender::new(applied.index() + applied.index_offset),
         });
         let (applied, read_before) = (Arc::new(Mutex::new(applied)), Arc::default());
-        Ok(Self { applied, published, growth, read_before, dir: dir.into() })
+        let is_starting = Arc::new(AtomicBool::new(true));
+        Ok(Self { applied, published, growth, read_before, dir: dir.into(), is_starting })
+    }
+
+    /// Raft has begun with it.
+    pub fn started(&self) {
+        self.is_starting.store(false, Ordering::Relaxed);
     }
 
     /// What was applied since the last snapshot.
@@ -254,9 +266,9 @@ impl Machine {
 
     /// Publishes the state as it is now. Before anybody is answered: who reads after an answer reads its own write.
     fn publish(&self, events: Option<Events>, all_changed: bool) {
-        let (snapshot, index) = {
+        let (snapshot, index, shown) = {
             let applied = self.lock();
-            (applied.state.snapshot(), applied.index())
+            (applied.state.snapshot(), applied.index(), applied.index() + applied.index_offset)
         };
         if let Some(events) = events {
             let before = self.published.snapshot.send_replace(snapshot);
@@ -271,6 +283,7 @@ impl Machine {
             }
         }
         self.published.applied.send_replace(index);
+        self.published.shown.send_replace(shown);
     }
 }
 
@@ -374,10 +387,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
-        let dir = self.dir.clone();
+        let (dir, is_starting) = (self.dir.clone(), self.is_starting.load(Ordering::Relaxed));
         let found = on_blocking(move || {
             let Some(file) = snapshot_file::newest(&dir)? else { return Ok(None) };
-            Ok(Some(file.verify().map(|()| file)))
+            let checked = if is_starting { Ok(()) } else { file.verify() };
+            Ok(Some(checked.map(|()| file)))
         })
         .await?;
         match found {

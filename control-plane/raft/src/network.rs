@@ -1,9 +1,8 @@
 //! The calling side of raft: openraft's calls as frames on [`Peers`]' streams.
 //!
 //! A link to append is kept and used again, also from one of openraft's sessions to the next. Requests do not wait for
-//! answers: up to [`IN_FLIGHT_MAX`] of them are under way, which is what makes replication fast over a distance.
+//! answers: up to [`IN_FLIGHT_MAX`](crate::session::IN_FLIGHT_MAX) of them are under way, which is what makes replication fast over a distance.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,25 +20,23 @@ use openraft::raft::{
 use openraft::type_config::alias::{SnapshotOf, VoteOf};
 use openraft::{BasicNode, OptionalSend};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::codec;
 use crate::machine::{SnapshotData, on_blocking};
 use crate::origin::Origin;
 use crate::peers::{Link, Peer, PeerError, Peers};
-use crate::types::{LogId, TypeConfig};
-use crate::wire::{
-    self, Append, AppendAnswer, Ballot, BallotAnswer, BelongAnswer, Call, Opening, SnapshotAnswer, TransferAnswer,
-};
+use crate::session::Session;
+use crate::types::TypeConfig;
+use crate::wire::{self, Ballot, BallotAnswer, BelongAnswer, Call, Opening, SnapshotAnswer, TransferAnswer};
 
-/// Requests to append that are under way to one server.
-pub const IN_FLIGHT_MAX: usize = 64;
 /// How long opening a stream may take.
 const OPEN_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a server may take to say whether it could take part.
 const BELONG_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long an answer to entries may take: a follower syncs them first, and its disk may be slow.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The slowest way on which a long request still gets through: it gets more time by its length. One that is given up too
 /// early is sent again whole, for ever: a follower that was away would never come back over a way that loses packets. Whether
 /// anybody is there at all is noticed by the connection.
@@ -53,7 +50,7 @@ const WINDOW_BYTES: usize = 8 << 20;
 const INSTALL_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// How long the answer to a request of that length may take.
-fn answer_wait(bytes: usize) -> Duration {
+pub fn answer_wait(bytes: usize) -> Duration {
     let by_length = Duration::from_millis((bytes as u64).saturating_mul(1000) / BYTES_PER_SECOND_MIN);
     (ANSWER_WAIT_MAX + by_length).min(LONG_ANSWER_WAIT_MAX)
 }
@@ -65,11 +62,22 @@ type StreamAppend<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPC
 pub struct Network {
     peers: Arc<dyn Peers>,
     origin: Arc<Origin>,
+    /// The newest log index that somebody on another server waits for.
+    awaited: watch::Sender<u64>,
 }
 
 impl Network {
     pub fn new(peers: Arc<dyn Peers>, origin: Arc<Origin>) -> Self {
-        Self { peers, origin }
+        Self { peers, origin, awaited: watch::Sender::new(0) }
+    }
+
+    /// The others are told at once that this log index is committed, when it is.
+    pub fn hurry(&self, index: u64) {
+        self.awaited.send_if_modified(|awaited| {
+            let is_new = *awaited < index;
+            *awaited = index.max(*awaited);
+            is_new
+        });
     }
 
     /// Asks a server whether it could take part in this log.
@@ -78,11 +86,12 @@ impl Network {
         Ok(answer.could)
     }
 
-    fn target(&self, number: u64, address: &str) -> Target {
+    pub fn target(&self, number: u64, address: &str) -> Target {
         Target {
             peers: self.peers.clone(),
             peer: Peer { number, address: address.to_owned() },
             origin: self.origin.clone(),
+            awaited: self.awaited.subscribe(),
             kept: Mutex::new(None),
         }
     }
@@ -101,6 +110,7 @@ pub struct Target {
     peers: Arc<dyn Peers>,
     peer: Peer,
     origin: Arc<Origin>,
+    awaited: watch::Receiver<u64>,
     /// A link to append on which nothing is under way. (Never locked: it makes what can only be sent shareable.)
     kept: Mutex<Option<Link>>,
 }
@@ -112,7 +122,7 @@ fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
     }
 }
 
-fn closed(reason: impl ToString) -> PeerError {
+pub fn closed(reason: impl ToString) -> PeerError {
     PeerError::Closed { reason: reason.to_string() }
 }
 
@@ -217,14 +227,8 @@ impl RaftNetworkV2<TypeConfig> for Target {
     {
         Box::pin(async move {
             let link = self.append_link().await.map_err(rpc_error)?;
-            let session = Session {
-                target: self,
-                link: Some(link),
-                input: Some(input),
-                in_flight: VecDeque::new(),
-                since: Instant::now(),
-                wait: ANSWER_WAIT_MAX,
-            };
+            let awaited = self.awaited.clone();
+            let session = Session::new(self, link, input, awaited);
             let answers = futures_util::stream::unfold(Some(session), |session| async move {
                 let mut session = session?;
                 match session.next_answer().await {
@@ -293,159 +297,9 @@ impl RaftNetworkV2<TypeConfig> for Target {
     }
 }
 
-/// One of openraft's sessions on a link.
-struct Session<'s, S> {
-    target: &'s mut Target,
-    link: Option<Link>,
-    input: Option<S>,
-    /// Of each request that is under way, the log's end when it is done.
-    in_flight: VecDeque<Option<LogId>>,
-    /// When something was last sent or answered.
-    since: Instant,
-    /// How long the next answer may take: by the longest request that was sent since all were answered.
-    wait: Duration,
-}
-
-impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Session<'_, S> {
-    /// Sends what there is to send until an answer is here; nothing when all is sent and answered.
-    async fn next_answer(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
-        loop {
-            let Some((sender, receiver)) = self.link.as_mut() else { return Ok(None) };
-            let mut input = self.input.as_mut().filter(|_| self.in_flight.len() < IN_FLIGHT_MAX);
-            if input.is_none() && self.in_flight.is_empty() {
-                return Ok(None);
-            }
-            let deadline = self.since + self.wait;
-            let request = tokio::select! {
-                biased;
-                answer = receiver.receive(), if !self.in_flight.is_empty() => {
-                    let answer = answer?.ok_or_else(|| closed("it ended without an answer"))?;
-                    self.in_flight.pop_front();
-                    self.since = Instant::now();
-                    let answer: AppendAnswer = wire::decode(&answer).map_err(closed)?;
-                    let answer = answer.result();
-                    // openraft takes an answer for one to every request that ends where it says, also to one that was sent
-                    // after it: a leader that slept meanwhile would believe that it was heard just now, and answer reads
-                    // while another leads. The answer to the last of them says as much.
-                    let is_said_again =
-                        answer.as_ref().is_ok_and(|end| self.in_flight.front().is_some_and(|next| next <= end));
-                    if is_said_again {
-                        continue;
-                    }
-                    return Ok(Some(answer));
-                }
-                request = async { match input.as_mut() {
-                    Some(input) => input.next().await,
-                    None => std::future::pending().await,
-                } } => request,
-                () = tokio::time::sleep_until(deadline), if !self.in_flight.is_empty() => {
-                    return Err(closed(format!("no answer in {:?}", self.wait)));
-                }
-            };
-            match request {
-                Some(request) => {
-                    let frame = wire::encode(&Append::of(&request));
-                    let wait = answer_wait(frame.len());
-                    let sent = timeout(wait, sender.send(frame)).await;
-                    sent.map_err(|_| closed("nobody takes the entries"))??;
-                    if self.in_flight.is_empty() {
-                        (self.since, self.wait) = (Instant::now(), wait);
-                    }
-                    self.wait = self.wait.max(wait);
-                    let last = request.entries.last().map(|entry| entry.log_id);
-                    self.in_flight.push_back(last.or(request.prev_log_id));
-                }
-                None => self.input = None,
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-    use openraft::EntryPayload;
-    use openraft::vote::leader_id_std::CommittedLeaderId;
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::log_store::LogStore;
-    use crate::peers::{FrameReceiver, FrameSender};
-    use crate::store::Store;
-
-    /// The other end of a link: what was sent, and where answers are put.
-    struct Played(mpsc::UnboundedSender<Bytes>, Mutex<Option<mpsc::UnboundedReceiver<Bytes>>>);
-
-    struct Sent(mpsc::UnboundedSender<Bytes>);
-
-    struct Answers(mpsc::UnboundedReceiver<Bytes>);
-
-    impl Peers for Played {
-        fn open(&self, _peer: Peer, _deadline: Duration) -> BoxFuture<'static, Result<Link, PeerError>> {
-            let answers = self.1.lock().unwrap().take().expect("it is opened once");
-            let link: Link = (Box::new(Sent(self.0.clone())), Box::new(Answers(answers)));
-            async { Ok(link) }.boxed()
-        }
-    }
-
-    impl FrameSender for Sent {
-        fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), PeerError>> {
-            self.0.send(frame).unwrap();
-            async { Ok(()) }.boxed()
-        }
-
-        fn finish(&mut self) -> BoxFuture<'_, Result<(), PeerError>> {
-            async { Ok(()) }.boxed()
-        }
-    }
-
-    impl FrameReceiver for Answers {
-        fn receive(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, PeerError>> {
-            async { Ok(self.0.recv().await) }.boxed()
-        }
-    }
-
-    fn log_id(index: u64) -> LogId {
-        LogId::new(CommittedLeaderId::new(1), index)
-    }
-
-    fn request(prev: u64, entries: std::ops::Range<u64>) -> AppendEntriesRequest<TypeConfig> {
-        let entry = |index| crate::types::Entry { log_id: log_id(index), payload: EntryPayload::Blank };
-        AppendEntriesRequest {
-            vote: openraft::Vote::new_committed(1, 1),
-            prev_log_id: Some(log_id(prev)),
-            entries: entries.map(entry).collect(),
-            leader_commit: None,
-        }
-    }
-
-    fn done(index: u64) -> Bytes {
-        wire::encode(&AppendAnswer::of(&Ok(Some(log_id(index)))))
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_none_to_a_request_that_was_sent_after_it() {
-        let (sent, mut requests) = mpsc::unbounded_channel();
-        let (answer, answers) = mpsc::unbounded_channel();
-        let dir = tempfile::tempdir().unwrap();
-        let origin = Origin::open(LogStore::new(Arc::new(Store::open(dir.path()).unwrap()))).unwrap();
-        let network = Network::new(Arc::new(Played(sent, Mutex::new(Some(answers)))), Arc::new(origin));
-        let mut target = network.target(2, "");
-        // Entries up to 5; then only the word that they are committed; then one more.
-        let input = futures_util::stream::iter([request(3, 4..6), request(5, 6..6), request(5, 6..7)]);
-        let option = RPCOption::new(Duration::from_secs(60));
-        let mut results = target.stream_append(input, option).await.unwrap();
-        assert!(results.next().now_or_never().is_none());
-        // The opening and all three are on their way.
-        assert_eq!(std::iter::from_fn(|| requests.try_recv().ok()).count(), 4);
-        let mut told = |index| {
-            answer.send(done(index)).unwrap();
-            results.next().now_or_never().map(|result| result.unwrap().unwrap().unwrap())
-        };
-        assert_eq!(told(5), None);
-        assert_eq!(told(5), Some(Some(log_id(5))));
-        assert_eq!(told(6), Some(Some(log_id(6))));
-    }
 
     #[test]
     fn the_longest_command_gets_through_a_slow_link_before_it_is_given_up() {

@@ -13,6 +13,7 @@ use openraft::{Config, Instant as _, RaftLogReader, SnapshotPolicy};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::awake::Awake;
 use crate::growth::{self, Looks};
 use crate::leadership::{self, Leadership};
 use crate::log_store::LogStore;
@@ -155,6 +156,7 @@ struct Inner {
     store: Arc<Store>,
     settings: Settings,
     stopping: Arc<AtomicBool>,
+    awake: Awake,
     /// Asks for snapshots.
     asking: tokio::task::AbortHandle,
 }
@@ -202,8 +204,8 @@ impl RaftNode {
             Err(StartError::OtherServer { dir, owners, node_id })
         };
         let (began, owner) = (Instant::now(), log.owner().map_err(open_log)?);
-        // A leader's word is kept as a vote too.
-        let has_voted = log.read_vote().await.map_err(open_log)?.is_some();
+        // A leader's word is kept as a vote too; where a log does not fit, a leader is answered before it is.
+        let was_here = owner.is_some() || log.read_vote().await.map_err(open_log)?.is_some();
         if let Some(owner) = owner.filter(|owner| *owner != settings.node_id) {
             return other_server(vec![owner]);
         }
@@ -229,6 +231,7 @@ impl RaftNode {
         let raft = Raft::new(settings.node_id, Arc::new(config), network.clone(), log.clone(), machine.clone())
             .await
             .map_err(|e| StartError::Raft { reason: e.to_string() })?;
+        machine.started();
         if owner.is_none() {
             // A log of before owners were written names its servers; a server that was removed has an owner.
             let members: Vec<u64> = raft
@@ -253,7 +256,7 @@ impl RaftNode {
             }
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let served = Arc::new(Served::new(if has_voted { began + settings.pace.lease_read_age_max() } else { began }));
+        let served = Arc::new(Served::new(if was_here { began + settings.pace.lease_read_age_max() } else { began }));
         let (leadership, members) = leadership::follow(
             &raft,
             leadership::Own { address: settings.address.clone(), pace: settings.pace },
@@ -275,6 +278,7 @@ impl RaftNode {
             store,
             settings,
             stopping,
+            awake: Awake::new(),
             asking,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -301,6 +305,10 @@ impl RaftNode {
         &self.inner.network
     }
 
+    pub(crate) fn awake(&self) -> &Awake {
+        &self.inner.awake
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
     }
@@ -319,6 +327,10 @@ impl RaftNode {
 
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.inner.published.applied.subscribe()
+    }
+
+    pub(crate) fn shown(&self) -> watch::Receiver<u64> {
+        self.inner.published.shown.subscribe()
     }
 
     /// The newest state that this server has applied.

@@ -45,9 +45,10 @@ impl Pace {
     }
 
     /// A read asks nobody when a quorum has answered the leader within this time. Followers keep a leader for three times
-    /// as long, so no clock that is a little fast makes such a read stale.
+    /// as long, so no clock that is a little fast makes such a read stale. It is the same at every pace: the others may go at the
+    /// fastest, as while their configurations are changed one after the other.
     pub fn lease_read_age_max(self) -> Duration {
-        LEASE_READ_AGE_MAX * self.0
+        LEASE_READ_AGE_MAX
     }
 
     /// A leader that has not heard a quorum for so long may have a successor: it holds its leader's duties no longer.
@@ -71,7 +72,10 @@ mod tests {
         for multiplier in 0..20 {
             let pace = Pace::new(multiplier);
             crate::node::config(crate::node::LogLength::default(), pace).validate().unwrap();
-            assert!(pace.lease_read_age_max() * 3 <= pace.election_max());
+            for of_others in 0..20 {
+                assert!(pace.lease_read_age_max() * 3 <= Pace::new(of_others).election_max());
+                assert!(pace.lease_read_age_max() < Pace::new(of_others).election_min());
+            }
             assert!(pace.election_max() < pace.quorum_silence_max());
         }
         assert_eq!(Pace::new(0), Pace::default());

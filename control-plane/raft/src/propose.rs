@@ -50,25 +50,32 @@ pub enum ProposeError {
 }
 
 impl RaftNode {
-    /// Commits a command and applies it; gives its index and answer.
+    /// Commits a command and applies it; gives its index, as the state counts it, and its answer.
     ///
     /// # Errors
     /// This server does not lead, the command is too long, nobody knows, or raft has stopped. A refusal by the state is
     /// an answer.
     pub async fn propose(&self, command: &Command) -> Result<(u64, Answer), ProposeError> {
-        self.propose_encoded(command::encode(command).into()).await
+        let (_, outcome) = self.commit_encoded(command::encode(command).into()).await?;
+        Ok((outcome.index, outcome.answer))
     }
 
-    /// As [`Self::propose`], for a command that another server has encoded (`drover_state::command::encode`).
+    /// As [`Self::propose`], for a command that another server has encoded (`drover_state::command::encode`), which waits
+    /// until its own state has applied it.
     ///
     /// # Errors
     /// As [`Self::propose`].
     pub async fn propose_encoded(&self, bytes: Arc<[u8]>) -> Result<(u64, Answer), ProposeError> {
+        let (log_index, outcome) = self.commit_encoded(bytes).await?;
+        self.network().hurry(log_index);
+        Ok((outcome.index, outcome.answer))
+    }
+
+    async fn commit_encoded(&self, bytes: Arc<[u8]>) -> Result<(u64, Outcome), ProposeError> {
         if bytes.len() > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLong { len: bytes.len() });
         }
-        let outcome = self.commit(Proposal::Command(bytes)).await?.1;
-        Ok((outcome.index, outcome.answer))
+        self.commit(Proposal::Command(bytes)).await
     }
 
     /// Commits an entry; gives its index in the log and what came of it.
@@ -120,17 +127,23 @@ impl RaftNode {
     /// # Errors
     /// This server does not lead or has lost its quorum, or raft has stopped.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
-        let fresh = LinearizerOption::new(Some(self.settings().pace.lease_read_age_max()), false)
-            .with_wait_timeout(Duration::ZERO);
+        let age_max = self.settings().pace.lease_read_age_max();
+        let fresh = LinearizerOption::new(Some(age_max), false).with_wait_timeout(Duration::ZERO);
         let asked = async {
-            match self.raft().get_read_log_id(fresh).await {
-                Ok(read) => Ok(read),
-                // The quorum has not spoken just now: ask it.
-                Err(_) => self.raft().get_read_log_id(ReadPolicy::ReadIndex).await,
+            if !self.awake().has_slept_within(age_max)
+                && let Ok(read) = self.raft().get_read_log_id(fresh).await
+            {
+                return Ok(read);
             }
+            // The quorum has not spoken just now: ask it.
+            self.raft().get_read_log_id(ReadPolicy::ReadIndex).await
         };
         match timeout(READ_WAIT_MAX, asked).await {
-            Ok(Ok((read, _))) => Ok(read.index()),
+            Ok(Ok((read, _))) => {
+                let index = read.index();
+                self.network().hurry(index);
+                Ok(index)
+            }
             Ok(Err(error)) => Err(read_error(error)),
             Err(_) => Err(ProposeError::NotLeader { leader: None }),
         }
@@ -140,6 +153,12 @@ impl RaftNode {
     pub async fn wait_applied(&self, index: u64, wait: Duration) -> bool {
         let mut applied = self.applied();
         timeout(wait, applied.wait_for(|applied| *applied >= index)).await.is_ok_and(|result| result.is_ok())
+    }
+
+    /// As [`Self::wait_applied`], for an index that [`Self::propose`] gave, here or on another server.
+    pub async fn wait_shown(&self, index: u64, wait: Duration) -> bool {
+        let mut shown = self.shown();
+        timeout(wait, shown.wait_for(|shown| *shown >= index)).await.is_ok_and(|result| result.is_ok())
     }
 }
 

@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::codec::{self, LogIdRecord, VoteRecord};
 use crate::machine::{SnapshotData, on_blocking};
-use crate::network::IN_FLIGHT_MAX;
 use crate::node::RaftNode;
 use crate::peers::{FrameReceiver, FrameSender, PeerError};
+use crate::session::IN_FLIGHT_MAX;
 use crate::snapshot_file::{SNAPSHOT_BYTES_MAX, SnapshotFile};
 use crate::types::{SnapshotMeta, TypeConfig, Vote};
 use crate::wire::{

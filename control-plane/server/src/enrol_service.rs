@@ -199,6 +199,8 @@ fn admits(server: &Server, token: &JoinToken, request: &EnrolRequest, now: Times
         // Before it is spent: another token may have founded the region.
         server.check_new(&region)?;
         server.check_not_founded(&region, token.id, &request.node)?;
+        // And its certificate may be one that nobody renews.
+        request.held.as_ref().map_or(Ok(()), |held| server.check_held(&region, held))?;
     }
     if !token.node_pool.is_empty() && token.node_pool != request.node_pool {
         return Err(format!("this join token is for node pool {:?}", token.node_pool));

@@ -20,6 +20,8 @@ const FILES_MAX: usize = 4096;
 /// How long the lock is waited for, and between two tries of it.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
+/// How often a lock whose holder has just gone is taken anew at once.
+const LOCK_TURNS_MAX: usize = 16;
 
 /// The file of this server; none when it could not be written, then agents on this host need a token.
 #[derive(Default)]
@@ -35,7 +37,18 @@ pub struct Fellow {
 }
 
 /// Held while an authority is looked for or made: of the servers of one region on a host only one makes it.
-pub struct HostLock(#[expect(dead_code, reason = "held, not read: the lock goes with the file")] File);
+pub struct HostLock {
+    path: PathBuf,
+    #[expect(dead_code, reason = "held, not read: the lock goes with the file")]
+    file: File,
+}
+
+impl Drop for HostLock {
+    fn drop(&mut self) {
+        // While it is locked: who has opened it meanwhile sees that it is not there any more, and makes another.
+        remove(&self.path);
+    }
+}
 
 impl HostFile {
     /// Takes the file away.
@@ -130,13 +143,33 @@ fn read_own(path: &Path, uid: u32) -> Option<Content> {
 /// The directory can't be used.
 pub fn try_lock(region: &str) -> io::Result<Option<HostLock>> {
     let (dir, _, netns) = place()?;
-    let path = dir.join(format!("{region}-{netns}.lock"));
+    try_lock_at(dir.join(format!("{region}-{netns}.lock")))
+}
+
+fn try_lock_at(path: PathBuf) -> io::Result<Option<HostLock>> {
     let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let file = File::options().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(HostLock(file))),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    for _ in 0..LOCK_TURNS_MAX {
+        let file = options.open(&path)?;
+        match file.try_lock() {
+            Ok(()) if is_still(&file, &path)? => return Ok(Some(HostLock { path, file })),
+            // Between the two its holder has taken it away: a lock on it keeps nobody out.
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// The file is the one that stands there now.
+fn is_still(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -216,6 +249,44 @@ mod tests {
             joins: Vec::new(),
         };
         content.to_json()
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_and_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("west-7.lock");
+        let first = try_lock_at(path.clone()).unwrap().unwrap();
+        assert!(try_lock_at(path.clone()).unwrap().is_none());
+        // Opened by another one while it was held.
+        let late = File::open(&path).unwrap();
+        drop(first);
+        assert!(!path.exists());
+        late.try_lock().unwrap();
+        assert!(!is_still(&late, &path).unwrap());
+        let second = try_lock_at(path.clone()).unwrap().unwrap();
+        assert!(!is_still(&late, &path).unwrap(), "it is another file");
+        assert!(try_lock_at(path.clone()).unwrap().is_none());
+        drop(second);
+        // One that was killed leaves its file, unlocked.
+        std::fs::write(&path, "").unwrap();
+        drop(try_lock_at(path.clone()).unwrap().unwrap());
+        assert!(!path.exists());
+
+        let holders = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        if let Some(_lock) = try_lock_at(path.clone()).unwrap() {
+                            let before = holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                            assert_eq!(before, 0, "it has two holders");
+                            std::thread::yield_now();
+                            holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -229,6 +229,7 @@ async fn step(server: &Server, duties: &mut Duties, pending: &[Arc<Events>]) -> 
     commands.extend(server.inner.heard.with(|heartbeats| heartbeats.as_mut().map(missing)).unwrap_or_default());
     duties.deployments.on_events(&snapshot, &events);
     commands.extend(duties.deployments.step(&snapshot, moment, chance::seed()));
+    duties.launches.on_events(&events);
     commands.extend(duties.launches.step(&snapshot, now, &crate::launches::zone));
     if moment.steady >= duties.next_gc {
         duties.next_gc = moment.steady.plus(GC_INTERVAL);

@@ -18,6 +18,7 @@ use drover_protocol::server::{FromPeer, SERVER_BYTES_MAX, ToPeer};
 use drover_transport::{CloseCode, FrameReceiver, FrameSender, Protocol, Stream, StreamError};
 use tokio::sync::mpsc;
 
+use crate::error::Error;
 use crate::forward::BODY_FRAME_BYTES_MAX;
 use crate::links::{Addresses, Links, number_of_text};
 use crate::server::Server;
@@ -120,6 +121,27 @@ impl Server {
             }
         }
         Err(last)
+    }
+
+    /// Hands a request to a server of this region, by its id: it is about that server itself.
+    ///
+    /// # Errors
+    /// There is no such server, it is not reached, or the answer was lost.
+    pub async fn forward_to_server(&self, id: &str, request: HttpRequest) -> Result<RegionAnswer, Error> {
+        let directory = self.inner.membership.directory();
+        let unknown = || Error::Invalid(format!("unknown server {id}"));
+        let member = directory.find_id(&self.info().region, id).ok_or_else(unknown)?;
+        let number = number_of_text(&member.id).ok_or_else(unknown)?;
+        let unavailable =
+            |reason: String| Error::Unavailable(format!("server {} gives no answer: {reason}", member.name));
+        let opened = self.inner.peer_links.open(number, &member.rpc.to_string(), OPEN_TIME_MAX).await;
+        let mut stream = opened.map_err(|error| unavailable(error.to_string()))?;
+        match ask(&mut stream, &codec::encode(&ToPeer::Http(Box::new(request)))).await {
+            Ok(FromPeer::Http(head)) => Ok(RegionAnswer { head, body: parts(stream) }),
+            Ok(FromPeer::Refused(error)) => Err(unavailable(error.to_string())),
+            Ok(_) => Err(unavailable("it answered another question".to_owned())),
+            Err(reason) => Err(unavailable(reason)),
+        }
     }
 
     pub(crate) fn links_to(&self, region: &str, known: &[String]) -> Result<Links, String> {

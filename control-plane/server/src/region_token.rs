@@ -3,8 +3,8 @@
 //! Only who has the root's key can found regions, so such a token is made and spent at servers of the region whose first server
 //! made the authority, and spent at the one that made it.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use drover_certs::{Authority, Lifetimes, RegionName};
 use drover_model::{JoinTokenId, Timestamp};
@@ -15,11 +15,8 @@ use tokio::task::spawn_blocking;
 
 use crate::clock;
 use crate::error::Error;
-use crate::founded::Founded;
+use crate::founded::{Founded, OVER_AFTER};
 use crate::server::Server;
-
-/// A token that ended so long ago founds nothing any more, also when a clock is set back.
-const OVER_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 impl Server {
     /// The region that a token is asked for, where it is a new one.
@@ -80,6 +77,13 @@ impl Server {
         ))
     }
 
+    /// Whether who has that certificate of the region, which has ended, gets a later one. Asked before a token is spent: whoever has
+    /// not the key founds nothing with another's certificate, and one that was not told so keeps its token.
+    pub(crate) fn check_held(&self, region: &RegionName, held: &HeldRegion) -> Result<(), String> {
+        let authority = self.authority().ok_or("this server has no certificate itself yet")?;
+        later(&authority, region, held).map(drop)
+    }
+
     /// What the server that founds a region with this token gets. All other tokens for it that are there found it no more. One that
     /// holds the region's key already, whose certificate has ended, gets a later certificate for that key.
     pub(crate) async fn found_region(
@@ -91,28 +95,26 @@ impl Server {
     ) -> Result<Granted, String> {
         let region: RegionName = token.region.parse().map_err(|e| format!("region {:?}: {e}", token.region))?;
         self.check_new(&region)?;
-        let now = authority.floored(SystemTime::now());
-        // Before the token counts for anything: whoever has not the key founds nothing with another's certificate.
-        let renewed =
-            held.map(|held| authority.renew_other(&region, &held.certificate, &held.proof, now, &Lifetimes::default()));
-        let renewed = renewed.transpose().map_err(|e| e.to_string())?;
+        let renewed = held.map(|held| later(authority, &region, &held)).transpose()?;
         // Who comes second sees what the first has written.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         let _one = ONE_AT_A_TIME.lock().await;
         self.check_not_founded(&region, token.id, node)?;
-        let snapshot = self.reading().snapshot;
-        let in_state = snapshot.join_tokens().map(|token| JoinToken::clone(token));
-        let all: Vec<JoinToken> = in_state.chain(self.inner.waiting_tokens.all()).collect();
-        let usable = usable(&all, clock::now());
-        let others = all.iter().filter(|other| other.region == token.region && other.id != token.id);
-        let others = others.map(|other| other.id).filter(|id| usable.contains(id)).collect();
+        // Those that wait first: one that goes into the state meanwhile is found there.
+        let mut all = self.inner.waiting_tokens.all();
+        // What this server has applied may be less than what there is: a token that it has not heard of would found a second one.
+        let reading =
+            if self.is_formed() { self.read(false).await.map_err(|e| e.to_string())? } else { self.reading() };
+        all.extend(reading.snapshot.join_tokens().map(|token| JoinToken::clone(token)));
+        let (others, now) = (others(&all, token, clock::now()), clock::now());
         let (dir, name, node) = (self.inner.data_dir.clone(), region.to_string(), node.to_owned());
-        let noted = spawn_blocking(move || Founded::add(&dir, &name, &node, others, |id| !usable.contains(id)));
+        let noted = spawn_blocking(move || Founded::add(&dir, &name, &node, others, now));
         noted.await.map_err(|e| e.to_string())??;
         if let Some(pem) = renewed {
             tracing::info!(%region, "the certificate of a region that had ended was renewed with a token");
             return Ok(Granted::Renewed(pem));
         }
+        let now = authority.floored(SystemTime::now());
         let founded = authority.create_region(region.clone(), now, &Lifetimes::default());
         let founded = founded.map_err(|e| e.to_string())?;
         tracing::info!(%region, "region founded");
@@ -128,10 +130,18 @@ pub(crate) enum Granted {
     Renewed(String),
 }
 
-/// Tokens that may still be used by somebody, be it after a clock was set back.
-fn usable(tokens: &[JoinToken], now: Timestamp) -> BTreeSet<JoinTokenId> {
-    let usable = tokens.iter().filter(|token| token.uses_left != Some(0) && now < token.expires_at.plus(OVER_AFTER));
-    usable.map(|token| token.id).collect()
+/// The later certificate, in PEM, for the region's key that is held.
+fn later(authority: &Authority, region: &RegionName, held: &HeldRegion) -> Result<String, String> {
+    let now = authority.floored(SystemTime::now());
+    let later = authority.renew_other(region, &held.certificate, &held.proof, now, &Lifetimes::default());
+    later.map_err(|e| e.to_string())
+}
+
+/// The other tokens for the same region that may still be used by somebody, be it after a clock was set back, with their ends.
+fn others(tokens: &[JoinToken], used: &JoinToken, now: Timestamp) -> BTreeMap<JoinTokenId, Timestamp> {
+    let others = tokens.iter().filter(|token| token.region == used.region && token.id != used.id);
+    let usable = others.filter(|token| token.uses_left != Some(0) && now < token.expires_at.plus(OVER_AFTER));
+    usable.map(|token| (token.id, token.expires_at)).collect()
 }
 
 #[cfg(test)]
@@ -141,20 +151,23 @@ mod tests {
     #[test]
     fn a_token_is_over_when_it_is_used_up_or_ended_long_ago() {
         let day = i64::try_from(OVER_AFTER.as_nanos()).unwrap();
-        let token = |number: u8, uses_left, expires_at| JoinToken {
+        let token = |number: u8, region: &str, uses_left, expires_at| JoinToken {
             id: JoinTokenId::from_random([number; 16]),
             uses_left,
             expires_at: Timestamp(expires_at),
+            region: region.to_owned(),
             ..JoinToken::default()
         };
         let now = 10 * day;
         let tokens = [
-            token(1, Some(1), now + 1),
-            token(2, Some(0), now + 1),
-            token(3, None, now - day + 1),
-            token(4, None, now - day),
+            token(0, "west", Some(1), now + 1),
+            token(1, "west", Some(1), now + 1),
+            token(2, "west", Some(0), now + 1),
+            token(3, "west", None, now - day + 1),
+            token(4, "west", None, now - day),
+            token(5, "north", None, now + 1),
         ];
-        let expected = [1, 3].map(|number| JoinTokenId::from_random([number; 16]));
-        assert_eq!(usable(&tokens, Timestamp(now)).into_iter().collect::<Vec<_>>(), expected);
+        let expected = [&tokens[1], &tokens[3]].map(|token| (token.id, token.expires_at));
+        assert_eq!(others(&tokens, &tokens[0], Timestamp(now)).into_iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -317,7 +317,9 @@ impl Server {
                 result => return result,
             }
             match self.ask_leader_within(&ToPeer::ReadIndex, Duration::ZERO, wait.left()).await {
-                Ok(FromPeer::ReadIndex { index }) => return self.applied(index).await,
+                Ok(FromPeer::ReadIndex { index }) => {
+                    return in_time(self.inner.raft.wait_applied(index, LEADER_WAIT_MAX).await);
+                }
                 Ok(_) => return Err(peer_service::unexpected()),
                 Err(error @ AskError::Refused(_)) if !error.is_about_leader() => return Err(error.into()),
                 Err(_) => wait.for_change().await?,
@@ -331,12 +333,6 @@ impl Server {
             return Err(Error::NoLeader);
         }
         self.inner.raft.read_barrier().await.map_err(Error::from)
-    }
-
-    /// Waits until this server has applied the log up to there.
-    async fn applied(&self, index: u64) -> Result<(), Error> {
-        let late = || Error::Unavailable("this server is too far behind its leader".to_owned());
-        if self.inner.raft.wait_applied(index, LEADER_WAIT_MAX).await { Ok(()) } else { Err(late()) }
     }
 
     /// The local state, however old.
@@ -379,7 +375,7 @@ impl Server {
             let bytes = encoded.get_or_insert_with(|| drover_state::command::encode(command));
             match self.ask_leader(&ToPeer::Propose { command: bytes.clone() }, LOST_GRACE).await {
                 Ok(FromPeer::Proposed { index, answer }) => {
-                    self.applied(index).await?;
+                    in_time(self.inner.raft.wait_shown(index, LEADER_WAIT_MAX).await)?;
                     return answered(index, peer_service::decode_answer(&answer)?);
                 }
                 Ok(_) => return Err(peer_service::unexpected()),
@@ -485,6 +481,12 @@ impl Server {
 
 /// How long an answer may still come from a leader that is none any more, before nobody knows what became of the write.
 const LOST_GRACE: Duration = Duration::from_millis(300);
+
+/// What was waited for came, or not.
+fn in_time(came: bool) -> Result<(), Error> {
+    let late = || Error::Unavailable("this server is too far behind its leader".to_owned());
+    came.then_some(()).ok_or_else(late)
+}
 
 fn answered(index: u64, answer: Answer) -> Result<(u64, Answer), Error> {
     match answer {

@@ -288,7 +288,7 @@ async fn a_region_founded_by_a_token_has_its_certificate_renewed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_founded_region_whose_certificate_has_ended_comes_back_by_a_token() {
-    let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let dirs: Vec<tempfile::TempDir> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
     old_root("ended-east", dirs[0].path());
     let east = start(&settings("ended-east", "e1", dirs[0].path())).await;
     assert!(east.wait_for_leader(WAIT).await);
@@ -319,8 +319,29 @@ async fn a_founded_region_whose_certificate_has_ended_comes_back_by_a_token() {
     assert!(refused.to_string().contains("`drover server join-token create -region ended-west`"), "{refused}");
     assert_eq!((read("region.pem"), read("region-key.pem")), before, "nothing was changed");
 
+    // One that has a certificate of that name below another root gets none, and spends no token.
+    let JoinTokenMade { text: made, token: kept, .. } = token(&east, "ended-west").await.unwrap();
+    let lifetimes = Lifetimes { intermediate: 20 * DAY, ..Lifetimes::default() };
+    let foreign =
+        Authority::create("ended-west".parse().unwrap(), SystemTime::now() - 50 * DAY, &lifetimes).unwrap().to_pem();
+    std::fs::create_dir(dirs[3].path().join("tls")).unwrap();
+    for (name, text) in
+        [("root.pem", foreign.root), ("region.pem", foreign.intermediate), ("region-key.pem", foreign.key)]
+    {
+        std::fs::write(dirs[3].path().join("tls").join(name), text).unwrap();
+    }
+    let stranger = Settings {
+        join_token: Some(made.clone()),
+        join: joining(&east),
+        ..settings("ended-west", "x1", dirs[3].path())
+    };
+    let stranger = start(&stranger).await;
+    until("the refusal", async || said().text().contains("the server refuses: the region's certificate is not signed"))
+        .await;
+    stranger.shutdown().await;
+    assert_eq!(east.reading().snapshot.join_token(kept.id).unwrap().uses_left, Some(1));
+
     // With a token for founding it, it has a later certificate for the key that it had, and all that it knew.
-    let made = token(&east, "ended-west").await.unwrap().text;
     let west = start(&Settings { join_token: Some(made), ..moved(&first) }).await;
     assert!(west.wait_for_leader(WAIT).await);
     until("both regions", async || east.regions() == ["ended-east", "ended-west"]).await;

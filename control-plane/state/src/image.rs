@@ -32,6 +32,7 @@ use crate::submission::Submission;
 use crate::summary::JobSummary;
 
 mod assembly;
+mod list;
 #[cfg(test)]
 mod tests;
 
@@ -92,14 +93,19 @@ struct Image {
     index: u64,
     table_indexes: TableIndexes,
     jobs: Vec<JobKey>,
+    #[serde(deserialize_with = "list::read")]
     versions: Vec<Arc<Job>>,
     submissions: Vec<(JobKey, u64, Arc<Submission>)>,
     summaries: Vec<(JobKey, Arc<JobSummary>)>,
     scaling: Vec<(JobKey, Arc<JobScaling>)>,
     launches: Vec<(JobKey, Timestamp)>,
+    #[serde(deserialize_with = "list::read")]
     nodes: Vec<Arc<Node>>,
+    #[serde(deserialize_with = "list::read")]
     evals: Vec<Arc<Eval>>,
+    #[serde(deserialize_with = "list::read")]
     allocs: Vec<Arc<Alloc>>,
+    #[serde(deserialize_with = "list::read")]
     deployments: Vec<Arc<Deployment>>,
     join_tokens: Vec<Arc<JoinToken>>,
     autopilot: Option<Arc<AutopilotConfig>>,

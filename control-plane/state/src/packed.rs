@@ -14,6 +14,7 @@
 mod reader;
 mod seen;
 mod serialize;
+mod shape;
 mod writer;
 
 #[cfg(test)]

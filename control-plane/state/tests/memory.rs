@@ -1,8 +1,9 @@
 //! What an alloc takes of a server's memory: a large region has a million of them.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../../tests/harness/src/live_bytes.rs"]
+mod live_bytes;
+
 use std::sync::Arc;
 
 use drover_model::alloc::{Alloc, AllocUpdate, ClientStatus};
@@ -22,41 +23,8 @@ const NODES: usize = 25;
 /// They are about 1,740, a tenth of which are the indexes.
 const BYTES_EACH_MAX: isize = 1950;
 
-thread_local! {
-    /// Bytes that this thread has taken and not given back.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count(bytes: isize) {
-    // A thread that ends counts no more.
-    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
-}
-
-// SAFETY: the system's allocator does all of it; counting beside it neither allocates nor panics.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size.cast_signed() - layout.size().cast_signed());
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-layout.size().cast_signed());
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: live_bytes::Counting = live_bytes::Counting;
 
 fn id(number: usize, kind: u8) -> [u8; 16] {
     let mut bytes = [kind; 16];
@@ -171,9 +139,9 @@ fn region() -> State {
 #[test]
 fn an_alloc_takes_little_whether_it_grew_or_was_read() {
     let check = |what: &str, make: &dyn Fn() -> State| {
-        let before = LIVE.get();
+        let before = live_bytes::live();
         let state = make();
-        let bytes = (LIVE.get() - before) / (JOBS * ALLOCS_PER_JOB) as isize;
+        let bytes = (live_bytes::live() - before) / (JOBS * ALLOCS_PER_JOB) as isize;
         assert!(state.allocs().all(|alloc| alloc.client_status == ClientStatus::Running));
         assert_eq!(state.allocs().count(), JOBS * ALLOCS_PER_JOB);
         println!("{what}: {bytes} bytes per alloc");

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::Auditor;
+use crate::cloud::{CloudWatch, ThisCloud};
 use crate::config::EdgeConfig;
 use crate::connection::{Heard, Link, LinkStatus};
 use crate::figures::{AllocFigures, Publisher};
@@ -108,6 +109,10 @@ impl EdgeAgent {
         let found = devices::find(&config);
         node.node_resources.devices = found.groups;
         node.meta = meta::merged(&config.meta, &dynamic_meta);
+        let cloud = ThisCloud::find(&config.clouds);
+        if let Some(cloud) = &cloud {
+            cloud.put_known(&mut node, &values);
+        }
         let node = Arc::new(node);
         let facts = EdgeFacts {
             node: node.clone(),
@@ -156,6 +161,7 @@ impl EdgeAgent {
         let asked = Arc::new(Notify::new());
         let refresh =
             Refresh { config: config.clone(), own: own.clone(), drivers: known_drivers, asked: asked.clone() };
+        let cloud = cloud.map(|cloud| cloud.watch(own.clone(), store.clone()));
         let metadata = Metadata::new(config.meta.clone(), dynamic_meta, store.clone(), own);
         let requests = Arc::new(Requests::new(allocs.clone(), edge.clone(), collector, metadata));
         if let (Some(figures), Some(settings)) = (figures, config.figures.clone()) {
@@ -176,7 +182,7 @@ impl EdgeAgent {
             renewed: renewed.clone(),
         };
         let link = tokio::spawn(link.run());
-        tokio::spawn(agent.run(refresh, heard, reports, stop_rx));
+        tokio::spawn(agent.run(refresh, cloud, heard, reports, stop_rx));
         Ok(EdgeHandle {
             node_id,
             status,
@@ -391,6 +397,7 @@ impl Agent {
     async fn run(
         mut self,
         refresh: Refresh,
+        cloud: Option<CloudWatch>,
         mut heard: mpsc::Receiver<Heard>,
         mut reports: mpsc::Receiver<Report>,
         mut stop: mpsc::Receiver<oneshot::Sender<()>>,
@@ -399,6 +406,9 @@ impl Agent {
         let mut beside = JoinSet::new();
         beside.spawn(self.collector.clone().run());
         beside.spawn(refresh.run());
+        if let Some(cloud) = cloud {
+            beside.spawn(cloud.run());
+        }
         beside.spawn(self.auditor.clone().run(self.synced.subscribe()));
         loop {
             let event = tokio::select! {

@@ -12,6 +12,7 @@ use drover_agent_config::settings::HostVolume;
 use drover_runner::decide::gc::GcLimits;
 use drover_runner::drivers::DriverSettings;
 
+use crate::cloud;
 use crate::devices::NvidiaSettings;
 use crate::figures::FigureSettings;
 use crate::gc::GcSettings;
@@ -70,6 +71,8 @@ pub struct EdgeConfig {
     pub figures: Option<FigureSettings>,
     /// The longest time a task may take to end.
     pub kill_timeout_max: Duration,
+    /// The clouds that may be asked what this machine is, by the names of their fingerprints.
+    pub clouds: Vec<&'static str>,
     /// Names of the agent's environment that no task gets, in addition to the usual ones.
     pub env_denylist: Vec<String>,
     /// Directories that jobs may ask for, by the name they have there.
@@ -140,6 +143,7 @@ impl EdgeConfig {
             dynamic_ports: (20000, 32000),
             figures: None,
             kill_timeout_max: Duration::from_secs(30),
+            clouds: Vec::new(),
             env_denylist: Vec::new(),
             host_volumes: BTreeMap::new(),
             network: NetworkSettings::default(),
@@ -190,6 +194,7 @@ impl EdgeConfig {
             dynamic_ports: (client.dynamic_port_min, client.dynamic_port_max),
             figures: Some(FigureSettings::from_settings(&settings.telemetry)),
             kill_timeout_max: client.kill_timeout_max,
+            clouds: clouds(|option| list(client.options.get(option).map_or("", String::as_str))),
             env_denylist: list(client.options.get("env.denylist").map_or("", String::as_str)),
             host_volumes: client.host_volumes.clone(),
             network: client.network.clone(),
@@ -250,6 +255,14 @@ fn drivers(settings: &Settings, state_dir: PathBuf) -> DriverSettings {
     }
 }
 
+/// Those that the operator's lists leave.
+fn clouds(named: impl Fn(&str) -> Vec<String>) -> Vec<&'static str> {
+    let (allowed, denied) = (named("fingerprint.allowlist"), named("fingerprint.denylist"));
+    let has = |list: &[String], name: &str| list.iter().any(|listed| listed == name);
+    let is_left = |name: &&str| (allowed.is_empty() || has(&allowed, name)) && !has(&denied, name);
+    cloud::names().filter(is_left).collect()
+}
+
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
@@ -280,6 +293,17 @@ mod tests {
         assert!(config.ends_tasks && config.drivers.raw_exec_enabled);
         assert_eq!(config.network_interface.as_deref(), Some("lo"));
         assert_eq!(config.meta["a"], "b");
+    }
+
+    #[test]
+    fn clouds_are_asked_unless_the_operator_says_otherwise() {
+        let check = |allowed: &str, denied: &str, expected: &[&str]| {
+            let clouds = clouds(|option| list(if option == "fingerprint.allowlist" { allowed } else { denied }));
+            assert_eq!(clouds, expected, "{allowed} {denied}");
+        };
+        check("", "", &["env_aws", "env_gce", "env_azure", "env_digitalocean"]);
+        check("", "env_aws,env_gce, env_azure", &["env_digitalocean"]);
+        check("cpu,env_aws,env_gce", "env_gce", &["env_aws"]);
     }
 
     #[test]

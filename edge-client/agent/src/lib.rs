@@ -39,6 +39,7 @@ pub mod store;
 
 mod kept_keys;
 
+mod cloud;
 mod cni_plugins;
 pub mod devices;
 pub mod fingerprint;

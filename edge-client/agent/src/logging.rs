@@ -11,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use drover_agent_config::settings::LogLevel;
 use drover_model::Timestamp;
 use serde_json::{Map, Value};
+use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber, callsite};
 
 /// How much is logged, as a number that rises with what is left out.
 static LEVEL: AtomicU8 = AtomicU8::new(0);
@@ -56,13 +58,82 @@ fn write_out(bytes: &[u8]) {
 pub fn start(level: LogLevel, json: bool) {
     set_level(level);
     // A second start in one process keeps the first log.
-    let _ =
-        tracing::subscriber::set_global_default(Registry::default().with(Lines { json, repeats: Mutex::default() }));
+    let _ = tracing::subscriber::set_global_default(Lines { json, repeats: Mutex::default() });
 }
 
 /// Logs this much from now on.
 pub fn set_level(level: LogLevel) {
-    LEVEL.store(level as u8, Ordering::Relaxed);
+    set(&LEVEL, level);
+}
+
+/// Each place in the source that says something remembers whether anybody wants it: it must look again when that changes.
+fn set(what: &AtomicU8, level: LogLevel) {
+    if what.swap(level as u8, Ordering::Relaxed) != level as u8 {
+        callsite::rebuild_interest_cache();
+    }
+}
+
+/// The most that follow the log at a time.
+const FOLLOWERS_MAX: usize = 8;
+
+/// The most lines that wait for one that follows.
+const FOLLOWED_LINES_MAX: usize = 512;
+
+/// Who follows the log.
+static FOLLOWERS: Mutex<Vec<Follower>> = Mutex::new(Vec::new());
+
+/// The most that any of them wants, as [`LEVEL`] is.
+static FOLLOWED: AtomicU8 = AtomicU8::new(LogLevel::Off as u8);
+
+struct Follower {
+    level: LogLevel,
+    json: bool,
+    lines: mpsc::Sender<String>,
+    /// How many lines did not fit since the last one that did.
+    left_out: u64,
+}
+
+/// The lines of this log from now on, also those that are not written for being too little; none where too many follow it. Lines that
+/// are not taken soon enough are left out, and counted. It ends when the receiver goes.
+pub fn follow(level: LogLevel, json: bool) -> Option<mpsc::Receiver<String>> {
+    let (lines, followed) = mpsc::channel(FOLLOWED_LINES_MAX);
+    let mut followers = FOLLOWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    followers.retain(|follower| !follower.lines.is_closed());
+    if followers.len() >= FOLLOWERS_MAX {
+        return None;
+    }
+    followers.push(Follower { level, json, lines, left_out: 0 });
+    note_followed(&followers);
+    Some(followed)
+}
+
+fn note_followed(followers: &[Follower]) {
+    let most = followers.iter().map(|follower| follower.level).min().unwrap_or(LogLevel::Off);
+    set(&FOLLOWED, most);
+}
+
+/// Hands a line to who wants it.
+fn hand_on(followers: &mut Vec<Follower>, level: LogLevel, line: &dyn Fn(bool) -> String) {
+    let before = followers.len();
+    followers.retain_mut(|follower| {
+        if follower.lines.is_closed() {
+            return false;
+        }
+        if level >= follower.level {
+            let mut text = line(follower.json);
+            if follower.left_out > 0 && !follower.json {
+                text = format!("[WARN] {} lines were left out here\n{text}", follower.left_out);
+            }
+            match follower.lines.try_send(text) {
+                Ok(()) => follower.left_out = 0,
+                Err(_) => follower.left_out += 1,
+            }
+        }
+        true
+    });
+    if followers.len() != before {
+        note_followed(followers);
+    }
 }
 
 fn word(level: &Level) -> (&'static str, LogLevel) {
@@ -104,13 +175,57 @@ fn repeated(repeats: &mut BTreeMap<Place, Repeat>, place: Place, now: Instant) -
     }
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+/// What is wanted of the log at most, by who writes it and who follows it.
+fn most_wanted() -> u8 {
+    LEVEL.load(Ordering::Relaxed).min(FOLLOWED.load(Ordering::Relaxed))
+}
+
+/// The name of a place in drover's own source; none for a library's.
+fn own(target: &str) -> Option<&str> {
+    target.strip_prefix("drover_").or_else(|| target.strip_prefix("drover::"))
+}
+
+/// Libraries speak of every packet and vote, and follow each by spans: operators want drover's own words, and a library's
+/// warnings.
+impl Subscriber for Lines {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // Answered once for each place: what nobody wants costs one look at a number from then on.
+        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let most = most_wanted();
+        let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
+        let first = levels.into_iter().find(|level| word(level).1 as u8 >= most);
+        Some(first.map_or(LevelFilter::OFF, LevelFilter::from_level))
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let (_, level) = word(metadata.level());
+        let is_told = level >= LogLevel::Warn || own(metadata.target()).is_some();
+        metadata.is_event() && is_told && level as u8 >= most_wanted()
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        // None is ever enabled.
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
         let (word, level) = word(event.metadata().level());
         let target = event.metadata().target();
-        let own = target.strip_prefix("drover_").or_else(|| target.strip_prefix("drover::"));
-        // Libraries speak of every packet and vote; operators want drover's own words, and a library's warnings.
-        if (level as u8) < LEVEL.load(Ordering::Relaxed) || (own.is_none() && level < LogLevel::Warn) {
+        let own = own(target);
+        let is_written = (level as u8) >= LEVEL.load(Ordering::Relaxed);
+        let is_followed = (level as u8) >= FOLLOWED.load(Ordering::Relaxed);
+        if !(is_written || is_followed) {
             return;
         }
         let mut fields = Fields::default();
@@ -128,17 +243,25 @@ impl<S: Subscriber> Layer<S> for Lines {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = i64::try_from(since.as_millis()).unwrap_or(0);
         let time = Timestamp(millis.saturating_mul(1_000_000)).to_rfc3339().unwrap_or_default();
-        let line = if self.json {
-            fields.others.insert("@level".to_owned(), word.to_lowercase().into());
-            fields.others.insert("@message".to_owned(), fields.message.into());
-            fields.others.insert("@module".to_owned(), source.into());
-            fields.others.insert("@timestamp".to_owned(), time.into());
-            format!("{}\n", Value::Object(fields.others))
-        } else {
-            line_for_people(&time, word, &source, &fields)
+        let line = |json: bool| match json {
+            true => line_for_machines(&time, word, &source, &fields),
+            false => line_for_people(&time, word, &source, &fields),
         };
-        write(line.as_bytes());
+        if is_written {
+            write(line(self.json).as_bytes());
+        }
+        if is_followed {
+            hand_on(&mut FOLLOWERS.lock().unwrap_or_else(PoisonError::into_inner), level, &line);
+        }
     }
+}
+
+fn line_for_machines(time: &str, word: &str, source: &str, fields: &Fields) -> String {
+    let mut all = fields.others.clone();
+    let heading =
+        [("@level", &*word.to_lowercase()), ("@message", &fields.message), ("@module", source), ("@timestamp", time)];
+    all.extend(heading.map(|(name, text)| (name.to_owned(), Value::from(text))));
+    format!("{}\n", Value::Object(all))
 }
 
 fn line_for_people(time: &str, word: &str, source: &str, fields: &Fields) -> String {
@@ -197,6 +320,26 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_follows_gets_what_is_wanted_and_is_told_what_was_left_out() {
+        let (lines, mut followed) = mpsc::channel(2);
+        let (other, gone) = mpsc::channel(2);
+        drop(gone);
+        let follower = |level, json, lines| Follower { level, json, lines, left_out: 0 };
+        let mut followers = vec![follower(LogLevel::Info, false, lines), follower(LogLevel::Trace, true, other)];
+        let mut say = |level, text: &str| hand_on(&mut followers, level, &|json| format!("{json} {text}\n"));
+        say(LogLevel::Debug, "too little");
+        for number in 0..4 {
+            say(LogLevel::Warn, &format!("line {number}"));
+        }
+        assert_eq!(followed.try_recv().unwrap(), "false line 0\n");
+        say(LogLevel::Info, "line 4");
+        assert_eq!(followed.try_recv().unwrap(), "false line 1\n");
+        assert_eq!(followed.try_recv().unwrap(), "[WARN] 2 lines were left out here\nfalse line 4\n");
+        assert!(followed.try_recv().is_err());
+        assert_eq!(followers.len(), 1, "one that is gone is forgotten");
+    }
 
     #[test]
     fn a_library_says_one_thing_once_in_a_while_and_how_often_it_wanted_to() {

@@ -15,7 +15,7 @@ use crate::config::EdgeConfig;
 use crate::connection::with_jitter;
 use crate::kernel_events::KernelEvents;
 use crate::own_node::OwnNode;
-use crate::{devices, fingerprint};
+use crate::{cloud, devices, fingerprint};
 
 /// How often it is looked without a word of the kernel: not everything has one (a driver's program, a full disk).
 const PERIOD: Duration = Duration::from_secs(60);
@@ -102,6 +102,7 @@ async fn in_turn<H: Future<Output = ()>, L: Future<Output = Duration>>(
 /// The node as it was found, with what is not found but said, and the times of what has not changed.
 fn as_known(mut now: Node, known: &Node) -> Node {
     now.meta.clone_from(&known.meta);
+    cloud::carry_over(&mut now, known);
     for (name, driver) in &mut now.drivers {
         if let Some(before) = known.drivers.get(name) {
             let later = std::mem::replace(&mut driver.update_time, before.update_time);

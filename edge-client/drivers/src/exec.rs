@@ -236,6 +236,7 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
     if let Some(dns) = &start.dns {
         let source = resolv_conf::write(&root, dns)
             .map_err(|error| StartError::Failed(format!("failed to build mount for resolv.conf: {error}")))?;
+        binds = with_room(binds, "/etc", resolv_conf::NAME);
         binds.push(Bind { source, target: "/etc/resolv.conf".into(), read_only: true, ..Bind::default() });
     }
     let mut env = start.env;
@@ -270,6 +271,28 @@ fn spec(plugin: &ExecConfig, start: TaskStart) -> Result<TaskSpec, StartError> {
             image: None,
         }),
     })
+}
+
+/// Where a directory of the host has no file of that name, one can't be put there: it is read-only. Then what is in it is shown one by
+/// one, in a directory of the task's own.
+fn with_room(binds: Vec<Bind>, dir: &str, name: &str) -> Vec<Bind> {
+    /// More than that are not shown.
+    const ENTRIES_MAX: usize = 512;
+    let each_of = |bind: Bind| {
+        if bind.target != Path::new(dir) || bind.source.join(name).exists() {
+            return vec![bind];
+        }
+        let entries = std::fs::read_dir(&bind.source).into_iter().flatten().flatten().take(ENTRIES_MAX);
+        let shown = entries.map(|entry| Bind {
+            source: entry.path(),
+            target: bind.target.join(entry.file_name()),
+            // It may be gone meanwhile, or a link that leads nowhere.
+            optional: true,
+            ..bind.clone()
+        });
+        shown.collect()
+    };
+    binds.into_iter().flat_map(each_of).collect()
 }
 
 /// A directory of the host as the supervisor is told of it.
@@ -344,6 +367,25 @@ fn find_command(command: &str, search_path: &str, root: &Path, binds: &[Bind]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_has_room_in_a_directory_of_the_host_that_has_none_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let bind = |target: &str| Bind { source: dir.path().into(), target: target.into(), ..Bind::default() };
+        std::fs::write(dir.path().join("passwd"), "").unwrap();
+        std::os::unix::fs::symlink("/nowhere", dir.path().join("resolv.conf")).unwrap();
+        let targets = || -> Vec<String> {
+            let binds = with_room(vec![bind("/usr"), bind("/etc")], "/etc", "resolv.conf");
+            let mut targets: Vec<String> = binds.iter().map(|bind| bind.target.display().to_string()).collect();
+            targets.sort();
+            targets
+        };
+        assert_eq!(targets(), ["/etc/passwd", "/etc/resolv.conf", "/usr"]);
+        std::fs::remove_file(dir.path().join("resolv.conf")).unwrap();
+        assert_eq!(targets(), ["/etc/passwd", "/usr"]);
+        std::fs::write(dir.path().join("resolv.conf"), "").unwrap();
+        assert_eq!(targets(), ["/etc", "/usr"]);
+    }
     use crate::driver::TaskDirs;
     use serde_json::{Value, json};
 

@@ -29,6 +29,7 @@ pub use driver::{
     Driver, Exit, Fingerprint, Recovered, StartError, TaskCommand, TaskDevice, TaskDirs, TaskDns, TaskHandle, TaskLogs,
     TaskMount, TaskPort, TaskStart, View,
 };
+pub use drover_images::ask;
 pub use drover_supervisor::{Audited, Session, StartOptions, held_dir, mounts, resident};
 pub use registry::{DriverSettings, Drivers, SettingsError};
 

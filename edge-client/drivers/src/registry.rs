@@ -152,9 +152,11 @@ impl Drivers {
 
 /// What is said of a driver that works, when its tasks don't get all limits.
 fn without_limits(unenforced: &BTreeMap<String, String>) -> Option<String> {
-    let first = unenforced.values().next()?;
+    // Rules for devices are no limit of what a task may use up; what is done without them is the driver's affair.
+    let limits = || unenforced.iter().filter(|(limit, _)| *limit != "devices");
+    let (_, first) = limits().next()?;
     // One reason for all as a rule: each of them stands in the node's attributes.
-    let limits: Vec<&str> = unenforced.keys().map(String::as_str).collect();
+    let limits: Vec<&str> = limits().map(|(limit, _)| limit.as_str()).collect();
     Some(format!("Healthy, without limits of {}: {first}", limits.join(", ")))
 }
 
@@ -182,7 +184,9 @@ mod tests {
     fn limits_that_tasks_do_not_get_are_named() {
         let none = BTreeMap::new();
         assert_eq!(without_limits(&none), None);
-        let some = ["cpu", "memory"].map(|limit| (limit.to_owned(), "not here".to_owned())).into();
+        let other = [("devices".to_owned(), "not here".to_owned())].into();
+        assert_eq!(without_limits(&other), None);
+        let some = ["cpu", "devices", "memory"].map(|limit| (limit.to_owned(), "not here".to_owned())).into();
         assert_eq!(without_limits(&some).as_deref(), Some("Healthy, without limits of cpu, memory: not here"));
     }
 }

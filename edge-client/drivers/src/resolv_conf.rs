@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::driver::TaskDns;
 
 /// Its name in the task's directory on the host.
-const NAME: &str = "resolv.conf";
+pub const NAME: &str = "resolv.conf";
 
 /// Writes it into the task's directory; gives its path. A task that ran before may have put anything in its place.
 pub fn write(task_dir: &Path, dns: &TaskDns) -> io::Result<PathBuf> {

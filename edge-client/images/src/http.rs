@@ -24,9 +24,20 @@ const HEADERS_MAX: usize = 100;
 /// The longest line between chunks, in bytes.
 const CHUNK_LINE_MAX: usize = 1024;
 
+/// How it is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Method {
+    #[default]
+    Get,
+    Put,
+}
+
 /// What is asked.
 #[derive(Debug, Default)]
 pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    /// Lines of the head, by their names, besides those that follow from the rest.
+    pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) accept: &'a str,
     pub(crate) authorization: Option<&'a str>,
     /// Bytes before this one are not wanted.
@@ -99,11 +110,21 @@ fn nonsense(what: &'static str) -> io::Error {
 }
 
 fn head(url: &Url, request: &Request<'_>) -> String {
-    let method = if request.form.is_some() { "POST" } else { "GET" };
+    let method = match (request.form, request.method) {
+        (Some(_), _) => "POST",
+        (None, Method::Get) => "GET",
+        (None, Method::Put) => "PUT",
+    };
     let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", url.target, url.authority());
     head.push_str(concat!("User-Agent: drover/", env!("CARGO_PKG_VERSION"), "\r\nConnection: close\r\n"));
     if !request.accept.is_empty() {
         head.push_str(&format!("Accept: {}\r\n", request.accept));
+    }
+    for (name, value) in request.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if request.method == Method::Put {
+        head.push_str("Content-Length: 0\r\n");
     }
     if let Some(authorization) = request.authorization {
         head.push_str(&format!("Authorization: {authorization}\r\n"));

@@ -25,6 +25,7 @@ mod reference;
 mod settings;
 
 mod archive;
+pub mod ask;
 mod blob;
 mod collect;
 mod credentials;

@@ -142,7 +142,7 @@ impl Repository {
         for _ in 0..=REDIRECTS_MAX {
             self.watch.check()?;
             let shown = authorization.filter(|_| at.is_same_origin(&self.base));
-            let request = Request { accept, authorization: shown, from, form: None };
+            let request = Request { accept, authorization: shown, from, ..Request::default() };
             let response = self.send(&at, &request)?;
             // Whoever that is would name the place where the registry's login is to be sent.
             if response.status == 401 && !at.is_same_origin(&self.base) {

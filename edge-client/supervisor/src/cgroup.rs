@@ -39,7 +39,7 @@ pub(crate) struct TaskCgroup {
     joined: Vec<PathBuf>,
     /// The one whose processes are listed and killed.
     tracked: PathBuf,
-    /// Every place to clear when the task is gone; libcontainer makes more than we do.
+    /// Every place to clear when the task is gone; an earlier version of this program made more of them.
     all: Vec<PathBuf>,
     memory: Option<PathBuf>,
     cpu: Option<PathBuf>,
@@ -64,6 +64,9 @@ pub(crate) fn escape(name: &str) -> String {
     }
     escaped
 }
+
+/// What [`NodeCgroups::unenforced`] calls the rules for devices.
+pub(crate) const DEVICES: &str = "devices";
 
 impl NodeCgroups {
     /// Finds the hierarchies; makes nothing yet. `parent` is a path such as `/drover`, `home` what an earlier program of this
@@ -111,24 +114,45 @@ impl NodeCgroups {
                 (!is_ours).then(|| "this user may not make cgroups".to_owned())
             }
         };
-        LIMITS.iter().filter_map(|(limit, controller)| Some(((*limit).to_owned(), of(controller)?))).collect()
-    }
-
-    /// The path of a task as libcontainer wants it: absolute below the hierarchies' roots. None without cgroups.
-    pub(crate) fn container_path(&self, name: &str) -> Option<String> {
-        match self.layout {
-            Layout::None { .. } => None,
-            _ => Some(format!("/{}", self.path.join(name).display())),
+        let mut unenforced: BTreeMap<String, String> =
+            LIMITS.iter().filter_map(|(limit, controller)| Some(((*limit).to_owned(), of(controller)?))).collect();
+        // Only root's tasks are kept from devices by rules; others' by the rights of the files.
+        if rustix::process::geteuid().is_root()
+            && let Err(reason) = self.takes_device_rules()
+        {
+            unenforced.insert(DEVICES.to_owned(), reason);
         }
+        unenforced
     }
 
-    /// Puts the rules for devices on a task's new cgroup; on v1 libcontainer does. False where none are enforced.
-    pub(crate) fn rule_devices(&self, task: &TaskCgroup, container: &ContainerSpec) -> Result<bool, String> {
+    /// Puts the rules for devices on a task's new cgroup; on v1 it gets another part for them. The error says why none are enforced.
+    pub(crate) fn rule_devices(&self, task: &mut TaskCgroup, container: &ContainerSpec) -> Result<(), String> {
         match &self.layout {
-            Layout::V1 { all, .. } => Ok(all.iter().any(|root| root.join("devices.list").exists())),
             Layout::V2 { .. } => self.devices.put(&task.tracked, container),
-            Layout::None { .. } => Ok(false),
+            Layout::V1 { .. } => {
+                let dir = self.devices_root()?.join(&self.path).join(task.name());
+                self.make(&dir).map_err(|err| format!("create cgroup {}: {}", dir.display(), errno_text(&err)))?;
+                DeviceRules::write(&dir, container)?;
+                task.joined.push(dir);
+                Ok(())
+            }
+            Layout::None { reason } => Err(reason.clone()),
         }
+    }
+
+    fn takes_device_rules(&self) -> Result<(), String> {
+        match &self.layout {
+            Layout::V1 { .. } => self.devices_root().map(drop),
+            Layout::V2 { .. } => self.devices.try_out(),
+            Layout::None { reason } => Err(reason.clone()),
+        }
+    }
+
+    /// Where cgroup v1 has the rules for devices.
+    fn devices_root(&self) -> Result<&Path, String> {
+        let Layout::V1 { all, .. } = &self.layout else { return Err("this is not cgroup v1".to_owned()) };
+        let root = all.iter().find(|root| root.join("devices.list").exists());
+        root.map(PathBuf::as_path).ok_or_else(|| "the devices controller is not available".to_owned())
     }
 
     /// Where this node has directories: one per hierarchy that is used or may be.
@@ -380,10 +404,12 @@ impl TaskCgroup {
         Ok(())
     }
 
-    /// How a process gets into it.
+    /// How a process gets into it. On v1 as the one thread that it has: a process that is moved as a whole waits for a grace
+    /// period of the kernel, some 8 ms, and so does whoever moves another one.
     pub(crate) fn entry(&self) -> Result<Entry, String> {
+        let file = if self.is_v2 { "cgroup.procs" } else { "tasks" };
         let open = |dir: &PathBuf| {
-            let path = dir.join("cgroup.procs");
+            let path = dir.join(file);
             let file = File::options().write(true).open(&path);
             file.map_err(|err| format!("open {}: {}", path.display(), errno_text(&err)))
         };
@@ -392,10 +418,10 @@ impl TaskCgroup {
         Ok(Entry { join, born_in })
     }
 
-    /// How another process gets into every part of it, those that libcontainer has made included.
+    /// How another process gets into every part of it, that of its device rules included.
     pub(crate) fn session_entry(&self) -> Result<Entry, String> {
         let mut entry = self.entry()?;
-        let others = self.all.iter().filter(|dir| !self.joined.contains(dir)).map(|dir| dir.join("cgroup.procs"));
+        let others = self.all.iter().filter(|dir| !self.joined.contains(dir)).map(|dir| dir.join("tasks"));
         entry.join.extend(others.filter_map(|path| File::options().write(true).open(path).ok()));
         Ok(entry)
     }

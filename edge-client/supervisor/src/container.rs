@@ -9,13 +9,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::notify_socket::{NOTIFY_FILE, NotifySocket};
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
 use crate::cgroup_files::errno_text;
 use crate::image_spec::ImageSpec;
 use crate::report::{Report, report_pipe};
-use crate::spawn::{Inherited, Stdio, environment};
+use crate::spawn::{Entry, Inherited, Stdio, environment, join_all};
 use crate::spec::{Bind, ContainerSpec, NamespaceMode, TaskSpec};
 use crate::sys::{self, Forked};
 use crate::users::User;
@@ -28,19 +29,19 @@ pub(crate) struct ContainerPlan<'a> {
     pub(crate) name: &'a str,
     /// Where containers in the making have their files.
     pub(crate) dir: &'a Path,
-    /// Absolute path below the cgroup hierarchies, made already.
-    pub(crate) cgroups_path: String,
     /// False where no device rules are enforced: then no device files may be made inside.
     pub(crate) enforces_devices: bool,
     pub(crate) user: Option<&'a User>,
     pub(crate) inherited: Inherited,
 }
 
-/// Forks the helper that makes and starts the container; the result comes through the report.
+/// Forks the helper that makes and starts the container; the result comes through the report. The helper is in the task's cgroup
+/// itself, so that all that it forks is.
 pub(crate) fn start_contained(
     spec: &TaskSpec,
     container: &ContainerSpec,
     plan: &ContainerPlan<'_>,
+    entry: &Entry,
     stdio: Stdio,
 ) -> Result<(i32, Report), String> {
     let links = link_targets(container)?;
@@ -64,7 +65,8 @@ pub(crate) fn start_contained(
     }
 
     let (report, mut reporter) = report_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
-    match sys::fork().map_err(|err| format!("fork: {}", errno_text(&err)))? {
+    let (forked, join) = entry.fork();
+    match forked.map_err(|err| format!("fork: {}", errno_text(&err)))? {
         Forked::Parent(pid) => Ok((pid, report)),
         Forked::Child => {
             sys::reset_signals();
@@ -74,6 +76,10 @@ pub(crate) fn start_contained(
                 None => Ok(()),
                 Some(image) => prepare_image(spec, container, image, plan, &bundle).and_then(|config| write(&config)),
             };
+            let made = made.and_then(|()| {
+                join_all(join)
+                    .map_err(|err| format!("failed to create container: join the cgroup: {}", errno_text(&err)))
+            });
             match made.and_then(|()| make(plan.name, &state, &bundle, stdio, container.no_pivot_root)) {
                 Ok(pid) => reporter.contained(pid),
                 Err(text) => reporter.failed(&text),
@@ -103,7 +109,7 @@ fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio, no_pivot_root: bo
         }
         format!("failed to create container: {text}")
     };
-    let mut container = ContainerBuilder::new(name.to_owned(), SyscallType::default())
+    let container = ContainerBuilder::new(name.to_owned(), SyscallType::default())
         .with_root_path(state)
         .and_then(ContainerBuilder::validate_id)
         .map_err(|err| chain(&err))?
@@ -117,7 +123,8 @@ fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio, no_pivot_root: bo
         .build()
         .map_err(|err| chain(&err))?;
     let pid = container.pid().ok_or("container has no process")?.as_raw();
-    container.start().map_err(|err| chain(&err))?;
+    // All that its own `start` does beyond this is keeping books, which nobody reads.
+    NotifySocket::new(state.join(name).join(NOTIFY_FILE)).notify_container_start().map_err(|err| chain(&err))?;
     Ok(pid)
 }
 
@@ -134,7 +141,7 @@ fn prepare_image(
     let held = image_root::make(image, &container.rootfs_dir, &stage)?;
     let user = image_root::user(&container.rootfs_dir, &image.user, &image.groups)?;
     image_root::make_cwd(&container.rootfs_dir, &spec.cwd);
-    let plan = ContainerPlan { user: Some(&user), cgroups_path: plan.cgroups_path.clone(), ..*plan };
+    let plan = ContainerPlan { user: Some(&user), ..*plan };
     let mut config = config(spec, container, &plan, &[])?;
     image_config::add(&mut config, spec, container, image, &held, &plan)?;
     Ok(config)
@@ -227,9 +234,7 @@ fn config(
         },
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": plan.cgroups_path,
-            // Memory, cpu and pids are set on the cgroup already.
-            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            // Limits and device rules are on the cgroup already, which libcontainer has nothing to do with.
             "namespaces": namespaces,
             "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
                             "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"],
@@ -272,7 +277,7 @@ fn bind_mount(bind: &Bind, enforces_devices: bool) -> Result<Option<Value>, Stri
     let mut options = vec!["rbind", if bind.follows_host { "rslave" } else { "rprivate" }, "nosuid"];
     if !enforces_devices {
         // No rule keeps the task from the device files that may lie there, or in what is mounted below.
-        options.push("rnodev");
+        options.push(if kernel_changes_mounts_below() { "rnodev" } else { "nodev" });
     }
     options.push(access_of(bind.read_only));
     Ok(Some(json!({"destination": bind.target, "type": "bind", "source": bind.source, "options": options})))
@@ -280,15 +285,15 @@ fn bind_mount(bind: &Bind, enforces_devices: bool) -> Result<Option<Value>, Stri
 
 /// The word for it among a mount's options, for what is mounted below too where the kernel can.
 pub(crate) fn access_of(read_only: bool) -> &'static str {
-    match (read_only, kernel_has_recursive_read_only()) {
+    match (read_only, kernel_changes_mounts_below()) {
         (false, _) => "rw",
         (true, true) => "rro",
         (true, false) => "ro",
     }
 }
 
-/// Read-only for submounts too needs mount_setattr, which came with Linux 5.12.
-fn kernel_has_recursive_read_only() -> bool {
+/// To change what is mounted below too needs mount_setattr, which came with Linux 5.12.
+fn kernel_changes_mounts_below() -> bool {
     let uname = rustix::system::uname();
     let mut numbers =
         uname.release().to_str().unwrap_or_default().split(['.', '-']).map_while(|part| part.parse::<u32>().ok());

@@ -1,16 +1,17 @@
-//! Which devices a contained task may use on cgroup v2, where the kernel asks a small program that stands at the task's cgroup. On v1
-//! libcontainer writes the same rules into the cgroup's files.
+//! Which devices a contained task may use. On cgroup v1 the rules are written into the cgroup's files; on v2 the kernel asks a small
+//! program that stands at the task's cgroup.
 //!
 //! The program goes through the rules and allows what one of them allows. It needs nothing of the host but the system call: no compiler,
 //! no library. Where the kernel takes no such program the task goes without the right to make device files instead.
 
 use std::cell::OnceCell;
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::cgroup_files::errno_text;
+use crate::cgroup_files::{errno_text, write};
 use crate::image_spec::Device;
 use crate::spec::ContainerSpec;
 use crate::sys;
@@ -52,35 +53,71 @@ struct Rule {
 /// The rules of an edge's tasks.
 #[derive(Debug, Default)]
 pub(crate) struct DeviceRules {
-    /// The program of all tasks that were given no device; none where the kernel takes none.
-    usual: OnceCell<Option<OwnedFd>>,
+    /// The program of all tasks that were given no device.
+    usual: OnceCell<OwnedFd>,
 }
 
 impl DeviceRules {
-    /// Puts a task's rules on its cgroup, before anybody joins it. False where none can be enforced.
-    pub(crate) fn put(&self, cgroup: &Path, container: &ContainerSpec) -> Result<bool, String> {
-        let image = container.image.as_deref();
-        if image.is_some_and(|image| image.is_privileged) {
-            return Ok(true);
-        }
-        let Some(usual) = self.usual.get_or_init(|| sys::load_device_program(&program(&usual_rules())).ok()) else {
-            return Ok(false);
-        };
-        let given = container.devices.iter().chain(image.into_iter().flat_map(|image| &image.devices));
-        // What is not there is told by whoever makes it inside.
-        let given: Vec<Rule> = given.filter_map(Rule::of).collect();
-        let own = match given.is_empty() {
-            true => None,
-            false => {
-                let rules: Vec<Rule> = given.into_iter().chain(usual_rules()).collect();
-                let loaded = sys::load_device_program(&program(&rules));
-                Some(loaded.map_err(|err| format!("device rules of the task: {}", errno_text(&err)))?)
-            }
+    /// Puts a task's rules on its cgroup, before anybody joins it.
+    ///
+    /// # Errors
+    /// Why none can be enforced.
+    pub(crate) fn put(&self, cgroup: &Path, container: &ContainerSpec) -> Result<(), String> {
+        let Some(given) = given_rules(container) else { return Ok(()) };
+        let own;
+        let program = if given.is_empty() {
+            self.usual(sys::load_device_program)?
+        } else {
+            let rules: Vec<Rule> = given.into_iter().chain(usual_rules()).collect();
+            own = sys::load_device_program(&program(&rules)).map_err(|err| not_taken(&err))?;
+            &own
         };
         // Whoever has the cgroups above may let nobody add any.
-        let program = own.as_ref().unwrap_or(usual);
-        Ok(File::open(cgroup).and_then(|dir| sys::attach_device_program(program, &dir)).is_ok())
+        File::open(cgroup).and_then(|dir| sys::attach_device_program(program, &dir)).map_err(|err| not_taken(&err))
     }
+
+    /// Writes a task's rules into its part of the devices' hierarchy of cgroup v1, before anybody joins it.
+    ///
+    /// # Errors
+    /// Why they are not enforced.
+    pub(crate) fn write(dir: &Path, container: &ContainerSpec) -> Result<(), String> {
+        let Some(given) = given_rules(container) else { return write(&dir.join("devices.allow"), "a") };
+        write(&dir.join("devices.deny"), "a")?;
+        let allowed = dir.join("devices.allow");
+        given.iter().chain(&usual_rules()).try_for_each(|rule| write(&allowed, &rule.text()))
+    }
+
+    /// Whether the kernel takes rules at all.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(crate) fn try_out(&self) -> Result<(), String> {
+        self.usual(sys::load_device_program).map(drop)
+    }
+
+    /// What did not work once may work the next time: memory, or a bound on it, may have been short.
+    fn usual(&self, load: impl FnOnce(&[Instruction]) -> io::Result<OwnedFd>) -> Result<&OwnedFd, String> {
+        if let Some(usual) = self.usual.get() {
+            return Ok(usual);
+        }
+        let loaded = load(&program(&usual_rules())).map_err(|err| not_taken(&err))?;
+        Ok(self.usual.get_or_init(|| loaded))
+    }
+}
+
+/// The rules for what a task was given beside the usual; none for one that may use everything.
+fn given_rules(container: &ContainerSpec) -> Option<Vec<Rule>> {
+    let image = container.image.as_deref();
+    if image.is_some_and(|image| image.is_privileged) {
+        return None;
+    }
+    let given = container.devices.iter().chain(image.into_iter().flat_map(|image| &image.devices));
+    // What is not there is told by whoever makes it inside.
+    Some(given.filter_map(Rule::of).collect())
+}
+
+fn not_taken(err: &io::Error) -> String {
+    format!("the kernel takes no rules for devices: {}", errno_text(err))
 }
 
 impl Rule {
@@ -99,6 +136,16 @@ impl Rule {
             major: Some(number(rustix::fs::major(meta.rdev()))?),
             minor: Some(number(rustix::fs::minor(meta.rdev()))?),
         })
+    }
+
+    /// As cgroup v1 takes it: `c 1:3 rwm`.
+    fn text(&self) -> String {
+        let kind = if self.kind == BLOCK { 'b' } else { 'c' };
+        let number = |number: Option<i32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        let letters = [(READ, 'r'), (WRITE, 'w'), (MAKE, 'm')];
+        let access: String =
+            letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect();
+        format!("{kind} {}:{} {access}", number(self.major), number(self.minor))
     }
 }
 
@@ -196,6 +243,30 @@ mod tests {
     }
 
     #[test]
+    fn what_did_not_work_once_is_tried_again_and_its_reason_told() {
+        let rules = DeviceRules::default();
+        let refused = rules.usual(|_| Err(io::Error::from_raw_os_error(libc::EPERM))).map(drop);
+        assert_eq!(refused, Err("the kernel takes no rules for devices: operation not permitted".to_owned()));
+        let loaded = || File::open("/dev/null").map(OwnedFd::from);
+        rules.usual(|_| loaded()).unwrap();
+        rules.usual(|_| panic!("it is loaded")).unwrap();
+    }
+
+    /// Why no rules can be tried out here: the kernel takes not even the shortest program, or device files in a directory are of no
+    /// use for anybody. What it says against a program of ours alone is no reason.
+    fn obstacle(cgroup: &Path, dir: &Path) -> Option<String> {
+        let shortest = [instruction(0xb7, 0, 0, 1), instruction(0x95, 0, 0, 0)];
+        let taken = sys::load_device_program(&shortest)
+            .and_then(|program| sys::attach_device_program(&program, &File::open(cgroup)?));
+        if let Err(err) = taken {
+            return Some(not_taken(&err));
+        }
+        let script = format!("mknod {0} c 1 3 && : >{0} && rm {0}", dir.join("null").display());
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+
+    #[test]
     fn a_task_uses_what_it_was_given_and_nothing_else() {
         let known = ["/dev/fuse", "/dev/loop-control", "/dev/kmsg"];
         let Some(given) = known.into_iter().find(|path| File::open(path).is_ok()) else {
@@ -205,11 +276,10 @@ mod tests {
         let check = |devices: Vec<Device>, expected: &str| {
             let Some(cgroup) = Made::new() else { return println!("skipped: needs cgroup v2 and root") };
             let container = ContainerSpec { devices, ..ContainerSpec::new("/".into(), Vec::new()) };
-            match DeviceRules::default().put(&cgroup.0, &container) {
-                Ok(true) => {}
-                Ok(false) => return println!("skipped: the kernel takes no program"),
-                Err(reason) => panic!("{reason}"),
+            if let Some(reason) = obstacle(&cgroup.0, dir.path()) {
+                return println!("skipped: {reason}");
             }
+            DeviceRules::default().put(&cgroup.0, &container).unwrap();
             let made = dir.path().join("made");
             let script = format!(
                 "echo $$ >{cgroup}/cgroup.procs || exit 9\n\
@@ -232,6 +302,15 @@ mod tests {
         check(with("r"), "usual read made read");
         check(with("rw"), "usual read write made read");
         check(vec![Device { host_path: "/dev/nowhere".into(), path: "/x".into(), access: "rw".into() }], "usual made");
+    }
+
+    #[test]
+    fn rules_read_as_the_first_version_takes_them() {
+        let mut texts: Vec<String> = usual_rules().iter().map(Rule::text).collect();
+        texts.push(Rule { kind: BLOCK, access: READ | WRITE, major: Some(8), minor: Some(0) }.text());
+        assert_eq!(texts[..3], ["b *:* m", "c *:* m", "c 1:3 rwm"]);
+        assert!(texts.contains(&"c 136:* rwm".to_owned()), "{texts:?}");
+        assert_eq!(texts.last().unwrap(), "b 8:0 rw");
     }
 
     #[test]

@@ -103,7 +103,6 @@ pub(crate) fn add(
         }
         config["linux"]["maskedPaths"] = json!([]);
         config["linux"]["readonlyPaths"] = json!([]);
-        config["linux"]["resources"]["devices"] = json!([{"allow": true, "access": "rwm"}]);
     } else {
         append(&mut config["linux"]["maskedPaths"], json!("/proc/asound"));
         append(&mut config["linux"]["maskedPaths"], json!("/sys/devices/virtual/powercap"));
@@ -112,7 +111,7 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// Shows devices of the host inside, and lets the task use them.
+/// Shows devices of the host inside; the task's rules say what it may do with them.
 pub(crate) fn add_devices(config: &mut Value, devices: &[Device], plan: &ContainerPlan<'_>) -> Result<(), String> {
     for device in devices {
         // Nothing but the mode of the file limits what is done with it: said by whoever asks for less.
@@ -184,10 +183,6 @@ fn add_device(config: &mut Value, device: &Device) -> Result<(), String> {
     append(
         &mut config["linux"]["devices"],
         json!({"path": device.path, "type": kind, "major": major, "minor": minor, "fileMode": meta.mode() & 0o777, "uid": meta.uid(), "gid": meta.gid()}),
-    );
-    append(
-        &mut config["linux"]["resources"]["devices"],
-        json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": device.access}),
     );
     Ok(())
 }

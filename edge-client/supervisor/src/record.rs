@@ -67,16 +67,23 @@ pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// The records of this boot in a directory.
+/// The records of this boot in a directory. Those of earlier ones go: nobody would ever take them away.
 pub(crate) fn read_all(dir: &Path) -> Vec<Record> {
     let boot_id = boot_id();
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let is_of_now = |path: &Path, record: &Record| {
+        let is_of_now = record.boot_id == boot_id;
+        if !is_of_now {
+            let _ = std::fs::remove_file(path);
+        }
+        is_of_now
+    };
     entries
         .flatten()
         .filter(|entry| entry.file_name().as_encoded_bytes() != NEW.to_bytes())
         .filter(|entry| entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= RECORD_BYTES_MAX as u64))
-        .filter_map(|entry| Record::decode(&std::fs::read(entry.path()).ok()?))
-        .filter(|record| record.boot_id == boot_id)
+        .map(|entry| entry.path())
+        .filter_map(|path| Record::decode(&std::fs::read(&path).ok()?).filter(|record| is_of_now(&path, record)))
         .collect()
 }
 
@@ -134,6 +141,7 @@ mod tests {
         }
         std::fs::write(dir.path().join("c"), "torn").unwrap();
         assert_eq!(read_all(dir.path()), vec![record]);
+        assert_eq!(["a", "b", "c"].map(|name| dir.path().join(name).exists()), [true, false, true]);
         RecordFile { number: 1, name: c"a".into(), data: None }.store(&held);
         assert_eq!(read_all(dir.path()), vec![]);
     }

@@ -42,6 +42,16 @@ pub(crate) struct Entry {
     pub(crate) born_in: Option<File>,
 }
 
+impl Entry {
+    /// Splits the process. In the child that has to join what is returned beside it; nothing when it was born there.
+    pub(crate) fn fork(&self) -> (io::Result<Forked>, &[File]) {
+        match self.born_in.as_ref().and_then(|dir| sys::fork_into(dir).ok()) {
+            Some(born) => (Ok(born), &[]),
+            None => (sys::fork(), &self.join),
+        }
+    }
+}
+
 /// Forks a plain task; its success or failure comes through the report.
 pub(crate) fn start_plain(
     spec: &TaskSpec,
@@ -52,9 +62,7 @@ pub(crate) fn start_plain(
 ) -> Result<(i32, Report), String> {
     let program = Program::find(spec, user)?;
     let (report, mut reporter) = report_pipe().map_err(|err| format!("make pipe: {}", errno_text(&err)))?;
-    let born = entry.born_in.as_ref().and_then(|dir| sys::fork_into(dir).ok());
-    let join: &[File] = if born.is_some() { &[] } else { &entry.join };
-    let forked = born.map_or_else(sys::fork, Ok);
+    let (forked, join) = entry.fork();
     match forked.map_err(|err| format!("fork/exec {}: {}", program.path, errno_text(&err)))? {
         Forked::Parent(pid) => Ok((pid, report)),
         Forked::Child => {
@@ -70,10 +78,12 @@ pub(crate) fn start_plain(
 /// In a child: a session of its own, and the cgroup.
 pub(crate) fn enter(join: &[File]) -> io::Result<()> {
     rustix::process::setsid()?;
-    for mut file in join {
-        io::Write::write_all(&mut file, b"0")?;
-    }
-    Ok(())
+    join_all(join)
+}
+
+/// In a child, which has one thread: the cgroup.
+pub(crate) fn join_all(join: &[File]) -> io::Result<()> {
+    join.iter().try_for_each(|mut file| io::Write::write_all(&mut file, b"0"))
 }
 
 /// In a child: the last words.

@@ -1,8 +1,9 @@
 //! What an idle edge's connection takes of its server's heap: servers hold thousands of them.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../../tests/harness/src/live_bytes.rs"]
+mod live_bytes;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -21,47 +22,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Looks with nothing changed until all counts as said.
 const LOOKS_EQUAL: u32 = 25;
 
-thread_local! {
-    /// Bytes that this thread has taken and not given back. Server and edges have a thread each, and share nothing but sockets.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count(bytes: isize) {
-    // A thread that ends counts no more.
-    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
-}
-
-// SAFETY: the system's allocator does all of it; counting beside it neither allocates nor panics.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size.cast_signed() - layout.size().cast_signed());
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-layout.size().cast_signed());
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
+/// Server and edges have a thread each, and share nothing but sockets.
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: live_bytes::Counting = live_bytes::Counting;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -100,7 +63,7 @@ async fn settled() -> isize {
     let (mut last, mut equal) = (0, 0);
     while equal < LOOKS_EQUAL {
         tokio::time::sleep(LOOK_AGAIN).await;
-        let now = LIVE.get();
+        let now = live_bytes::live();
         equal = if now == last { equal + 1 } else { 0 };
         last = now;
     }

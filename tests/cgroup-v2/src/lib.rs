@@ -6,6 +6,7 @@
 //! A further group of cases is a file in `tests/` and a script: fill a [`guest::Guest`], [`machine::boot`] it.
 
 pub mod archive;
+pub mod emulator;
 pub mod guest;
 pub mod machine;
 pub mod parts;

@@ -1,5 +1,5 @@
 //! The suites of the supervisor and of the drivers on pure cgroup v2: as root, and as a user to whom a part of the tree was handed
-//! over. In the long form whole lives of allocs too, as the runner's tests have them.
+//! over. In the long form whole lives of allocs too, and their networks, as the runner's tests have them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use drover_cgroup_v2::parts::{Parts, stripped};
-use drover_cgroup_v2::{guest, machine};
+use drover_cgroup_v2::{emulator, guest, machine};
 
 /// The longest a run may take: many times what it takes on two cores.
 const DEADLINE: Duration = Duration::from_secs(840);
@@ -27,6 +27,10 @@ const CONTAINER: [&str; 7] = [
     "container::the_host_is",
     "container::a_task_uses",
 ];
+/// What is tried of the driver `qemu` in the long form: machines whose disk holds all they do, for one emulator inside of another is no
+/// match for a kernel.
+const QEMU: [&str; 4] =
+    ["qemu::it_is", "qemu::a_driver_that_is_off", "qemu::an_exit_code", "qemu::a_task_ends_when_it_is_asked"];
 /// What a user with cgroups of its own tries of the supervisor's suite, all of it in the long form.
 const OF_USER: [&str; 9] = [
     "limit",
@@ -38,6 +42,28 @@ const OF_USER: [&str; 9] = [
     "outlive_agent",
     "beside_a_task",
     "broken_program",
+];
+/// Modules of the kernel that networks of allocs need, each after those that it needs itself. What is part of the kernel is no module.
+const NETWORK: [&str; 19] = [
+    "llc",
+    "stp",
+    "bridge",
+    "veth",
+    "crc32c_generic",
+    "libcrc32c",
+    "nfnetlink",
+    "nf_defrag_ipv4",
+    "nf_defrag_ipv6",
+    "nf_conntrack",
+    "nf_nat",
+    "nf_tables",
+    "nft_ct",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+    "nft_fib",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
 ];
 /// Is set for the long form.
 const LONG: &str = "DROVER_SUITES_LONG";
@@ -108,6 +134,12 @@ fn the_suites_pass() {
         }
         Err(reason) => say(&format!("skipped: the driver container ({reason})")),
     }
+    if is_long {
+        match emulator::put(&parts, &mut guest) {
+            Ok(()) => drivers.extend(QEMU),
+            Err(reason) => say(&format!("skipped: the driver qemu ({reason})")),
+        }
+    }
     // For people: only the cases whose names contain one of these words, and whatever they say.
     let only = std::env::var(ONLY).ok();
     let drivers = only.clone().unwrap_or_else(|| drivers.join(" "));
@@ -115,9 +147,16 @@ fn the_suites_pass() {
     let mut lives = "";
     if is_long && only.is_none() {
         guest.file("bin/alloc-life", 0o755, stripped(&built_test("drover-runner", "alloc_life").unwrap()).unwrap());
-        // Tasks are shown one of their own in its place.
-        guest.file("etc/resolv.conf", 0o644, "");
-        lives = "begins lives; /bin/alloc-life 2>&1 || echo 1 >/run/code; begins 'nothing more'\n";
+        guest.file(
+            "bin/alloc-network",
+            0o755,
+            stripped(&built_test("drover-runner", "alloc_network").unwrap()).unwrap(),
+        );
+        for (name, module) in NETWORK.iter().filter_map(|name| Some((name, parts.module(name).ok()?))) {
+            guest.module(name, module);
+        }
+        lives = "begins lives; /bin/alloc-life 2>&1 || echo 1 >/run/code\n\
+                 begins networks; /bin/alloc-network 2>&1 || echo 1 >/run/code; begins 'nothing more'\n";
     }
     // Without cgroups a plain user is the same in a machine as outside of it, so that run is left out.
     // The suites run at once: most of their time they wait. What they say is shown one after the other.
@@ -134,13 +173,14 @@ fn the_suites_pass() {
          ended start\n\
          echo 0 >/proc/sys/kernel/dmesg_restrict # One case reads a device that this closes.\n\
          (sleep {}; shows ' so far') &\n\
-         export DROVER_SUITE_IMAGE=/image.tar DROVER_SUITE_RUNS=none\n\
+         export DROVER_SUITE_IMAGE=/image.tar DROVER_SUITE_RUNS=none DROVER_SUITE_KERNEL={}\n\
          both '{words}' '{drivers}' ''\n\
          export DROVER_SUITE_RUNS=only\n\
          both '{}' raw_exec:: ' for a user'\n\
          {lives}\
          sed 's/^/{TIME}/' /run/times; exit $(cat /run/code 2>/dev/null || echo 0)\n",
         LAST_WORDS.as_secs(),
+        emulator::KERNEL,
         if only.is_some() || is_long { words.clone() } else { OF_USER.join(" ") },
     );
     let run = machine::boot(&parts, &guest, &script, DEADLINE).unwrap();
@@ -178,9 +218,15 @@ fn the_suites_pass() {
     }
     let times: Vec<&str> = run.console.iter().filter_map(|line| line.strip_prefix(TIME)).collect();
     say(&times.join(", "));
+    if is_long {
+        let case = "test qemu::an_exit_code_is_told ... ok";
+        assert!(drivers.root.contains(&case) || emulator::put(&parts, &mut guest).is_err(), "{console}");
+    }
     if !lives.is_empty() {
         let lines = Suite::of(&run.console, "lives").root;
         assert!(lines.contains(&"test an_exec_task_sees_its_own_root ... ok"), "{console}");
+        let lines = Suite::of(&run.console, "networks").root;
+        assert!(lines.contains(&"test tasks_of_a_group_share_its_network ... ok"), "{console}");
     }
     say(&format!(
         "passed as root and as a user with cgroups of its own: {:?} cases of the supervisor's suite, {:?} of the drivers', in a machine with {}, {:.0} s with its start",

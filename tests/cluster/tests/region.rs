@@ -51,7 +51,7 @@ fn ids(agent: &Agent) -> Vec<String> {
 
 #[test]
 fn a_region_of_three_loses_its_leader_and_nothing_else() {
-    let mut agents = start("kill3", "autopilot {\n  server_stabilization_time = \"1s\"\n}\n");
+    let mut agents = start("kill3", "enable_debug = true\nautopilot {\n  server_stabilization_time = \"1s\"\n}\n");
     wait_for("three voters", WAIT, || match voters(&agents[0]) {
         3 => Ok(()),
         count => Err(format!("{count}\n{}", agents[0].log())),
@@ -65,6 +65,14 @@ fn a_region_of_three_loses_its_leader_and_nothing_else() {
     };
     shows(&agents[1], &["server", "members"], [(" alive ", 3), (" true ", 1)]);
     shows(&agents[2], &["operator", "raft", "list-peers"], [("follower", 2), ("leader", 1)]);
+
+    // Any of them tells of any other one itself.
+    let members = wait_for("the members", WAIT, || agents[0].get("/v1/agent/members"));
+    for member in members["Members"].as_array().unwrap() {
+        let (name, id) = (member["Name"].as_str().unwrap(), &member["Tags"]["id"]);
+        let host = wait_for("its host", WAIT, || agents[1].get(&format!("/v1/agent/host?server_id={name}")));
+        assert_eq!(&host["AgentID"], id);
+    }
 
     // Every server takes a job, and every server has it.
     for (number, agent) in agents.iter().enumerate() {

@@ -75,6 +75,14 @@ fn a_region_moves_by_a_file() {
         assert!(ids(agent, "/v1/allocations").contains(&alloc));
         assert_eq!(ids(agent, "/v1/deployments").len(), 1);
     }
+    // Each of them takes a write. The file's indexes are beyond those of this region's log: who hands a write to the leader must not
+    // wait for a place in the log that is far away.
+    for (number, agent) in agents.iter().enumerate() {
+        wait_for("a write", WAIT, || {
+            let written = drover(&agent.address(), &dir, &["namespace", "apply", &format!("after-{number}")]);
+            if written.code == 0 { Ok(()) } else { Err(format!("{written:?}")) }
+        });
+    }
     // A server saves what it has without asking anybody, and the file is as good.
     drover_ok(&asked.address(), &dir, &["operator", "snapshot", "save", "-stale", "again.snap"]);
     let state = drover_ok(&asked.address(), &dir, &["operator", "snapshot", "state", "again.snap"]);

@@ -23,14 +23,17 @@ const MODULES: &[(&str, &str)] = &[
     ("net/netfilter", "nft_"),
     ("net/netfilter", "nfnetlink"),
     ("net/ipv4/netfilter", "nf_"),
+    ("net/ipv4/netfilter", "nft_fib"),
     ("net/ipv6/netfilter", "nf_"),
+    ("net/ipv6/netfilter", "nft_fib"),
+    ("crypto", "crc32c_generic"),
     ("lib", "libcrc32c"),
 ];
 
 /// Gets the kernel once; later runs find it. What stands in the way skips a test and is no failure.
 pub fn get() -> Result<(), String> {
     let dir = stages::target()?.join("guest-kernel");
-    if let Some(image) = image(&dir).filter(|_| dir.join("modules/overlay.ko").exists()) {
+    if let Some(image) = image(&dir).filter(|_| has_all(&dir)) {
         println!("the guest's kernel is there: {}", image.display());
         return Ok(());
     }
@@ -42,6 +45,11 @@ pub fn get() -> Result<(), String> {
         println!("skipped: {SKIPPED} (no kernel for it: {error})");
     }
     Ok(())
+}
+
+/// Whether those modules are there that came into the list last.
+fn has_all(dir: &Path) -> bool {
+    ["overlay", "nft_fib_ipv4"].iter().all(|name| dir.join(format!("modules/{name}.ko")).exists())
 }
 
 fn image(dir: &Path) -> Option<PathBuf> {

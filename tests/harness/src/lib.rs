@@ -9,6 +9,7 @@ pub mod config;
 pub mod dice;
 pub mod journal;
 pub mod linear;
+pub mod live_bytes;
 pub mod network;
 pub mod output;
 pub mod ports;

@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::banner::Addresses;
+use super::control::Control;
 
 /// What runs.
 pub struct Parts {
@@ -36,7 +37,7 @@ impl Parts {
     ///
     /// # Errors
     /// A certificate can't be read, a port is taken, a directory can't be used: the text says which.
-    pub async fn start(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Self> {
+    pub async fn start(settings: &Settings, data_dir: PathBuf, control: Arc<Control>) -> anyhow::Result<Self> {
         let (fail_server, server_failed) = oneshot::channel();
         let (stop_http, _) = watch::channel(false);
         let serve_options = serve_options(settings)?;
@@ -54,7 +55,7 @@ impl Parts {
             server_failed,
             addresses: Addresses { http: http_bound, advertise_http: advertise_http.clone(), ..Addresses::default() },
         };
-        let started = parts.start_in(settings, data_dir, listeners, fail_server).await;
+        let started = parts.start_in(settings, data_dir, listeners, (fail_server, control)).await;
         match started {
             Ok(()) => Ok(parts),
             Err(error) => {
@@ -69,7 +70,7 @@ impl Parts {
         settings: &Settings,
         data_dir: PathBuf,
         listeners: Vec<TcpListener>,
-        fail_server: oneshot::Sender<String>,
+        (fail_server, control): (oneshot::Sender<String>, Arc<Control>),
     ) -> anyhow::Result<()> {
         if settings.server.enabled {
             let server = self.start_server(settings, &data_dir, fail_server).await?;
@@ -105,12 +106,13 @@ impl Parts {
             let options = self.serve_options.clone();
             let serving = match (&self.server, &self.edge) {
                 (Some(server), edge) => {
-                    let api = Api::new(server.clone(), facts(settings, edge.as_ref()));
+                    let api = Api::new(server.clone(), facts(settings, edge.as_ref())).with_control(control.clone());
                     server.set_forward_handler(drover_http_api::forward_handler(api.clone()));
                     tokio::spawn(drover_http_api::serve(listener, api, options, shutdown))
                 }
                 (None, Some(edge)) => {
-                    tokio::spawn(drover_http_api::relay(listener, edge.forwarder(), options, shutdown))
+                    let (forwarder, control) = (edge.forwarder(), control.clone());
+                    tokio::spawn(drover_http_api::relay(listener, forwarder, Some(control), options, shutdown))
                 }
                 (None, None) => continue,
             };

@@ -55,3 +55,20 @@ fn what_the_agent_says_of_itself() {
     agent.run("agent-info").printed("client\n  heartbeat_ttl = 13s\n  node_id = 4f2b\nnomad\n  bootstrap = true");
     agent.run("agent-info -t '{{.stats.client.node_id}}'").printed("4f2b");
 }
+
+#[test]
+fn the_log_of_an_agent() {
+    let frames = "{}{\"Data\":\"b25lCg==\",\"Offset\":4}{}{\"Data\":\"dHdv\",\"Offset\":7}";
+    let agent = Agent::start(&[("GET /v1/agent/monitor", vec![super::text(200, frames)])]);
+    let ran = agent.run("monitor -log-level debug -json -server-id s2");
+    assert_eq!((ran.status, ran.stdout.as_str(), ran.stderr.as_str()), (0, "one\ntwo", ""));
+    assert_eq!(agent.asked(), ["GET /v1/agent/monitor?log_json=true&log_level=DEBUG&server_id=s2"]);
+    agent.run("monitor");
+    assert_eq!(agent.asked()[1], "GET /v1/agent/monitor?log_json=false&log_level=INFO");
+    agent.run("monitor -node-id x").failed("Node ID must contain at least two characters.");
+    let refusing = Agent::start(&[("GET /v1/agent/monitor", vec![super::text(400, "unknown Nomad server nope1")])]);
+    refusing.run("monitor -server-id nope1").failed(
+        "Error starting monitor: Unexpected response code: 400 (unknown Nomad server nope1)\n\
+         For additional help try 'drover monitor -help'",
+    );
+}

@@ -10,6 +10,7 @@ mod launches;
 mod limits;
 mod lists;
 mod namespaces;
+mod own_agent;
 mod regions;
 mod relay;
 mod rollouts;

@@ -26,7 +26,7 @@ async fn requests_are_handed_on_and_answers_come_back() {
     let headers = [("X-Relayed".to_owned(), "yes".to_owned())].into();
     let options = ServeOptions::default().with_headers(&headers).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let relaying = tokio::spawn(relay(listener, forwarder, options, async {
+    let relaying = tokio::spawn(relay(listener, forwarder, None, options, async {
         let _ = stopped.await;
     }));
 

@@ -121,6 +121,46 @@ fn a_new_version_counts_from_its_registration() {
 }
 
 #[test]
+fn jobs_that_change_are_looked_at_and_others_only_when_they_are_due() {
+    let mut region = region(periodic("* * * * *", false));
+    let mut launches = Launches::default();
+    assert_eq!(launches.step(&region.snapshot(), at(20), &zones), []);
+    // A second one, due each five minutes; then due each two.
+    for (submit_time, spec, next) in [(30, "*/5 * * * *", 300), (40, "*/2 * * * *", 120)] {
+        let events = region.register(Job { id: "other".into(), submit_time: at(submit_time), ..periodic(spec, false) });
+        launches.on_events(&events);
+        assert_eq!(launches.step(&region.snapshot(), at(submit_time), &zones), []);
+        assert_eq!((launches.next_deadline(), launches.by_time.len()), (Some(at(60)), 2));
+        assert!(launches.by_time.contains(&(at(next), key("other"))), "{launches:?}");
+    }
+    // Launched by hand: that is told of the job that was made, and found when the time comes.
+    let by_hand = region.state.job(&key("per")).unwrap().periodic_child(at(60));
+    let launch =
+        LaunchJob { parent: key("per"), job: Some(by_hand.into()), eval: None, launched_at: at(60), at: at(60) };
+    region.run(Command::LaunchJob(Box::new(launch)));
+    assert_eq!(launches.step(&region.snapshot(), at(60), &zones), []);
+    assert_eq!(launches.next_deadline(), Some(at(120)));
+    // One that is stopped is forgotten.
+    launches.on_events(&region.stop("per"));
+    let due = launches.step(&region.snapshot(), at(120), &zones);
+    assert_eq!(due.iter().map(child).collect::<Vec<_>>(), [(Some("other/periodic-120"), at(120))]);
+    assert_eq!(launches.jobs.keys().collect::<Vec<_>>(), [&key("other")]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_between_two_steps_does_not_silence_a_job() {
+    let mut region = region(periodic("* * * * *", false));
+    let mut launches = Launches::default();
+    let due = launches.step(&region.snapshot(), at(9000), &zones);
+    region.run(due[0].clone());
+    assert_eq!(launches.step(&region.snapshot(), at(9001), &zones), []);
+    assert_eq!(launches.next_deadline(), Some(at(9060)));
+    assert_eq!(launches.step(&region.snapshot(), at(130), &zones), []);
+    assert_eq!(launches.next_deadline(), Some(at(180)));
+    assert_eq!(child(&launches.step(&region.snapshot(), at(180), &zones)[0]), (Some("per/periodic-180"), at(180)));
+}
+
+#[test]
 fn a_dispatched_job_launches_by_the_clock() {
     let parameterized = Some(json!({ "Payload": "optional" }));
     let job = Job { parameterized_job: parameterized, dispatched: true, ..periodic("* * * * *", false) };

@@ -102,8 +102,11 @@ fn a_server_that_was_away_does_not_disturb_the_leader() {
             let away = region.others(leader)[0];
             let before = region.nodes[&leader].leadership().borrow().clone();
             region.net.cut(&[away], &region.others(away));
+            let term = region.nodes[&away].leadership().borrow().term;
             // It asks for pre-votes, again and again, and nobody hears it.
             within("it campaigns", region.net.tries(away, 12)).await;
+            // However slow the machine is: it goes on to no later term by itself, which is what would disturb.
+            assert_eq!(region.nodes[&away].leadership().borrow().term, term);
             region.write_among(&region.others(away), 10 + round).await;
             region.net.heal();
             region.settle().await;

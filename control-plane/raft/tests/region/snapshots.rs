@@ -67,6 +67,10 @@ fn a_state_moves_to_another_region_and_all_its_servers_take_it() {
         }
         let last = new.write(3000).await;
         assert!(last > info.index + 100);
+        // Whoever is told that index by another server waits for it, not for that place in the log.
+        for node in new.nodes.values() {
+            assert!(node.wait_shown(last, PATIENCE).await && has(node, 3000));
+        }
         new.settle().await;
         assert!(new.nodes.values().all(|node| has(node, 499) && has(node, 1001) && has(node, 3000)));
         // An older state in the place of a newer one: indexes still rise.

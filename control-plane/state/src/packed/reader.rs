@@ -2,15 +2,16 @@
 
 use std::rc::Rc;
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::{StrDeserializer, U64Deserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::shape::{Field, Shape, known_by_place};
 use super::{
     BYTES, BYTES_KEPT, BYTES_LONG, COLUMNS_MAX, DELTA, DEPTH_MAX, Error, FALSE, FIELDS_MAX, FLOAT, FLOAT_KEPT,
     FLOAT_ZERO, KEPT_BYTES_MAX, KEPT_MAX, MAP, MAP_EMPTY, NEGATIVE, NONE, OPEN, SAME, SAME_INT, SEQ, SEQ_EMPTY,
     SHAPES_BYTES_MAX, SHAPES_MAX, SMALL, STRUCT, STRUCT_NEW, STRUCT_SHORT, TEXT, TEXT_EMPTY, TEXT_KEPT, TEXT_KEPT_MAX,
-    TEXT_KEPT_SHORT, TEXT_LONG, TRUE, UINT, VARIANT, is_constant, shape_cost,
+    TEXT_KEPT_SHORT, TEXT_LONG, TRUE, UINT, VARIANT, is_constant,
 };
 
 /// The value that these bytes are.
@@ -51,22 +52,12 @@ fn head(byte: u8) -> Head {
     }
 }
 
-struct Field {
-    column: usize,
-    constant: u8,
-    name: Box<str>,
-}
-
-fn cost(shape: &[Field]) -> usize {
-    shape_cost(shape.len(), shape.iter().map(|field| field.name.len()).sum())
-}
-
 struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
     depth: usize,
     columns: Vec<Column>,
-    shapes: Vec<Option<Rc<[Field]>>>,
+    shapes: Vec<Option<Rc<Shape>>>,
     /// What they take, but for the one in the last place.
     shapes_bytes: usize,
     kept: String,
@@ -155,11 +146,11 @@ impl<'b> Reader<'b> {
         usize::try_from(self.number()?).map_err(|_| Error::Reference)
     }
 
-    fn shape(&self, number: usize) -> Result<Rc<[Field]>, Error> {
+    fn shape(&self, number: usize) -> Result<Rc<Shape>, Error> {
         self.shapes.get(number).and_then(Clone::clone).ok_or(Error::Reference)
     }
 
-    fn new_shape(&mut self) -> Result<Rc<[Field]>, Error> {
+    fn new_shape(&mut self) -> Result<Rc<Shape>, Error> {
         let number = self.count()?;
         if number > SHAPES_MAX {
             return Err(Error::Reference);
@@ -176,7 +167,7 @@ impl<'b> Reader<'b> {
                 return Err(Error::Reference);
             }
             let name = self.place()?;
-            fields.push(Field { column, constant, name: self.text_at(name)?.into() });
+            fields.push(Field::new(column, constant, self.text_at(name)?));
             if column >= self.columns.len() {
                 self.columns.resize(column + 1, Column::default());
             }
@@ -184,11 +175,11 @@ impl<'b> Reader<'b> {
         if number >= self.shapes.len() {
             self.shapes.resize(number + 1, None);
         }
-        let shape: Rc<[Field]> = fields.into();
+        let shape = Rc::new(Shape::new(fields));
         let before = self.shapes[number].replace(shape.clone());
         if number < SHAPES_MAX {
-            let freed = before.map_or(0, |before| cost(&before));
-            self.shapes_bytes = self.shapes_bytes - freed + cost(&shape);
+            let freed = before.map_or(0, |before| before.cost());
+            self.shapes_bytes = self.shapes_bytes - freed + shape.cost();
             if self.shapes_bytes > SHAPES_BYTES_MAX {
                 return Err(Error::Reference);
             }
@@ -335,12 +326,44 @@ impl Value<'_, '_> {
         })
     }
 
-    fn fields<'de, V: Visitor<'de>>(self, shape: Rc<[Field]>, visitor: V) -> Result<V::Value, Error> {
+    /// `by_place` for a type whose fields were found in the shape.
+    fn fields<'de, V: Visitor<'de>>(self, shape: &Shape, by_place: bool, visitor: V) -> Result<V::Value, Error> {
         self.reader.deeper(|reader| {
-            let mut fields = Fields { reader, shape, next: 0 };
+            let mut fields = Fields { reader, fields: &shape.fields, by_place, next: 0 };
             let value = visitor.visit_map(&mut fields)?;
-            if fields.next == fields.shape.len() { Ok(value) } else { Err(Error::Long) }
+            if fields.next == shape.fields.len() { Ok(value) } else { Err(Error::Long) }
         })
+    }
+
+    /// The shape that this byte begins a value of, if it does.
+    fn shape(&mut self, byte: u8) -> Result<Option<Rc<Shape>>, Error> {
+        match byte {
+            STRUCT_SHORT..TEXT_KEPT_SHORT => self.reader.shape(usize::from(byte - STRUCT_SHORT)).map(Some),
+            STRUCT => {
+                let number = self.reader.count()?;
+                self.reader.shape(number).map(Some)
+            }
+            STRUCT_NEW => self.reader.new_shape().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The text that this byte begins, if it begins a short one.
+    fn short_text(&mut self, byte: u8) -> Result<Option<&str>, Error> {
+        let number = match byte {
+            TEXT_KEPT_SHORT..SMALL => usize::from(byte - TEXT_KEPT_SHORT),
+            TEXT_KEPT => self.reader.count()?,
+            TEXT => self.reader.new_text(self.column)?,
+            SAME => match self.reader.columns[self.column].last_kept {
+                Some((TEXT, number)) => number,
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let reader = &mut *self.reader;
+        reader.columns[self.column].last_kept = Some((TEXT, number));
+        let place = reader.texts.get(number).ok_or(Error::Reference)?;
+        Ok(Some(&reader.kept[place.0..place.1]))
     }
 
     fn value<'de, V: Visitor<'de>>(self, byte: u8, visitor: V) -> Result<V::Value, Error> {
@@ -349,7 +372,7 @@ impl Value<'_, '_> {
             Head::Text(number) => return self.kept(TEXT, number, visitor),
             Head::Shape(number) => {
                 let shape = self.reader.shape(number)?;
-                return self.fields(shape, visitor);
+                return self.fields(&shape, false, visitor);
             }
         };
         match tag {
@@ -370,11 +393,11 @@ impl Value<'_, '_> {
             STRUCT => {
                 let number = self.reader.count()?;
                 let shape = self.reader.shape(number)?;
-                self.fields(shape, visitor)
+                self.fields(&shape, false, visitor)
             }
             STRUCT_NEW => {
                 let shape = self.reader.new_shape()?;
-                self.fields(shape, visitor)
+                self.fields(&shape, false, visitor)
             }
             // Only who asks for a variant can take one.
             other => Err(Error::Tag(other)),
@@ -413,10 +436,28 @@ impl<'de> de::Deserializer<'de> for Value<'_, '_> {
                 self.reader.deeper(|reader| visitor.visit_enum(Variant { reader, column }))
             }
             tag => {
+                if let Some(name) = self.short_text(tag)? {
+                    return visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(name));
+                }
                 let name: Box<str> = de::Deserialize::deserialize(Value { tag: Some(tag), ..self })?;
                 visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(&*name))
             }
         }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let tag = self.tag()?;
+        let Some(shape) = self.shape(tag)? else { return self.value(tag, visitor) };
+        let by_place = known_by_place(name);
+        if by_place {
+            shape.find_fields(names);
+        }
+        self.fields(&shape, by_place, visitor)
     }
 
     /// What nobody asks for is read all the same: what follows may refer to it.
@@ -443,7 +484,7 @@ impl<'de> de::Deserializer<'de> for Value<'_, '_> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier
+        tuple_struct map identifier
     }
 }
 
@@ -494,22 +535,30 @@ impl<'de> de::MapAccess<'de> for Items<'_, '_> {
 /// What a struct still holds.
 struct Fields<'r, 'b> {
     reader: &'r mut Reader<'b>,
-    shape: Rc<[Field]>,
+    fields: &'r [Field],
+    by_place: bool,
     next: usize,
 }
 
 impl<'de> de::MapAccess<'de> for Fields<'_, '_> {
     type Error = Error;
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some(field) = self.shape.get(self.next) else { return Ok(None) };
+        let Some(field) = self.fields.get(self.next) else { return Ok(None) };
+        if let Some(place) = field.place().filter(|_| self.by_place) {
+            let place: U64Deserializer<Error> = place.into_deserializer();
+            return seed.deserialize(place).map(Some);
+        }
         let name: StrDeserializer<'_, Error> = (*field.name).into_deserializer();
         seed.deserialize(name).map(Some)
     }
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let field = self.shape.get(self.next).ok_or(Error::Short)?;
+        let field = self.fields.get(self.next).ok_or(Error::Short)?;
         self.next += 1;
         let tag = Some(field.constant).filter(|constant| *constant != OPEN);
         seed.deserialize(Value { reader: &mut *self.reader, column: field.column, tag })
+    }
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.fields.len() - self.next)
     }
 }
 

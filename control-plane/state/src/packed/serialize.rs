@@ -141,11 +141,13 @@ impl ser::SerializeMap for Entries<'_> {
         let written = key.serialize(&mut *self.writer);
         let name = self.writer.captured.take().flatten();
         written?;
-        if let Some(name) = name {
+        if let Some(mut name) = name {
             if self.writer.out.len() > at {
                 return Err(Error::Other("a text stands in a map's key beside something else".to_owned()));
             }
             self.column = open.name(self.writer, &name);
+            name.clear();
+            self.writer.spare = name;
             return Ok(());
         }
         // Its keys are no texts.

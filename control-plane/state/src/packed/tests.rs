@@ -54,6 +54,39 @@ fn things() -> Vec<Thing> {
 }
 
 #[test]
+fn a_type_finds_its_fields_wherever_they_stand() {
+    #[derive(Serialize)]
+    #[serde(rename = "Row")]
+    struct Written {
+        gone: String,
+        b: u8,
+        wait: std::time::Duration,
+        a: String,
+    }
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, rename = "Row")]
+    struct Read {
+        a: String,
+        new: Option<u8>,
+        b: u8,
+        wait: std::time::Duration,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Other {
+        b: u8,
+        a: String,
+    }
+    let wait = std::time::Duration::new(7, 300);
+    let written = |b| Written { gone: "x".to_owned(), b, wait, a: "y".to_owned() };
+    let bytes = to_bytes(&(written(200), written(3), written(4))).unwrap();
+    // The same shape is read as one type, as another, and as the first again.
+    let (one, other, again): (Read, Other, Read) = from_bytes(&bytes).unwrap();
+    let read = |b| Read { a: "y".to_owned(), new: None, b, wait };
+    assert_eq!((one, again), (read(200), read(4)));
+    assert_eq!(other, Other { b: 3, a: "y".to_owned() });
+}
+
+#[test]
 fn what_is_packed_is_read_again() {
     let things = things();
     assert_eq!(from_bytes::<Vec<Thing>>(&to_bytes(&things).unwrap()).unwrap(), things);

@@ -71,6 +71,8 @@ pub struct Writer {
     map_kinds: BTreeMap<usize, usize>,
     /// While a map's key is written: the text that it is, if it is one.
     pub(super) captured: Option<Option<String>>,
+    /// Room for that.
+    pub(super) spare: String,
     shapes: BTreeMap<Vec<u32>, Shape>,
     /// What they take in the memory of whoever reads this.
     pub(super) shapes_bytes: usize,
@@ -93,6 +95,7 @@ impl Default for Writer {
             kind_names: BTreeMap::new(),
             map_kinds: BTreeMap::new(),
             captured: None,
+            spare: String::new(),
             shapes: BTreeMap::new(),
             shapes_bytes: 0,
             texts: Seen::default(),
@@ -177,7 +180,8 @@ impl Writer {
 
     pub(super) fn text(&mut self, text: &str) {
         if let Some(captured) = &mut self.captured {
-            return captured.get_or_insert_default().push_str(text);
+            let spare = &mut self.spare;
+            return captured.get_or_insert_with(|| std::mem::take(spare)).push_str(text);
         }
         if text.is_empty() {
             return self.out.push(TEXT_EMPTY);

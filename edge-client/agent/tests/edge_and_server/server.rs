@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use drover_certs::{Authority, Identity, JoinToken, Lifetimes, PublicKey, RegionName, Role, Secret};
 use drover_model::alloc::AllocUpdate;
@@ -34,6 +34,8 @@ struct Shared {
     first_leaf_lifetime: Mutex<Duration>,
     renewals: AtomicU32,
     wanted: watch::Sender<Vec<WantedAlloc>>,
+    /// When an edge was first told of them.
+    told: Mutex<Option<Instant>>,
     edge: watch::Sender<Option<Connection>>,
     reports: mpsc::UnboundedSender<AllocUpdate>,
     nodes: mpsc::UnboundedSender<Node>,
@@ -55,6 +57,7 @@ impl FakeServer {
             first_leaf_lifetime: Mutex::new(HOUR),
             renewals: AtomicU32::new(0),
             wanted: watch::channel(Vec::new()).0,
+            told: Mutex::default(),
             edge: watch::channel(None).0,
             reports: reports_tx,
             nodes: nodes_tx,
@@ -88,7 +91,13 @@ impl FakeServer {
     }
 
     pub fn want(&self, wanted: Vec<WantedAlloc>) {
+        *self.shared.told.lock().unwrap() = None;
         self.shared.wanted.send_replace(wanted);
+    }
+
+    /// When an edge was first told what shall run, of what was said last; not before then.
+    pub fn told(&self) -> Instant {
+        self.shared.told.lock().unwrap().unwrap()
     }
 
     pub fn set_first_leaf_lifetime(&self, lifetime: Duration) {
@@ -216,7 +225,12 @@ async fn push(shared: &Shared, mut stream: Stream) {
         let upserts = wanted.borrow_and_update().clone();
         let frame = codec::encode(&NodeAllocs { index: 1, whole: true, complete: true, upserts, removals: Vec::new() });
         assert!(frame.len() < NODE_ALLOCS_BYTES_MAX);
-        if stream.send_frame(&frame).await.is_err() || wanted.changed().await.is_err() {
+        let now = Instant::now();
+        if stream.send_frame(&frame).await.is_err() {
+            return;
+        }
+        shared.told.lock().unwrap().get_or_insert(now);
+        if wanted.changed().await.is_err() {
             return;
         }
     }

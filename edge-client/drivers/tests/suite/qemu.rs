@@ -103,8 +103,14 @@ fn program_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
+/// Names a kernel where the gate got none.
+const KERNEL: &str = "DROVER_SUITE_KERNEL";
+
 /// The newest kernel that the gate got.
 fn kernel() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(KERNEL) {
+        return Some(PathBuf::from(named));
+    }
     let program = std::env::current_exe().ok()?;
     let files = std::fs::read_dir(program.ancestors().nth(3)?.join("guest-kernel")).ok()?;
     let is_kernel =

@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use drover_model::alloc::NetworkStatus;
 use drover_model::group::Group;
 use drover_model::network::Network;
 use drover_network::{Connected, Forward, Mode, Networks, Published, Request, Taken, holder, published_elsewhere};
+use rustix::io::Errno;
 
 use crate::decide::actual::StartFailure;
 use crate::decide::wanted::Wanted;
@@ -80,11 +82,14 @@ impl EdgeNetworks {
             networks.connect(&request).map_err(|error| StartFailure::Driver(no_network(&error.full_text())))?;
         // Another agent may have published the same at the same time: one that sees it after its own has to yield.
         let elsewhere =
-            if was_connected || request.forwards.is_empty() { Vec::new() } else { self.published_elsewhere() };
+            if was_connected || request.forwards.is_empty() { Ok(Vec::new()) } else { self.published_elsewhere() };
         let is_ours = |its: &&Published| request.forwards.iter().any(|ours| its.takes(ours.host_ip, ours.host_port));
-        if let Some(published) = elsewhere.iter().find(is_ours) {
+        let refused =
+            |published: &Published| StartFailure::Driver(format!("a port of the alloc can't be had: {published}"));
+        if let Err(failure) = elsewhere.and_then(|all| all.iter().find(is_ours).map_or(Ok(()), |its| Err(refused(its))))
+        {
             self.release(wanted.alloc.id);
-            return Err(StartFailure::Driver(format!("a port of the alloc can't be had: {published}")));
+            return Err(failure);
         }
         Ok(joined(connected, network))
     }
@@ -116,6 +121,7 @@ impl EdgeNetworks {
             if let Some(taken) = holder(at, number, with_udp).filter(|taken| is_strangers(taken, &self.node_id)) {
                 return refused(&taken);
             }
+            let elsewhere = elsewhere.as_ref().map_err(StartFailure::clone)?;
             if let Some(published) = elsewhere.iter().find(|its| its.takes(at, number)) {
                 return refused(published);
             }
@@ -123,12 +129,8 @@ impl EdgeNetworks {
         Ok(())
     }
 
-    fn published_elsewhere(&self) -> Vec<Published> {
-        if self.node_id.is_empty() {
-            return Vec::new();
-        }
-        // Who may not read the rules has none of his own either.
-        published_elsewhere(&self.node_id).unwrap_or_default()
+    fn published_elsewhere(&self) -> Result<Vec<Published>, StartFailure> {
+        if self.node_id.is_empty() { Ok(Vec::new()) } else { seen(published_elsewhere(&self.node_id)) }
     }
 
     /// Looks whether what all networks need is there, and makes it anew where it is not: true when it was not.
@@ -259,6 +261,21 @@ impl EdgeNetworks {
 impl Default for EdgeNetworks {
     fn default() -> Self {
         EdgeNetworks::new(Err("this edge has no networks for allocs".to_owned()), true)
+    }
+}
+
+/// What a look at the ports of others has found. One that failed has not found that there are none: that is tried again.
+fn seen(looked: io::Result<Vec<Published>>) -> Result<Vec<Published>, StartFailure> {
+    /// Who may not read the rules has none of his own either; the others are of a kernel that knows no such rules.
+    const NOTHING_TO_SEE: [Errno; 5] =
+        [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::PROTONOSUPPORT, Errno::OPNOTSUPP];
+    match looked {
+        Err(error) if Errno::from_io_error(&error).is_some_and(|errno| NOTHING_TO_SEE.contains(&errno)) => {
+            Ok(Vec::new())
+        }
+        looked => looked.map_err(|error| {
+            StartFailure::Driver(format!("can't see which ports other agents have published on this host: {error}"))
+        }),
     }
 }
 
@@ -397,6 +414,16 @@ mod tests {
         check("0::/user.slice/03-0/x\n", None);
         check("0::/03-03.web\n", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_look_that_failed_has_not_found_that_nobody_has_the_port() {
+        let failure = seen(Err(io::ErrorKind::Interrupted.into())).unwrap_err();
+        let StartFailure::Driver(text) = failure else { panic!("{failure:?}") };
+        assert!(text.starts_with("can't see which ports other agents have published on this host: "), "{text}");
+        for errno in [Errno::PERM, Errno::INVAL] {
+            assert_eq!(seen(Err(errno.into())), Ok(Vec::new()));
+        }
     }
 
     #[test]

@@ -235,7 +235,9 @@ impl Daemon {
             (Phase::Running, None, Some(main)) => main,
             _ => return Err(Refusal::NotRunning),
         };
-        Ok(ReplyBody::Stats(self.relatives.of_now().stats(main)))
+        let without_cgroup = |task: &&crate::task::Task| task.cgroup.is_none() && matches!(task.phase, Phase::Running);
+        let tasks = self.tasks.values().filter(without_cgroup).filter_map(crate::task::Task::pid);
+        Ok(ReplyBody::Stats(self.relatives.stats(main, tasks)))
     }
 
     fn find(&self, task_id: &str) -> Result<&crate::task::Task, Refusal> {

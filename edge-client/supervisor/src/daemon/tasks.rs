@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Answer, Daemon, Grave, Source, watch};
-use crate::cgroup::{TaskCgroup, escape};
+use crate::cgroup::{DEVICES, TaskCgroup, escape};
 use crate::cgroup_files::errno_text;
 use crate::container::{ContainerPlan, remove_files, start_contained};
 use crate::log_file::LogFile;
@@ -108,6 +108,10 @@ impl Daemon {
     /// Makes a cgroup and forks a process into it.
     fn spawn(&mut self, spec: &TaskSpec, name: &str, user: Option<&User>, stdio: Stdio) -> Result<Spawned, String> {
         let (mut cgroup, mut limits_reason) = self.cgroups.create(name, &spec.resources);
+        let ruled = match (&spec.isolation, &mut cgroup) {
+            (Isolation::Container(container), Some(made)) => self.cgroups.rule_devices(made, container),
+            _ => Ok(()),
+        };
         let entry = match cgroup.as_ref().map(TaskCgroup::entry).transpose() {
             Ok(entry) => entry.unwrap_or_default(),
             Err(reason) => {
@@ -118,17 +122,19 @@ impl Daemon {
         };
         let forked = match &spec.isolation {
             Isolation::None => start_plain(spec, user, &entry, &stdio, self.inherited),
-            Isolation::Container(container) => match (self.cgroups.container_path(name), &cgroup) {
-                (Some(cgroups_path), Some(made)) => {
-                    self.cgroups.rule_devices(made, container).and_then(|enforces_devices| {
-                        let (dir, inherited) = (&*self.containers_dir, self.inherited);
-                        let plan = ContainerPlan { name, dir, cgroups_path, enforces_devices, user, inherited };
-                        start_contained(spec, container, &plan, stdio)
-                    })
-                }
-                _ => Err(format!("isolation needs cgroups: {}", limits_reason.clone().unwrap_or_default())),
-            },
+            Isolation::Container(container) if cgroup.is_some() => {
+                let (dir, inherited) = (&*self.containers_dir, self.inherited);
+                let plan = ContainerPlan { name, dir, enforces_devices: ruled.is_ok(), user, inherited };
+                start_contained(spec, container, &plan, &entry, stdio)
+            }
+            Isolation::Container(_) => {
+                Err(format!("isolation needs cgroups: {}", limits_reason.clone().unwrap_or_default()))
+            }
         };
+        if let Err(reason) = ruled {
+            // The next agent that comes is told.
+            self.unenforced.insert(DEVICES.to_owned(), reason);
+        }
         match forked {
             Ok((child, report)) => Ok(Spawned { child, report, cgroup, limits_reason }),
             Err(text) => {

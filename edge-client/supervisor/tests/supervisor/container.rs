@@ -3,12 +3,14 @@
 use drover_supervisor::{Bind, ClientError, ContainerSpec, Device, Isolation, NamespaceMode, Refusal, TaskSpec};
 
 use crate::Case;
-use crate::support::{Bed, is_alive, is_root_or_skip, until};
+use crate::support::{Bed, cgroup_version, is_alive, is_root_or_skip, until};
 
 pub const CASES: &[Case] = &[
     ("a_contained_task_sees_its_own_world", a_contained_task_sees_its_own_world),
     ("a_contained_task_has_the_usual_rights", a_contained_task_has_the_usual_rights),
     ("a_contained_task_has_the_devices_that_it_was_given", a_contained_task_has_the_devices_that_it_was_given),
+    ("without_device_rules_no_device_file_opens", without_device_rules_no_device_file_opens),
+    ("a_contained_task_is_in_its_cgroups", a_contained_task_is_in_its_cgroups),
     ("a_contained_task_ends_as_a_whole", a_contained_task_ends_as_a_whole),
     ("a_bad_container_says_why", a_bad_container_says_why),
     ("a_contained_task_is_limited", a_contained_task_is_limited),
@@ -160,6 +162,111 @@ fn a_contained_task_has_the_devices_that_it_was_given() {
     container.devices[0].host_path = "/dev/nowhere".into();
     let refused = bed.client().start_task(missing).unwrap_err();
     assert!(format!("{refused:?}").contains("/dev/nowhere"), "{refused:?}");
+}
+
+/// The kernel takes no programs from this thread, nor from any process that it starts.
+#[allow(unsafe_code, reason = "nothing else makes a system call fail")]
+fn forbid_programs() {
+    let step = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        // The number of the call; that one is not permitted, all others are.
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 1, u32::try_from(libc::SYS_bpf).unwrap()),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).unwrap()),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: the kernel reads the program, which outlives the call.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// This thread, and every process that it starts, does not see where rules are written on cgroup v1.
+#[allow(unsafe_code, reason = "a view of the file system for one thread")]
+fn hide_rules() {
+    // SAFETY: only what this thread sees of the file system changes.
+    let done = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    run("mount", &["--make-rprivate", "/"]);
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
+    for line in mounts.lines() {
+        if let [_, path, "cgroup", options, ..] = line.split(' ').collect::<Vec<_>>()[..]
+            && options.split(',').any(|word| word == "devices")
+        {
+            run("umount", &[path]);
+        }
+    }
+}
+
+/// A file system of its own, gone in the end.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn at(dir: std::path::PathBuf) -> Mounted {
+        std::fs::create_dir(&dir).unwrap();
+        run("mount", &["-t", "tmpfs", "tmpfs", dir.to_str().unwrap()]);
+        Mounted(dir)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &[self.0.to_str().unwrap()]);
+    }
+}
+
+fn run(program: &str, args: &[&str]) {
+    assert!(std::process::Command::new(program).args(args).status().unwrap().success(), "{program} {args:?}");
+}
+
+fn without_device_rules_no_device_file_opens() {
+    let name = "without_device_rules_no_device_file_opens";
+    if !is_root_or_skip(name) {
+        return;
+    }
+    let reason = match cgroup_version() {
+        "v1" => {
+            hide_rules();
+            "the devices controller is not available"
+        }
+        "v2" => {
+            forbid_programs();
+            "the kernel takes no rules for devices: operation not permitted"
+        }
+        _ => return println!("test {name}: does not apply: there are no cgroups"),
+    };
+    let bed = Bed::new();
+    assert_eq!(bed.client().unenforced().get("devices").map(String::as_str), Some(reason));
+    let script = "for file in /alloc/null /alloc/below/null /dev/null; do ( : <$file ) && echo $file; done; mknod /local/n c 1 3";
+    let spec = contained(&bed, "curious", script);
+    let below = Mounted::at(bed.path("alloc/below"));
+    for dir in [&bed.path("alloc"), &below.0] {
+        run("mknod", &[dir.join("null").to_str().unwrap(), "c", "1", "3"]);
+    }
+    let exit = bed.run(spec);
+    assert_ne!(exit.exit_code, 0);
+    assert_eq!(bed.log("curious.stdout.0"), "/dev/null\n", "{}", bed.log("curious.stderr.0"));
+}
+
+fn a_contained_task_is_in_its_cgroups() {
+    if !is_root_or_skip("a_contained_task_is_in_its_cgroups") {
+        return;
+    }
+    let bed = Bed::new();
+    assert_eq!(bed.run(contained(&bed, "member", "cat /proc/self/cgroup; sleep 0 & wait")).exit_code, 0);
+    let log = bed.log("member.stdout.0");
+    let is_member_of = |controller: &str| {
+        let of_it =
+            |line: &str| line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller));
+        log.lines().any(|line| of_it(line) && line.ends_with("/member"))
+    };
+    // By these it is counted, limited, killed as a whole, and kept from devices.
+    let needed: &[&str] = match cgroup_version() {
+        "v1" => &["freezer", "memory", "cpu", "cpuacct", "pids", "devices"],
+        "v2" => &[""],
+        _ => return println!("skipped: no cgroups"),
+    };
+    assert!(needed.iter().all(|controller| is_member_of(controller)), "{log}");
 }
 
 fn a_contained_task_ends_as_a_whole() {
