@@ -86,7 +86,9 @@ fn addresses(trie: &str, inet6: &str) -> Vec<BTreeMap<&'static str, String>> {
 
 /// File systems that lie on this host's own devices: one that lies elsewhere may never answer.
 fn disks(mounts: &str) -> BTreeMap<String, DiskUsage> {
-    let local = mounts.lines().filter(|line| line.starts_with("/dev/"));
+    // One of a file system in a process of its own (fuse) that hangs would never answer.
+    let is_fuse = |line: &str| line.split(' ').nth(2).is_some_and(|kind| kind.starts_with("fuse"));
+    let local = mounts.lines().filter(|line| line.starts_with("/dev/") && !is_fuse(line));
     let usage = |path: &str| {
         let stat = statvfs(path).ok()?;
         let (all, free) = (stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize));

@@ -42,13 +42,18 @@ impl Heartbeats {
 
     /// A node was heard; gives the time until its next heartbeat is due.
     pub fn heard(&mut self, node: NodeId, now: Timestamp) -> Duration {
-        let nodes = u32::try_from(self.due.len()).unwrap_or(u32::MAX);
-        let ttl = TTL_MIN.max(Duration::from_secs(1) * nodes / HEARTBEATS_PER_SECOND);
+        let ttl = self.ttl_min();
         // Up to twice the time, so that nodes that began together do not stay together.
         let spread = Ids::at(now, node.as_bytes()).number() % 1000;
         let ttl = ttl + ttl * u32::try_from(spread).unwrap_or(0) / 1000;
         self.expect(node, now.plus(ttl).plus(GRACE));
         ttl
+    }
+
+    /// The shortest time that a node is given now.
+    fn ttl_min(&self) -> Duration {
+        let nodes = u32::try_from(self.due.len()).unwrap_or(u32::MAX);
+        TTL_MIN.max(Duration::from_secs(1) * nodes / HEARTBEATS_PER_SECOND)
     }
 
     /// Takes over what changed; `snapshot` is of the events' index or later.
@@ -58,8 +63,9 @@ impl Heartbeats {
             if snapshot.node(*id).is_none_or(|node| !is_expected(node.status)) {
                 self.forget(*id);
             } else if !self.due.contains_key(id) {
-                // Only who speaks comes or comes back: it was heard just now, also when that was said before its going was.
-                self.heard(*id, now);
+                // Only who speaks comes or comes back: it was heard just now, also when that was said before its going was. It may
+                // have been given the longest time then.
+                self.expect(*id, now.plus(self.ttl_min() * 2).plus(GRACE));
             }
         }
     }

@@ -114,7 +114,7 @@ impl RaftNode {
     /// This server does not lead or has lost its quorum, or raft has stopped. On a follower use [`Self::wait_applied`]
     /// with the leader's [`Self::read_index`].
     pub async fn read_barrier(&self) -> Result<(), ProposeError> {
-        let index = self.read_index().await?;
+        let index = self.own_read_index().await?;
         match self.wait_applied(index, READ_WAIT_MAX).await {
             true => Ok(()),
             false => Err(ProposeError::NotLeader { leader: None }),
@@ -127,6 +127,14 @@ impl RaftNode {
     /// # Errors
     /// This server does not lead or has lost its quorum, or raft has stopped.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
+        let index = self.own_read_index().await?;
+        // Whoever asks for it waits for it.
+        self.network().hurry(index);
+        Ok(index)
+    }
+
+    /// The same for this server's own reads, for which nobody else has to hear of anything.
+    async fn own_read_index(&self) -> Result<u64, ProposeError> {
         let age_max = self.settings().pace.lease_read_age_max();
         let fresh = LinearizerOption::new(Some(age_max), false).with_wait_timeout(Duration::ZERO);
         let asked = async {
@@ -139,11 +147,7 @@ impl RaftNode {
             self.raft().get_read_log_id(ReadPolicy::ReadIndex).await
         };
         match timeout(READ_WAIT_MAX, asked).await {
-            Ok(Ok((read, _))) => {
-                let index = read.index();
-                self.network().hurry(index);
-                Ok(index)
-            }
+            Ok(Ok((read, _))) => Ok(read.index()),
             Ok(Err(error)) => Err(read_error(error)),
             Err(_) => Err(ProposeError::NotLeader { leader: None }),
         }

@@ -252,6 +252,11 @@ impl ThisCloud {
     }
 }
 
+/// How long to rest after a look that failed, by how long it was before it and whether the one before had failed too.
+fn rest_after_failure(rest: Duration, failed_before: bool) -> Duration {
+    if failed_before { (rest * 2).min(AGAIN_MAX) } else { AGAIN_MIN }
+}
+
 impl CloudWatch {
     /// Never ends by itself.
     pub async fn run(self) {
@@ -269,8 +274,8 @@ impl CloudWatch {
                         let error = format!("{error:#}");
                         tracing::warn!(cloud = self.cloud.name, error, "the cloud does not say what this machine is");
                     }
+                    rest = rest_after_failure(rest, was_told);
                     was_told = true;
-                    rest = (rest * 2).min(AGAIN_MAX);
                 }
                 // The agent ends.
                 Err(_) => return,

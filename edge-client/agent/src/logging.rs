@@ -68,6 +68,9 @@ pub fn set_level(level: LogLevel) {
 
 /// Each place in the source that says something remembers whether anybody wants it: it must look again when that changes.
 fn set(what: &AtomicU8, level: LogLevel) {
+    // One at a time: a slower one would leave what was wanted before.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if what.swap(level as u8, Ordering::Relaxed) != level as u8 {
         callsite::rebuild_interest_cache();
     }
@@ -120,10 +123,12 @@ fn hand_on(followers: &mut Vec<Follower>, level: LogLevel, line: &dyn Fn(bool) -
             return false;
         }
         if level >= follower.level {
-            let mut text = line(follower.json);
-            if follower.left_out > 0 && !follower.json {
-                text = format!("[WARN] {} lines were left out here\n{text}", follower.left_out);
-            }
+            let text = line(follower.json);
+            let text = match (follower.left_out, follower.json) {
+                (0, _) => text,
+                (count, false) => format!("[WARN] {count} lines were left out here\n{text}"),
+                (count, true) => text.replacen('{', &format!("{{\"left_out\":{count},"), 1),
+            };
             match follower.lines.try_send(text) {
                 Ok(()) => follower.left_out = 0,
                 Err(_) => follower.left_out += 1,
@@ -190,7 +195,12 @@ fn own(target: &str) -> Option<&str> {
 impl Subscriber for Lines {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // Answered once for each place: what nobody wants costs one look at a number from then on.
-        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
+        // Our own are asked for again each time that their level is let through: they may meet us while that changes.
+        match (metadata.is_event(), own(metadata.target()).is_some()) {
+            (true, true) => Interest::sometimes(),
+            (true, false) if self.enabled(metadata) => Interest::always(),
+            _ => Interest::never(),
+        }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -326,19 +336,29 @@ mod tests {
         let (lines, mut followed) = mpsc::channel(2);
         let (other, gone) = mpsc::channel(2);
         drop(gone);
+        let (machine, mut of_machine) = mpsc::channel(2);
         let follower = |level, json, lines| Follower { level, json, lines, left_out: 0 };
-        let mut followers = vec![follower(LogLevel::Info, false, lines), follower(LogLevel::Trace, true, other)];
-        let mut say = |level, text: &str| hand_on(&mut followers, level, &|json| format!("{json} {text}\n"));
+        let mut followers = vec![
+            follower(LogLevel::Info, false, lines),
+            follower(LogLevel::Trace, true, other),
+            follower(LogLevel::Info, true, machine),
+        ];
+        let line =
+            |json, text: &str| if json { format!("{{\"text\":{text:?}}}\n") } else { format!("{json} {text}\n") };
+        let mut say = |level, text: &str| hand_on(&mut followers, level, &|json| line(json, text));
         say(LogLevel::Debug, "too little");
         for number in 0..4 {
             say(LogLevel::Warn, &format!("line {number}"));
         }
         assert_eq!(followed.try_recv().unwrap(), "false line 0\n");
+        assert_eq!(of_machine.try_recv().unwrap(), "{\"text\":\"line 0\"}\n");
         say(LogLevel::Info, "line 4");
+        assert_eq!(of_machine.try_recv().unwrap(), "{\"text\":\"line 1\"}\n");
+        assert_eq!(of_machine.try_recv().unwrap(), "{\"left_out\":2,\"text\":\"line 4\"}\n");
         assert_eq!(followed.try_recv().unwrap(), "false line 1\n");
         assert_eq!(followed.try_recv().unwrap(), "[WARN] 2 lines were left out here\nfalse line 4\n");
         assert!(followed.try_recv().is_err());
-        assert_eq!(followers.len(), 1, "one that is gone is forgotten");
+        assert_eq!(followers.len(), 2, "one that is gone is forgotten");
     }
 
     #[test]

@@ -21,6 +21,8 @@ const BUFFER_BYTES: usize = 4 << 20;
 const ANSWERS_MAX: usize = 100_000;
 /// How often a list is asked for that changes while the kernel tells it.
 const LISTS_MAX: usize = 20;
+/// The pause before it is asked for again, from the second time on: what changes it may be done by then.
+const LIST_PAUSE: Duration = Duration::from_millis(5);
 
 const HEADER_LEN: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -240,7 +242,10 @@ type Listed = Vec<(u16, Vec<u8>)>;
 
 /// What `list` has put there, which says by false that it has to be asked again.
 fn whole(mut list: impl FnMut(&mut Listed) -> io::Result<bool>) -> io::Result<Listed> {
-    for _ in 0..LISTS_MAX {
+    for attempt in 0..LISTS_MAX {
+        if attempt > 1 {
+            std::thread::sleep(LIST_PAUSE);
+        }
         let mut found = Vec::new();
         if list(&mut found)? {
             return Ok(found);

@@ -46,6 +46,23 @@ pub(crate) struct TaskCgroup {
     cpuacct: Option<PathBuf>,
 }
 
+/// The most processes of a contained task, while it is being made.
+#[derive(Debug)]
+pub(crate) struct PidsLimit {
+    /// Where the helper goes, which is none of them.
+    leave: PathBuf,
+    file: PathBuf,
+    max: u64,
+}
+
+impl PidsLimit {
+    /// In the helper, when it forks nothing any more and the task's program has not begun: takes it out and sets the limit.
+    pub(crate) fn set(&self) -> Result<(), String> {
+        let _ = write(&self.leave, "0");
+        write(&self.file, &self.max.to_string())
+    }
+}
+
 /// A node's part of a path: the short form of a UUID, else the whole name, escaped.
 pub(crate) fn short_node(node_id: &str) -> String {
     let is_uuid = node_id.len() == 36 && node_id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
@@ -132,7 +149,11 @@ impl NodeCgroups {
             Layout::V1 { .. } => {
                 let dir = self.devices_root()?.join(&self.path).join(task.name());
                 self.make(&dir).map_err(|err| format!("create cgroup {}: {}", dir.display(), errno_text(&err)))?;
-                DeviceRules::write(&dir, container)?;
+                if let Err(reason) = DeviceRules::write(&dir, container) {
+                    // Sessions join what is there: half of the rules would hold for them alone.
+                    remove_tree(&dir);
+                    return Err(reason);
+                }
                 task.joined.push(dir);
                 Ok(())
             }
@@ -284,6 +305,18 @@ impl NodeCgroups {
         }
         let reason = task.set_limits(resources).err();
         (Some(task), reason)
+    }
+
+    /// Makes room for the helper of a container, and for what it forks on the way. None where there is no limit.
+    pub(crate) fn lift_pids(&self, task: &TaskCgroup, resources: &Resources) -> Option<PidsLimit> {
+        /// The helper, and the process between it and the container's first.
+        const MORE: u64 = 2;
+        let max = resources.pids_max?;
+        let dir = task.joined.iter().find(|dir| dir.join("pids.max").exists())?;
+        let file = dir.join("pids.max");
+        write(&file, &max.saturating_add(MORE).to_string()).ok()?;
+        let leave = dir.parent()?.join(OWN).join(if task.is_v2 { "cgroup.procs" } else { "tasks" });
+        Some(PidsLimit { leave, file, max })
     }
 
     /// On v1 only a task with cores of its own joins the hierarchy of cores. There each level needs a set of its own before
@@ -548,5 +581,21 @@ mod tests {
         check("a+b", "a+2bb");
         assert_eq!(short_node("6f2a7c1e-0000-4000-8000-000000000000"), "6f2a7c1e");
         assert_eq!(short_node("node-1"), "node-1");
+    }
+
+    #[test]
+    fn rules_that_are_half_written_leave_no_group() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("devices.list"), "").unwrap();
+        let all = vec![root.path().to_owned()];
+        let layout = Layout::V1 { controllers: BTreeMap::from([("freezer", root.path().to_owned())]), all };
+        let devices = DeviceRules::default();
+        let cgroups = NodeCgroups { layout, home: Home::default(), path: "drover/n".into(), devices };
+        let mut task = cgroups.task("a.t").unwrap();
+        let joined = task.joined.clone();
+        // No kernel makes the files of rules there.
+        let container = ContainerSpec::new(root.path().join("root"), Vec::new());
+        assert!(cgroups.rule_devices(&mut task, &container).unwrap_err().contains("devices.deny"));
+        assert_eq!((task.joined, root.path().join("drover/n/a.t").exists()), (joined, false));
     }
 }

@@ -13,6 +13,7 @@ use libcontainer::notify_socket::{NOTIFY_FILE, NotifySocket};
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
+use crate::cgroup::PidsLimit;
 use crate::cgroup_files::errno_text;
 use crate::image_spec::ImageSpec;
 use crate::report::{Report, report_pipe};
@@ -20,7 +21,7 @@ use crate::spawn::{Entry, Inherited, Stdio, environment, join_all};
 use crate::spec::{Bind, ContainerSpec, NamespaceMode, TaskSpec};
 use crate::sys::{self, Forked};
 use crate::users::User;
-use crate::{image_config, image_root};
+use crate::{closed_root, image_config, image_root};
 
 /// What a container needs besides its task's specification.
 #[derive(Debug)]
@@ -29,8 +30,10 @@ pub(crate) struct ContainerPlan<'a> {
     pub(crate) name: &'a str,
     /// Where containers in the making have their files.
     pub(crate) dir: &'a Path,
-    /// False where no device rules are enforced: then no device files may be made inside.
+    /// False where no device rules are enforced: then no device files may be made inside, and those that are there do not open.
     pub(crate) enforces_devices: bool,
+    /// The most processes that the task may have.
+    pub(crate) pids: Option<&'a PidsLimit>,
     pub(crate) user: Option<&'a User>,
     pub(crate) inherited: Inherited,
 }
@@ -73,14 +76,15 @@ pub(crate) fn start_contained(
             // Nobody would hear of the container that it makes.
             let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             let made = match &container.image {
-                None => Ok(()),
+                None if plan.enforces_devices => Ok(()),
+                None => closed_root::close(&container.rootfs_dir),
                 Some(image) => prepare_image(spec, container, image, plan, &bundle).and_then(|config| write(&config)),
             };
             let made = made.and_then(|()| {
                 join_all(join)
                     .map_err(|err| format!("failed to create container: join the cgroup: {}", errno_text(&err)))
             });
-            match made.and_then(|()| make(plan.name, &state, &bundle, stdio, container.no_pivot_root)) {
+            match made.and_then(|()| make(plan, &state, &bundle, stdio, container.no_pivot_root)) {
                 Ok(pid) => reporter.contained(pid),
                 Err(text) => reporter.failed(&text),
             }
@@ -96,7 +100,14 @@ pub(crate) fn remove_files(dir: &Path, name: &str) {
 }
 
 /// In the helper: makes and starts the container, returns its first process.
-fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio, no_pivot_root: bool) -> Result<i32, String> {
+fn make(
+    plan: &ContainerPlan<'_>,
+    state: &Path,
+    bundle: &Path,
+    stdio: Stdio,
+    no_pivot_root: bool,
+) -> Result<i32, String> {
+    let name = plan.name;
     let chain = |err: &dyn std::error::Error| {
         let mut text = err.to_string();
         let mut source = err.source();
@@ -123,6 +134,7 @@ fn make(name: &str, state: &Path, bundle: &Path, stdio: Stdio, no_pivot_root: bo
         .build()
         .map_err(|err| chain(&err))?;
     let pid = container.pid().ok_or("container has no process")?.as_raw();
+    plan.pids.map_or(Ok(()), PidsLimit::set)?;
     // All that its own `start` does beyond this is keeping books, which nobody reads.
     NotifySocket::new(state.join(name).join(NOTIFY_FILE)).notify_container_start().map_err(|err| chain(&err))?;
     Ok(pid)

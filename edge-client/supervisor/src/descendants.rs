@@ -3,6 +3,8 @@
 //! Weaker than a cgroup: a process that left the session and whose parent has ended is not found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::protocol::Stats;
@@ -11,11 +13,15 @@ use crate::sys;
 /// For so long what was read of all processes will do for whoever asks next: there may be a thousand tasks to be asked for.
 const FRESH: Duration = Duration::from_millis(500);
 
+const PROC: &str = "/proc";
+
 /// What `/proc/<pid>/stat` says of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Process {
     parent: i32,
     session: i32,
+    /// When it was started, in the kernel's ticks: another one may have its number later.
+    started: u64,
     /// What it has used of the processor, with those children that it has taken note of.
     used: Used,
 }
@@ -29,7 +35,7 @@ struct Used {
 
 /// Kills all that belong to the session or the descent of `main`, itself included unless it has ended.
 pub(crate) fn kill(main: i32) {
-    let members = members(&BTreeSet::from([main]), &processes());
+    let members = members(&BTreeSet::from([main]), &processes(Path::new(PROC)).0);
     for pid in members.into_values().flatten() {
         let _ = sys::kill(pid, libc::SIGKILL);
     }
@@ -45,6 +51,8 @@ pub(crate) struct Relatives {
 /// What was seen of one task, by its first process.
 #[derive(Debug, Default)]
 struct Seen {
+    /// When the first process was started; None when it was gone already.
+    started: Option<u64>,
     processes: Vec<i32>,
     /// What they have used together.
     used: Used,
@@ -57,8 +65,11 @@ impl Relatives {
     /// that several processes share counts for each.
     pub(crate) fn stats(&mut self, main: i32, tasks: impl Iterator<Item = i32>) -> Stats {
         if self.seen_at.is_none_or(|at| at.elapsed() >= FRESH) || !self.tasks.contains_key(&main) {
-            self.see(tasks.chain([main]).collect(), &processes());
-            self.seen_at = Some(Instant::now());
+            // What was seen before stays when not all can be: what is missing would count as used by somebody who is gone.
+            if let (all, true) = processes(Path::new(PROC)) {
+                self.see(tasks.chain([main]).collect(), &all);
+                self.seen_at = Some(Instant::now());
+            }
         }
         let mut stats = Stats::default();
         let Some(seen) = self.tasks.get(&main) else { return stats };
@@ -81,10 +92,13 @@ impl Relatives {
                 used.user = used.user.saturating_add(process.used.user);
                 used.system = used.system.saturating_add(process.used.system);
             }
-            let Seen { used: was, mut lost, .. } = before.remove(&main).unwrap_or_default();
+            let started = all.get(&main).map(|process| process.started);
+            let is_same = |seen: &Seen| started.is_none() || seen.started.is_none() || seen.started == started;
+            let Seen { used: was, mut lost, started: was_started, .. } =
+                before.remove(&main).filter(is_same).unwrap_or_default();
             lost.user = lost.user.saturating_add(was.user.saturating_sub(used.user));
             lost.system = lost.system.saturating_add(was.system.saturating_sub(used.system));
-            self.tasks.insert(main, Seen { processes, used, lost });
+            self.tasks.insert(main, Seen { started: started.or(was_started), processes, used, lost });
         }
     }
 }
@@ -106,17 +120,30 @@ fn add(stats: &mut Stats, status: &str) {
     stats.processes += 1;
 }
 
-fn processes() -> BTreeMap<i32, Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return BTreeMap::new();
+/// All processes that this one may see, and whether these are all of them: there may be no descriptor left to look with.
+fn processes(proc: &Path) -> (BTreeMap<i32, Process>, bool) {
+    let Ok(entries) = std::fs::read_dir(proc) else {
+        return (BTreeMap::new(), false);
     };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            Some((pid, process(&std::fs::read_to_string(entry.path().join("stat")).ok()?)?))
-        })
-        .collect()
+    let (mut found, mut are_all) = (BTreeMap::new(), true);
+    for entry in entries {
+        let Ok(entry) = entry else {
+            are_all = false;
+            continue;
+        };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        match std::fs::read_to_string(entry.path().join("stat")) {
+            Ok(stat) => found.extend(process(&stat).map(|process| (pid, process))),
+            Err(err) => are_all &= is_not_there(&err),
+        }
+    }
+    (found, are_all)
+}
+
+/// Whether a process has ended, or is hidden from this user at any time, by the error of looking at it.
+fn is_not_there(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+        || err.raw_os_error() == Some(libc::ESRCH)
 }
 
 fn process(stat: &str) -> Option<Process> {
@@ -125,8 +152,9 @@ fn process(stat: &str) -> Option<Process> {
     let session = fields.nth(1)?.parse().ok()?;
     let mut ticks = fields.skip(7).map(|field| field.parse::<u64>().unwrap_or(0));
     let [user, system, of_children, of_children_system] = [(); 4].map(|()| ticks.next().unwrap_or(0));
+    let started = ticks.nth(4).unwrap_or(0);
     let used = Used { user: user.saturating_add(of_children), system: system.saturating_add(of_children_system) };
-    Some(Process { parent, session, used })
+    Some(Process { parent, session, started, used })
 }
 
 /// Whose session or descent every process belongs to, of these. Each of them is one of its own, also when it is not there any more.
@@ -163,13 +191,13 @@ mod tests {
     use super::*;
 
     fn of(parent: i32, session: i32, user: u64) -> Process {
-        Process { parent, session, used: Used { user, system: 2 * user } }
+        Process { parent, session, started: 7, used: Used { user, system: 2 * user } }
     }
 
     #[test]
     fn relatives_are_found() {
         let stat = "7 (a (b) c) S 3 7 5 0 -1 4194304 100 200 0 0 3 4 50 60 20 0 1 0 100 1000 25 184467";
-        let read = Process { parent: 3, session: 5, used: Used { user: 53, system: 64 } };
+        let read = Process { parent: 3, session: 5, started: 100, used: Used { user: 53, system: 64 } };
         assert_eq!((process(stat), process("7 broken")), (Some(read), None));
         let table =
             [(10, 1, 10), (11, 10, 10), (12, 11, 12), (13, 1, 10), (20, 1, 20), (21, 20, 20), (30, 31, 9), (31, 30, 9)];
@@ -198,8 +226,30 @@ mod tests {
         assert_eq!(see(&[(10, of(1, 10, 46))]), 76);
         assert_eq!(see(&[(10, of(1, 10, 50))]), 80);
         assert_eq!(see(&[]), 80);
+        // Another one has its number.
+        assert_eq!(see(&[(10, Process { started: 8, ..of(1, 10, 3) })]), 3);
         relatives.see(BTreeSet::new(), &BTreeMap::new());
         assert!(relatives.tasks.is_empty());
+    }
+
+    #[test]
+    fn a_look_that_failed_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = || processes(dir.path());
+        assert_eq!(processes(&dir.path().join("none")), (BTreeMap::new(), false));
+        for pid in ["7", "8", "self"] {
+            std::fs::create_dir(dir.path().join(pid)).unwrap();
+        }
+        let stat = "7 (a) S 3 7 5 0 -1 4194304 100 200 0 0 3 4 50 60 20 0 1 0 100 1000 25 184467";
+        std::fs::write(dir.path().join("7/stat"), stat).unwrap();
+        let (found, are_all) = look();
+        assert_eq!((found.into_keys().collect::<Vec<_>>(), are_all), (vec![7], true), "the other one has ended");
+        // It is there and can't be read.
+        std::fs::create_dir(dir.path().join("8/stat")).unwrap();
+        let (found, are_all) = look();
+        assert_eq!((found.into_keys().collect::<Vec<_>>(), are_all), (vec![7], false));
+        assert!([libc::EMFILE, libc::ENOMEM].iter().all(|code| !is_not_there(&io::Error::from_raw_os_error(*code))));
+        assert!([libc::ESRCH, libc::EPERM].iter().all(|code| is_not_there(&io::Error::from_raw_os_error(*code))));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! program that stands at the task's cgroup.
 //!
 //! The program goes through the rules and allows what one of them allows. It needs nothing of the host but the system call: no compiler,
-//! no library. Where the kernel takes no such program the task goes without the right to make device files instead.
+//! no library. Where the kernel takes no such program the task goes without the right to make device files
+//! instead, and none that it finds opens but those of its `/dev`.
 
 use std::cell::OnceCell;
 use std::fs::File;

@@ -32,6 +32,7 @@ mod image_root;
 mod cgroup;
 mod cgroup_files;
 mod cgroup_home;
+mod closed_root;
 mod connection;
 mod container;
 mod descendants;

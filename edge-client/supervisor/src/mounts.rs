@@ -56,7 +56,8 @@ pub fn remove_dir_and_mounts(dir: &Path) -> Result<(), String> {
     })
 }
 
-fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>, String> {
+/// Where something is mounted at `dir` and below; some of it may be hidden by what is mounted above.
+pub(crate) fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>, String> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").map_err(|err| format!("read mountinfo: {err}"))?;
     Ok(text
         .lines()

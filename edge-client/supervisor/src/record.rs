@@ -69,11 +69,15 @@ pub(crate) fn boot_id() -> String {
 
 /// The records of this boot in a directory. Those of earlier ones go: nobody would ever take them away.
 pub(crate) fn read_all(dir: &Path) -> Vec<Record> {
-    let boot_id = boot_id();
+    read_of(dir, &boot_id())
+}
+
+fn read_of(dir: &Path, boot_id: &str) -> Vec<Record> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let is_of_now = |path: &Path, record: &Record| {
         let is_of_now = record.boot_id == boot_id;
-        if !is_of_now {
+        // A boot that could not be told, now or then, is not an earlier one for that.
+        if !is_of_now && !boot_id.is_empty() && !record.boot_id.is_empty() {
             let _ = std::fs::remove_file(path);
         }
         is_of_now
@@ -139,9 +143,13 @@ mod tests {
         for (name, of) in [(c"a", &record), (c"b", &other_boot)] {
             RecordFile { number: 1, name: name.into(), data: Some(of.encode()) }.store(&held);
         }
+        let unknown_boot = Record { boot_id: String::new(), task_id: "d.t".into(), ..record.clone() };
+        RecordFile { number: 1, name: c"d".into(), data: Some(unknown_boot.encode()) }.store(&held);
         std::fs::write(dir.path().join("c"), "torn").unwrap();
+        assert_eq!(read_of(dir.path(), ""), vec![unknown_boot], "which boot this is can't be told");
+        assert_eq!(["a", "b", "d"].map(|name| dir.path().join(name).exists()), [true; 3]);
         assert_eq!(read_all(dir.path()), vec![record]);
-        assert_eq!(["a", "b", "c"].map(|name| dir.path().join(name).exists()), [true, false, true]);
+        assert_eq!(["a", "b", "c", "d"].map(|name| dir.path().join(name).exists()), [true, false, true, true]);
         RecordFile { number: 1, name: c"a".into(), data: None }.store(&held);
         assert_eq!(read_all(dir.path()), vec![]);
     }

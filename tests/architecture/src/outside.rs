@@ -1,6 +1,6 @@
 //! One crate per outside library.
 
-use crate::workspace::packages;
+use crate::workspace::{packages, root};
 
 /// Library, and the crates that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -28,4 +28,15 @@ fn an_outside_library_has_one_owner() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn containers_are_put_into_no_cgroup_by_a_library() {
+    // libcontainer would bring a crate that puts tasks into cgroups of its own making, beside those that limit, count and end them.
+    // Ours takes its place only while the versions fit; when they do not, cargo merely warns and takes the one of the registry.
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let found: Vec<&str> =
+        lock.split("[[package]]").filter(|package| package.contains("\nname = \"libcgroups\"\n")).collect();
+    assert_eq!(found.len(), 1, "one of that name: {found:?}");
+    assert!(found.iter().all(|package| !package.contains("\nsource = ")), "not edge-client/no-cgroups: {found:?}");
 }

@@ -326,10 +326,15 @@ impl Value<'_, '_> {
         })
     }
 
-    /// `by_place` for a type whose fields were found in the shape.
-    fn fields<'de, V: Visitor<'de>>(self, shape: &Shape, by_place: bool, visitor: V) -> Result<V::Value, Error> {
+    /// `names` of a type that knows its fields by place, in order.
+    fn fields<'de, V: Visitor<'de>>(
+        self,
+        shape: &Shape,
+        names: Option<&'static [&'static str]>,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.reader.deeper(|reader| {
-            let mut fields = Fields { reader, fields: &shape.fields, by_place, next: 0 };
+            let mut fields = Fields { reader, shape, names, next: 0 };
             let value = visitor.visit_map(&mut fields)?;
             if fields.next == shape.fields.len() { Ok(value) } else { Err(Error::Long) }
         })
@@ -372,7 +377,7 @@ impl Value<'_, '_> {
             Head::Text(number) => return self.kept(TEXT, number, visitor),
             Head::Shape(number) => {
                 let shape = self.reader.shape(number)?;
-                return self.fields(&shape, false, visitor);
+                return self.fields(&shape, None, visitor);
             }
         };
         match tag {
@@ -393,11 +398,11 @@ impl Value<'_, '_> {
             STRUCT => {
                 let number = self.reader.count()?;
                 let shape = self.reader.shape(number)?;
-                self.fields(&shape, false, visitor)
+                self.fields(&shape, None, visitor)
             }
             STRUCT_NEW => {
                 let shape = self.reader.new_shape()?;
-                self.fields(&shape, false, visitor)
+                self.fields(&shape, None, visitor)
             }
             // Only who asks for a variant can take one.
             other => Err(Error::Tag(other)),
@@ -453,11 +458,7 @@ impl<'de> de::Deserializer<'de> for Value<'_, '_> {
     ) -> Result<V::Value, Error> {
         let tag = self.tag()?;
         let Some(shape) = self.shape(tag)? else { return self.value(tag, visitor) };
-        let by_place = known_by_place(name);
-        if by_place {
-            shape.find_fields(names);
-        }
-        self.fields(&shape, by_place, visitor)
+        self.fields(&shape, Some(names).filter(|_| known_by_place(name)), visitor)
     }
 
     /// What nobody asks for is read all the same: what follows may refer to it.
@@ -535,16 +536,16 @@ impl<'de> de::MapAccess<'de> for Items<'_, '_> {
 /// What a struct still holds.
 struct Fields<'r, 'b> {
     reader: &'r mut Reader<'b>,
-    fields: &'r [Field],
-    by_place: bool,
+    shape: &'r Shape,
+    names: Option<&'static [&'static str]>,
     next: usize,
 }
 
 impl<'de> de::MapAccess<'de> for Fields<'_, '_> {
     type Error = Error;
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some(field) = self.fields.get(self.next) else { return Ok(None) };
-        if let Some(place) = field.place().filter(|_| self.by_place) {
+        let Some(field) = self.shape.fields.get(self.next) else { return Ok(None) };
+        if let Some(place) = self.names.and_then(|names| self.shape.place(field, names)) {
             let place: U64Deserializer<Error> = place.into_deserializer();
             return seed.deserialize(place).map(Some);
         }
@@ -552,13 +553,13 @@ impl<'de> de::MapAccess<'de> for Fields<'_, '_> {
         seed.deserialize(name).map(Some)
     }
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let field = self.fields.get(self.next).ok_or(Error::Short)?;
+        let field = self.shape.fields.get(self.next).ok_or(Error::Short)?;
         self.next += 1;
         let tag = Some(field.constant).filter(|constant| *constant != OPEN);
         seed.deserialize(Value { reader: &mut *self.reader, column: field.column, tag })
     }
     fn size_hint(&self) -> Option<usize> {
-        Some(self.fields.len() - self.next)
+        Some(self.shape.fields.len() - self.next)
     }
 }
 

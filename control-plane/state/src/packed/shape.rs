@@ -2,7 +2,7 @@
 //!
 //! Derived readers know their fields by number as well as by name. A name is looked up once per shape and type instead of once
 //! per value: a state of a million allocs has some hundred million fields. A field with an alias would break that (its numbers
-//! are not those of the names): types that are packed have none.
+//! are not those of the names): types that are packed have none (tests/architecture looks).
 
 use std::cell::Cell;
 
@@ -23,12 +23,6 @@ impl Field {
     pub fn new(column: usize, constant: u8, name: &str) -> Self {
         Self { column, constant, place: Cell::new(NO_PLACE), name: name.into() }
     }
-
-    /// Which field it is of the type that was found last; none for one that it does not have.
-    pub fn place(&self) -> Option<u64> {
-        let place = self.place.get();
-        (place != NO_PLACE).then(|| u64::from(place))
-    }
 }
 
 /// The fields of a struct.
@@ -47,11 +41,17 @@ impl Shape {
         shape_cost(self.fields.len(), self.fields.iter().map(|field| field.name.len()).sum())
     }
 
-    /// Finds the fields of a type by their names, if it is another type than the last time.
-    pub fn find_fields(&self, names: &'static [&'static str]) {
-        if std::ptr::eq(self.read_as.replace(names), names) {
-            return;
+    /// Which field this one is of the type with these names; none for one that it does not have.
+    pub fn place(&self, field: &Field, names: &'static [&'static str]) -> Option<u64> {
+        // Asked before each field: a value inside may have the same shape and be of another type.
+        if !std::ptr::eq(self.read_as.replace(names), names) {
+            self.find_fields(names);
         }
+        let place = field.place.get();
+        (place != NO_PLACE).then(|| u64::from(place))
+    }
+
+    fn find_fields(&self, names: &[&str]) {
         let mut next = 0;
         for field in &self.fields {
             // Usually they stand in the order in which the type has them.

@@ -209,3 +209,10 @@ fn what_is_no_answer_is_no_attribute() {
     assert_eq!(found(&gce::CLOUD, "/", says).unwrap().len(), ATTRIBUTES_MAX);
     assert_eq!(found(&gce::CLOUD, "/", |_, _| (200, "[[[[".to_owned())), None);
 }
+
+#[test]
+fn a_look_that_fails_is_soon_tried_again() {
+    assert_eq!(rest_after_failure(AGAIN_MAX, false), AGAIN_MIN, "after one that was answered");
+    assert_eq!(rest_after_failure(AGAIN_MIN, true), AGAIN_MIN * 2);
+    assert_eq!(rest_after_failure(AGAIN_MAX, true), AGAIN_MAX);
+}

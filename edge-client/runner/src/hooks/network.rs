@@ -266,9 +266,17 @@ impl Default for EdgeNetworks {
 
 /// What a look at the ports of others has found. One that failed has not found that there are none: that is tried again.
 fn seen(looked: io::Result<Vec<Published>>) -> Result<Vec<Published>, StartFailure> {
-    /// Who may not read the rules has none of his own either; the others are of a kernel that knows no such rules.
-    const NOTHING_TO_SEE: [Errno; 5] =
-        [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::PROTONOSUPPORT, Errno::OPNOTSUPP];
+    /// Who may not read the rules, or make such a socket, has none of his own either; the others are of a kernel that knows no
+    /// such rules.
+    const NOTHING_TO_SEE: [Errno; 7] = [
+        Errno::PERM,
+        Errno::ACCESS,
+        Errno::INVAL,
+        Errno::NOSYS,
+        Errno::AFNOSUPPORT,
+        Errno::PROTONOSUPPORT,
+        Errno::OPNOTSUPP,
+    ];
     match looked {
         Err(error) if Errno::from_io_error(&error).is_some_and(|errno| NOTHING_TO_SEE.contains(&errno)) => {
             Ok(Vec::new())
@@ -421,7 +429,7 @@ mod tests {
         let failure = seen(Err(io::ErrorKind::Interrupted.into())).unwrap_err();
         let StartFailure::Driver(text) = failure else { panic!("{failure:?}") };
         assert!(text.starts_with("can't see which ports other agents have published on this host: "), "{text}");
-        for errno in [Errno::PERM, Errno::INVAL] {
+        for errno in [Errno::PERM, Errno::INVAL, Errno::AFNOSUPPORT, Errno::NOSYS] {
             assert_eq!(seen(Err(errno.into())), Ok(Vec::new()));
         }
     }

@@ -109,9 +109,13 @@ impl Daemon {
     fn spawn(&mut self, spec: &TaskSpec, name: &str, user: Option<&User>, stdio: Stdio) -> Result<Spawned, String> {
         let (mut cgroup, mut limits_reason) = self.cgroups.create(name, &spec.resources);
         let ruled = match (&spec.isolation, &mut cgroup) {
-            (Isolation::Container(container), Some(made)) => self.cgroups.rule_devices(made, container),
-            _ => Ok(()),
+            (Isolation::Container(container), Some(made)) => {
+                let is_privileged = container.image.as_deref().is_some_and(|image| image.is_privileged);
+                Some((self.cgroups.rule_devices(made, container), is_privileged))
+            }
+            _ => None,
         };
+        let enforces_devices = ruled.as_ref().is_none_or(|(ruled, _)| ruled.is_ok());
         let entry = match cgroup.as_ref().map(TaskCgroup::entry).transpose() {
             Ok(entry) => entry.unwrap_or_default(),
             Err(reason) => {
@@ -124,16 +128,19 @@ impl Daemon {
             Isolation::None => start_plain(spec, user, &entry, &stdio, self.inherited),
             Isolation::Container(container) if cgroup.is_some() => {
                 let (dir, inherited) = (&*self.containers_dir, self.inherited);
-                let plan = ContainerPlan { name, dir, enforces_devices: ruled.is_ok(), user, inherited };
+                let pids = cgroup.as_ref().and_then(|cgroup| self.cgroups.lift_pids(cgroup, &spec.resources));
+                let plan = ContainerPlan { name, dir, enforces_devices, pids: pids.as_ref(), user, inherited };
                 start_contained(spec, container, &plan, &entry, stdio)
             }
             Isolation::Container(_) => {
                 Err(format!("isolation needs cgroups: {}", limits_reason.clone().unwrap_or_default()))
             }
         };
-        if let Err(reason) = ruled {
-            // The next agent that comes is told.
-            self.unenforced.insert(DEVICES.to_owned(), reason);
+        // The next agent that comes is told. That one who may use everything has no rules shows nothing.
+        match ruled {
+            Some((Err(reason), _)) => drop(self.unenforced.insert(DEVICES.to_owned(), reason)),
+            Some((Ok(()), false)) => drop(self.unenforced.remove(DEVICES)),
+            Some((Ok(()), true)) | None => {}
         }
         match forked {
             Ok((child, report)) => Ok(Spawned { child, report, cgroup, limits_reason }),

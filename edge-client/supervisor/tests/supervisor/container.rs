@@ -237,15 +237,17 @@ fn without_device_rules_no_device_file_opens() {
     };
     let bed = Bed::new();
     assert_eq!(bed.client().unenforced().get("devices").map(String::as_str), Some(reason));
-    let script = "for file in /alloc/null /alloc/below/null /dev/null; do ( : <$file ) && echo $file; done; mknod /local/n c 1 3";
+    let script = "for file in /alloc/null /alloc/below/null /local/null /local/below/null /dev/null /dev/zero; do ( : <$file ) && echo $file; done; mknod /local/n c 1 3";
     let spec = contained(&bed, "curious", script);
-    let below = Mounted::at(bed.path("alloc/below"));
-    for dir in [&bed.path("alloc"), &below.0] {
+    // An earlier start that had rules may have made some in the task's own root.
+    let local = bed.path("curious-root/local");
+    let below = [Mounted::at(bed.path("alloc/below")), Mounted::at(local.join("below"))];
+    for dir in [&bed.path("alloc"), &local, &below[0].0, &below[1].0] {
         run("mknod", &[dir.join("null").to_str().unwrap(), "c", "1", "3"]);
     }
     let exit = bed.run(spec);
     assert_ne!(exit.exit_code, 0);
-    assert_eq!(bed.log("curious.stdout.0"), "/dev/null\n", "{}", bed.log("curious.stderr.0"));
+    assert_eq!(bed.log("curious.stdout.0"), "/dev/null\n/dev/zero\n", "{}", bed.log("curious.stderr.0"));
 }
 
 fn a_contained_task_is_in_its_cgroups() {
@@ -350,4 +352,17 @@ fn a_contained_task_is_limited() {
     assert!(started.limits_applied, "{started:?}");
     let exit = bed.exit("hog");
     assert_eq!((exit.signal, exit.oom_killed), (9, true));
+
+    // What makes the container is none of its processes: neither in the way of the first ones, nor room for another.
+    for (id, pids_max, script, expected) in [
+        ("one", 1, "echo alone; ( echo second ); echo more", "alone\n"),
+        ("two", 2, "( echo second ); ( ( echo third ); echo more ); echo first", "second\nfirst\n"),
+    ] {
+        let mut spec = contained(&bed, id, script);
+        spec.resources.pids_max = Some(pids_max);
+        let started = bed.client().start_task(spec).unwrap();
+        assert!(started.limits_applied, "{started:?}");
+        bed.exit(id);
+        assert_eq!(bed.log(&format!("{id}.stdout.0")), expected, "{}", bed.log(&format!("{id}.stderr.0")));
+    }
 }
