@@ -207,13 +207,18 @@ mod tests {
         wire::encode(&AppendAnswer::of(&Ok(Some(log_id(index)))))
     }
 
+    /// A network whose other end is here: what it sends, and where answers are put.
+    fn played(dir: &std::path::Path) -> (Network, mpsc::UnboundedReceiver<Bytes>, mpsc::UnboundedSender<Bytes>) {
+        let (sent, requests) = mpsc::unbounded_channel();
+        let (answer, answers) = mpsc::unbounded_channel();
+        let origin = Origin::open(LogStore::new(Arc::new(Store::open(dir).unwrap()))).unwrap();
+        (Network::new(Arc::new(Played(sent, Mutex::new(Some(answers)))), Arc::new(origin)), requests, answer)
+    }
+
     #[tokio::test]
     async fn an_answer_is_none_to_a_request_that_was_sent_after_it() {
-        let (sent, mut requests) = mpsc::unbounded_channel();
-        let (answer, answers) = mpsc::unbounded_channel();
         let dir = tempfile::tempdir().unwrap();
-        let origin = Origin::open(LogStore::new(Arc::new(Store::open(dir.path()).unwrap()))).unwrap();
-        let network = Network::new(Arc::new(Played(sent, Mutex::new(Some(answers)))), Arc::new(origin));
+        let (network, mut requests, answer) = played(dir.path());
         let mut target = network.target(2, "");
         // Entries up to 5; then only the word that they are committed; then one more.
         let input = futures_util::stream::iter([request(3, 4..6), request(5, 6..6), request(5, 6..7)]);
@@ -233,11 +238,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_committed_is_told_with_the_next_entries_or_soon_and_at_once_where_somebody_waits() {
-        let (sent, mut requests) = mpsc::unbounded_channel();
-        let (answer, answers) = mpsc::unbounded_channel();
         let dir = tempfile::tempdir().unwrap();
-        let origin = Origin::open(LogStore::new(Arc::new(Store::open(dir.path()).unwrap()))).unwrap();
-        let network = Network::new(Arc::new(Played(sent, Mutex::new(Some(answers)))), Arc::new(origin));
+        let (network, mut requests, answer) = played(dir.path());
         let mut target = network.target(2, "");
         let (say, said) = mpsc::unbounded_channel();
         let input = futures_util::stream::unfold(said, |mut said| async { Some((said.recv().await?, said)) }).boxed();
